@@ -1,0 +1,21 @@
+"""Class-balanced losses for long-tailed classification in Keras 3."""
+
+from cb_keras import callbacks, functional, losses, metrics, schedules
+from cb_keras._version import __version__
+from cb_keras.long_tail import choose_long_tail, long_tailed_counts
+from cb_keras.resnet import resnet_cifar
+from cb_keras.weights import class_balanced_weights, effective_number
+
+__all__ = [
+    "__version__",
+    "callbacks",
+    "choose_long_tail",
+    "class_balanced_weights",
+    "effective_number",
+    "functional",
+    "long_tailed_counts",
+    "losses",
+    "metrics",
+    "resnet_cifar",
+    "schedules",
+]

@@ -1,0 +1,238 @@
+"""The class-balanced losses as stateless functions, one value per example.
+
+All three take the same labels and logits:
+
+- `y_pred`: logits `[..., C]` (probabilities with `from_logits=False`), any float dtype. The
+  arithmetic is in float32, or float64 for float64 logits, and the result has that dtype.
+- `y_true`: sparse class ids `[...]` or `[..., 1]`, or one-hot / soft / multi-hot labels
+  `[..., C]`. A class id outside `[0, C)`, or not a whole number, makes that example's loss and
+  gradient NaN: nothing is clipped or wrapped to another class.
+- `class_weights`: `[C]`, or None for weight 1. A sparse label y has the weight `w_y`; dense
+  labels have the mean weight of their positive classes, `sum_c y_c w_c / sum_c y_c` (Wu et al.
+  2020, "Distribution-Balanced Loss", call it the average weight), and an example without
+  positives `mean(class_weights)`.
+"""
+
+import math
+
+import keras
+from keras import ops
+
+
+def class_balanced_softmax_crossentropy(y_true, y_pred, class_weights=None, from_logits=True):
+    """Class-balanced softmax cross-entropy, `w_y * -log softmax(z)_y`.
+
+    Args:
+        y_true: Labels, `[...]`, `[..., 1]` or `[..., C]`; see the module's docstring.
+        y_pred: Logits `[..., C]`, or probabilities with `from_logits=False`.
+        class_weights: `[C]`, from `class_balanced_weights`, or None.
+        from_logits: Whether `y_pred` are logits.
+
+    Returns:
+        Loss per example, shape `[...]`, at least float32.
+
+    Raises:
+        ValueError: Shapes or dtypes that do not fit together.
+
+    Source: Cui et al., CVPR 2019, equation 7.
+    """
+    labels, logits, weights, sparse = _prepare(y_true, y_pred, class_weights)
+    if not from_logits:
+        logits = ops.log(_clip_probabilities(logits))
+    if not sparse:
+        crossentropy = ops.categorical_crossentropy(labels, logits, from_logits=True)
+        return crossentropy * _average_weight(labels, weights)
+    class_ids, weight = _class_ids_and_weight(labels, logits, weights)
+    return weight * ops.sparse_categorical_crossentropy(class_ids, logits, from_logits=True)
+
+
+def class_balanced_sigmoid_crossentropy(y_true, y_pred, class_weights=None, from_logits=True):
+    """Class-balanced sigmoid cross-entropy, `w_y * sum_c BCE(z_c, y_c)`.
+
+    Args:
+        y_true: Labels, `[...]`, `[..., 1]` or `[..., C]`; multi-hot ones too.
+        y_pred: Logits `[..., C]`, or probabilities with `from_logits=False`.
+        class_weights: `[C]`, from `class_balanced_weights`, or None.
+        from_logits: Whether `y_pred` are logits.
+
+    Returns:
+        Loss per example, summed (not averaged) over classes, shape `[...]`, at least float32.
+
+    Raises:
+        ValueError: Shapes or dtypes that do not fit together.
+
+    Source: Cui et al., CVPR 2019, equation 9.
+    """
+    return class_balanced_focal_crossentropy(
+        y_true, y_pred, class_weights, gamma=0.0, from_logits=from_logits
+    )
+
+
+def class_balanced_focal_crossentropy(
+    y_true, y_pred, class_weights=None, gamma=1.0, from_logits=True
+):
+    """Class-balanced focal loss, `w_y * sum_c (1 - p_t)^gamma * BCE(z_c, y_c)`.
+
+    `p_t` is `sigmoid(z_c)` for a positive class and `1 - sigmoid(z_c)` otherwise. The factor is
+    evaluated as `exp(-gamma * softplus(z_t))` with `z_t = z_c` or `-z_c`, which neither overflows
+    nor has the infinite slope that `(1 - p_t)^gamma` has at `p_t = 1` for gamma < 1. A soft label
+    y mixes the two terms, `y * positive + (1 - y) * negative`.
+
+    Args:
+        y_true: Labels, `[...]`, `[..., 1]` or `[..., C]`; multi-hot ones too.
+        y_pred: Logits `[..., C]`, or probabilities with `from_logits=False`.
+        class_weights: `[C]`, from `class_balanced_weights`, or None.
+        gamma: Focusing parameter, a finite float >= 0; 0 is the sigmoid loss.
+        from_logits: Whether `y_pred` are logits.
+
+    Returns:
+        Loss per example, summed over classes, shape `[...]`, at least float32.
+
+    Raises:
+        ValueError: `gamma` out of range; shapes or dtypes that do not fit together.
+
+    Source: Cui et al., CVPR 2019, equation 11, after Lin et al., ICCV 2017.
+    """
+    gamma = check_gamma(gamma)
+    labels, logits, weights, sparse = _prepare(y_true, y_pred, class_weights)
+    if not from_logits:
+        p = _clip_probabilities(logits)
+        logits = ops.log(p) - ops.log1p(-p)
+    if not sparse:
+        positive = _binary_focal(logits, gamma)
+        negative = _binary_focal(-logits, gamma)
+        loss = ops.sum(labels * positive + (1.0 - labels) * negative, axis=-1)
+        return loss * _average_weight(labels, weights)
+    class_ids, weight = _class_ids_and_weight(labels, logits, weights)
+    classes = ops.arange(logits.shape[-1], dtype=class_ids.dtype)
+    is_label = ops.equal(ops.expand_dims(class_ids, -1), classes)
+    z_t = ops.where(is_label, logits, -logits)
+    return weight * ops.sum(_binary_focal(z_t, gamma), axis=-1)
+
+
+def check_gamma(gamma):
+    """Returns `gamma` as a finite float >= 0, or raises ValueError."""
+    if not isinstance(gamma, bool) and hasattr(gamma, "__float__"):
+        value = float(gamma)
+        if math.isfinite(value) and value >= 0.0:
+            return value
+    raise ValueError(f"`gamma` must be a finite number >= 0, got {gamma!r}; 0 is the sigmoid loss.")
+
+
+def check_labels(y_true, y_pred, num_classes=None):
+    """Checks labels against predictions by shape and dtype alone, so at trace time too.
+
+    Args:
+        y_true: Labels, an array or tensor.
+        y_pred: Predictions `[..., C]`, an array or tensor.
+        num_classes: Number of class weights, if there are any.
+
+    Returns:
+        True for sparse class ids, False for dense labels `[..., C]`.
+
+    Raises:
+        ValueError: They do not fit together.
+    """
+    labels, predictions = tuple(y_true.shape), tuple(y_pred.shape)
+    classes = predictions[-1] if predictions else None
+    if classes is None:
+        raise ValueError(f"`y_pred` must be [..., C] with a known C, got shape {predictions}.")
+    if num_classes is not None and classes != num_classes:
+        raise ValueError(
+            f"`y_pred` has {classes} classes (shape {predictions}) but there are {num_classes} "
+            "class counts or weights: give one per output of the model."
+        )
+    sparse = _is_sparse(labels, predictions)
+    if sparse is None:
+        raise ValueError(
+            f"`y_true` has shape {labels}, which fits no labels for `y_pred` of shape "
+            f"{predictions}: expected class ids {predictions[:-1]} or {(*predictions[:-1], 1)}, or "
+            f"one-hot labels {predictions}."
+        )
+    if sparse and classes == 1:
+        raise ValueError(
+            f"`y_true` of shape {labels} holds class ids, but `y_pred` of shape {predictions} has "
+            "one output only: for 0/1 labels of a single output give them the shape of `y_pred`."
+        )
+    dtype = keras.backend.standardize_dtype(y_true.dtype)
+    if sparse and dtype in ("float16", "bfloat16", "bool"):
+        raise ValueError(
+            f"`y_true` holds class ids as {dtype}, which cannot tell all classes apart (bfloat16 "
+            "rounds 257 to 256): cast them to int32 before anything else casts them."
+        )
+    return sparse
+
+
+def _is_sparse(labels, predictions):
+    """True, False, or None where the shapes do not fit; unknown (None) sizes fit any size."""
+
+    def fit(a, b):
+        return len(a) == len(b) and all(x == y or None in (x, y) for x, y in zip(a, b, strict=True))
+
+    if fit(labels, predictions[:-1]):
+        return True
+    if len(labels) != len(predictions) or not fit(labels[:-1], predictions[:-1]):
+        return None
+    if labels[-1] is None:
+        return None  # [..., 1] and [..., C] are both possible: never guess
+    if labels[-1] == predictions[-1]:
+        return False
+    return True if labels[-1] == 1 else None
+
+
+def _prepare(y_true, y_pred, class_weights):
+    labels, predictions = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
+    dtype = keras.backend.result_type(predictions.dtype, "float32")
+    predictions = ops.cast(predictions, dtype)
+    weights = None
+    if class_weights is not None:
+        weights = ops.cast(ops.convert_to_tensor(class_weights), dtype)
+        if len(weights.shape) != 1:
+            raise ValueError(f"`class_weights` must have shape [C], got {tuple(weights.shape)}.")
+    sparse = check_labels(labels, predictions, None if weights is None else weights.shape[0])
+    if not sparse:
+        labels = ops.cast(labels, dtype)
+    elif len(labels.shape) == len(predictions.shape):
+        labels = ops.squeeze(labels, axis=-1)
+    return labels, predictions, weights, sparse
+
+
+def _class_ids_and_weight(labels, logits, weights):
+    """Class ids that are safe to index with, and the weight of each example, NaN where invalid."""
+    num_classes = logits.shape[-1]
+    dtype = keras.backend.standardize_dtype(labels.dtype)
+    if dtype in ("uint32", "uint64"):
+        labels = ops.cast(labels, "int64")
+    elif "float" not in dtype and dtype != "int64":
+        labels = ops.cast(labels, "int32")  # C may be larger than the labels' own type holds
+    valid = ops.logical_and(labels >= 0, labels < num_classes)
+    if "float" in dtype:
+        valid = ops.logical_and(valid, ops.equal(labels, ops.floor(labels)))
+    class_ids = ops.cast(ops.where(valid, labels, ops.zeros_like(labels)), "int32")
+    if weights is None:
+        weight = ops.ones_like(class_ids, dtype=logits.dtype)
+    else:
+        weight = ops.take(weights, class_ids, axis=0)
+    return class_ids, ops.where(valid, weight, ops.full_like(weight, float("nan")))
+
+
+def _average_weight(labels, weights):
+    if weights is None:
+        return 1.0
+    total = ops.sum(labels, axis=-1)
+    has_label = ops.greater(total, 0.0)
+    average = ops.sum(labels * weights, axis=-1) / ops.where(has_label, total, 1.0)
+    return ops.where(has_label, average, ops.mean(weights))
+
+
+def _binary_focal(z_t, gamma):
+    """`(1 - sigmoid(z_t))^gamma * -log sigmoid(z_t)`, elementwise."""
+    crossentropy = ops.softplus(-z_t)
+    if gamma == 0.0:
+        return crossentropy
+    return ops.exp(-gamma * ops.softplus(z_t)) * crossentropy
+
+
+def _clip_probabilities(p):
+    epsilon = keras.config.epsilon()
+    return ops.clip(p, epsilon, 1.0 - epsilon)

@@ -1,0 +1,109 @@
+"""Long-tailed class counts, and the choice of the examples that have them."""
+
+import numpy as np
+
+
+def long_tailed_counts(num_classes, max_count, imbalance_factor):
+    """Class counts of Cui's exponential profile.
+
+    `n_c = int(max_count * imbalance_factor^(c / (C - 1)))`, truncated as in the official code.
+
+    Args:
+        num_classes: Number of classes C, an int >= 1.
+        max_count: Examples of class 0, the largest, an int >= 1.
+        imbalance_factor: Smallest / largest class size, in `(0, 1]`; 1 is balanced.
+
+    Returns:
+        int64 numpy array of shape `[C]`, never increasing, every count >= 1.
+
+    Raises:
+        ValueError: An argument is out of range, or a class would be left without examples.
+
+    Source: Cui et al., CVPR 2019, section 5.1, and its official code.
+    """
+    if num_classes < 1 or num_classes != int(num_classes):
+        raise ValueError(f"`num_classes` must be a whole number >= 1, got {num_classes!r}.")
+    if max_count < 1 or max_count != int(max_count):
+        raise ValueError(f"`max_count` must be a whole number >= 1, got {max_count!r}.")
+    factor = check_imbalance_factor(imbalance_factor)
+    last = max(int(num_classes) - 1, 1)
+    counts = [int(max_count * factor ** (c / last)) for c in range(int(num_classes))]
+    if counts[-1] < 1:
+        empty = counts.index(0)
+        raise ValueError(
+            f"`imbalance_factor`={factor} leaves class {empty} of {num_classes} without examples "
+            f"when the largest class has {max_count}; use at least {1 / max_count:.3g}."
+        )
+    return np.asarray(counts, dtype="int64")
+
+
+def check_imbalance_factor(imbalance_factor):
+    """Returns `imbalance_factor` as a float in (0, 1], or raises ValueError with the remedy."""
+    factor = float(imbalance_factor)
+    if 0.0 < factor <= 1.0:
+        return factor
+    remedy = "it is the smallest class size divided by the largest."
+    if 1.0 < factor < float("inf"):
+        remedy = f"for a {factor:g}:1 tail use 1/{factor:g} = {1 / factor:.4g}."
+    raise ValueError(f"`imbalance_factor` must be in (0, 1], got {factor}; {remedy}")
+
+
+def choose_long_tail(labels, class_counts, seed=0):
+    """Chooses `class_counts[c]` examples of every class c, by seed.
+
+    Examples are ranked by a 64-bit hash of (seed, class, position), in integer arithmetic alone:
+    the same seed chooses the same examples on every machine and with every library version, and
+    a smaller count chooses a subset of what a larger one chooses.
+
+    Args:
+        labels: Class ids, integers of shape `[N]`.
+        class_counts: Examples to keep per class, integers >= 0 of shape `[C]`.
+        seed: Non-negative integer.
+
+    Returns:
+        int64 numpy array of positions into `labels`, ascending, `sum(class_counts)` of them.
+
+    Raises:
+        ValueError: A class has fewer examples than asked for, or a label is not a class.
+    """
+    labels = np.asarray(labels)
+    counts = np.asarray(class_counts)
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"`labels` must be integers of shape [N], got {labels.dtype} {labels.shape}."
+        )
+    if counts.ndim != 1 or counts.dtype.kind not in "iu" or (counts < 0).any():
+        raise ValueError(
+            f"`class_counts` must be integers >= 0 of shape [C], got {class_counts!r}."
+        )
+    if labels.size and not 0 <= labels.min() <= labels.max() < counts.size:
+        raise ValueError(
+            f"`labels` must be in [0, {counts.size}), the classes of `class_counts`; "
+            f"found {labels.min()} to {labels.max()}."
+        )
+    if int(seed) != seed or not 0 <= seed < 2**63:
+        raise ValueError(f"`seed` must be an integer in [0, 2^63), got {seed!r}.")
+    chosen = []
+    for c, count in enumerate(counts):
+        positions = np.flatnonzero(labels == c)
+        if count > positions.size:
+            raise ValueError(
+                f"class {c} has {positions.size} examples, {count} were asked for; "
+                "lower `class_counts`."
+            )
+        rank = np.argsort(_hash(seed, c, positions), kind="stable")
+        chosen.append(positions[rank[:count]])
+    return np.sort(np.concatenate(chosen)).astype("int64")
+
+
+def _hash(seed, class_id, positions):
+    start = _splitmix64(_splitmix64(np.array([seed], "uint64")) + np.uint64(class_id))
+    return _splitmix64(start + positions.astype("uint64"))
+
+
+def _splitmix64(x):
+    """One step of the SplitMix64 generator (Steele, Lea & Flood 2014), elementwise, modulo 2^64."""
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))

@@ -1,0 +1,223 @@
+"""Class-balanced softmax, sigmoid and focal losses (Cui et al. 2019; Park & Hwang 2022)."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from cb_keras import functional
+from cb_keras.weights import check_beta, check_class_counts, check_power, class_balanced_weights
+
+_PACKAGE = "cb_keras"
+_MAX_CLASSES = 2**24  # Keras hands labels to `call` as float32, exact up to here
+
+_ARGS = """
+
+    Args:
+        class_counts: Training examples per class, shape `[C]`, integers >= 1, counted from the
+            labels that the model trains on.
+        beta: Float in `[0, 1]`; `1 - 1/N` for a prototype volume N. 1 is inverse frequency.
+        power: Power of the class-balanced term, any finite float: 0 none, 0.5 square root,
+            1 class-balanced, 2 squared.{gamma}
+        class_weights: `[C]`, finite and >= 0, in place of `class_counts` (and of `beta` and
+            `power`), used as they are.
+        from_logits: Whether `y_pred` are logits (default) or probabilities.
+        reduction: `"sum_over_batch_size"` (default; divides by the number of examples, the
+            official code's number of positives), `"mean"`, `"sum"`,
+            `"mean_with_sample_weight"` or None.
+        name: Name of the loss.
+        dtype: As in `keras.losses.Loss`; a type below float32 computes in float32 all the same.
+
+    Attributes:
+        class_weights: float32 `keras.Variable` of shape `[C]`, not trainable. Assigning to it
+            changes the loss from the next step on; on JAX the trainer compiles its value in, so
+            use `cb_keras.callbacks.ClassWeightScheduler`, which works everywhere.
+
+    Call arguments:
+        y_true: Class ids `[...]` or `[..., 1]`, or one-hot / multi-hot labels `[..., C]`.
+            Integers stay exact whatever the dtype policy.
+        y_pred: `[..., C]`.
+        sample_weight: Optional, broadcastable to the shape `[...]` of the losses.
+
+    Raises:
+        ValueError: An argument is out of range, both or neither of `class_counts` and
+            `class_weights` are given, or (when called or traced) shapes do not fit.
+
+    Source: {source}
+    """
+
+
+class _ClassBalancedLoss(keras.losses.Loss):
+    """What the three losses share: the class weights, label checks and configuration."""
+
+    def __init__(
+        self, class_counts, beta, power, class_weights, from_logits, reduction, name, dtype
+    ):
+        self._requested_dtype = dtype
+        super().__init__(name=name, reduction=reduction, dtype=_at_least_float32(dtype))
+        if (class_counts is None) == (class_weights is None):
+            raise ValueError(
+                "give either `class_counts` (the weights are computed from them) or "
+                f"`class_weights`, got {'neither' if class_counts is None else 'both'}."
+            )
+        self.beta = check_beta(beta)
+        self.power = check_power(power)
+        self.from_logits = bool(from_logits)
+        if class_weights is None:
+            self.class_counts = check_class_counts(class_counts).astype("int64").tolist()
+            initial = class_balanced_weights(class_counts, self.beta, self.power)
+        else:
+            if (self.beta, self.power) != (0.9999, 1.0):
+                raise ValueError(
+                    f"`beta`={self.beta} and `power`={self.power} have no effect on "
+                    "`class_weights`, which are used as they are: leave them at their defaults."
+                )
+            self.class_counts = None
+            initial = _check_class_weights(class_weights)
+        if initial.size > _MAX_CLASSES:
+            raise ValueError(f"at most {_MAX_CLASSES} classes are supported, got {initial.size}.")
+        self._initial_weights = initial
+        self.class_weights = keras.Variable(
+            initial, trainable=False, dtype="float32", name="class_weights"
+        )
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
+        # Before the base class casts the labels, which would hide a low-precision class id.
+        functional.check_labels(y_true, y_pred, len(self._initial_weights))
+        return super().__call__(y_true, y_pred, sample_weight)
+
+    def get_config(self):
+        config = {
+            "class_counts": self.class_counts,
+            "beta": self.beta,
+            "power": self.power,
+            "class_weights": None if self.class_counts else self._initial_weights.tolist(),
+            "from_logits": self.from_logits,
+            "reduction": self.reduction,
+            "name": self.name,
+            "dtype": keras.dtype_policies.serialize(keras.dtype_policies.get(self._requested_dtype))
+            if isinstance(self._requested_dtype, keras.DTypePolicy)
+            else self._requested_dtype,
+        }
+        current = ops.convert_to_numpy(self.class_weights.value)
+        if not np.array_equal(current, self._initial_weights):
+            # Somebody assigned other weights: keep those rather than restore the first ones.
+            config.update(class_counts=None, class_weights=current.tolist(), beta=0.9999, power=1.0)
+        return config
+
+
+class ClassBalancedSoftmaxCrossentropy(_ClassBalancedLoss):
+    """Class-balanced softmax cross-entropy, `w_y * -log softmax(z)_y`."""
+
+    def __init__(
+        self,
+        class_counts=None,
+        beta=0.9999,
+        power=1.0,
+        class_weights=None,
+        from_logits=True,
+        reduction="sum_over_batch_size",
+        name="class_balanced_softmax_crossentropy",
+        dtype=None,
+    ):
+        super().__init__(
+            class_counts, beta, power, class_weights, from_logits, reduction, name, dtype
+        )
+
+    def call(self, y_true, y_pred):
+        """Loss per example, shape `[...]`."""
+        return functional.class_balanced_softmax_crossentropy(
+            y_true, y_pred, self.class_weights, from_logits=self.from_logits
+        )
+
+
+class ClassBalancedSigmoidCrossentropy(_ClassBalancedLoss):
+    """Class-balanced sigmoid cross-entropy, `w_y * sum_c BCE(z_c, y_c)`."""
+
+    def __init__(
+        self,
+        class_counts=None,
+        beta=0.9999,
+        power=1.0,
+        class_weights=None,
+        from_logits=True,
+        reduction="sum_over_batch_size",
+        name="class_balanced_sigmoid_crossentropy",
+        dtype=None,
+    ):
+        super().__init__(
+            class_counts, beta, power, class_weights, from_logits, reduction, name, dtype
+        )
+
+    def call(self, y_true, y_pred):
+        """Loss per example, shape `[...]`."""
+        return functional.class_balanced_sigmoid_crossentropy(
+            y_true, y_pred, self.class_weights, from_logits=self.from_logits
+        )
+
+
+class ClassBalancedFocalCrossentropy(_ClassBalancedLoss):
+    """Class-balanced focal loss, `w_y * sum_c (1 - p_t)^gamma * BCE(z_c, y_c)`."""
+
+    def __init__(
+        self,
+        class_counts=None,
+        beta=0.9999,
+        power=1.0,
+        gamma=1.0,
+        class_weights=None,
+        from_logits=True,
+        reduction="sum_over_batch_size",
+        name="class_balanced_focal_crossentropy",
+        dtype=None,
+    ):
+        super().__init__(
+            class_counts, beta, power, class_weights, from_logits, reduction, name, dtype
+        )
+        self.gamma = functional.check_gamma(gamma)
+
+    def call(self, y_true, y_pred):
+        """Loss per example, shape `[...]`."""
+        return functional.class_balanced_focal_crossentropy(
+            y_true, y_pred, self.class_weights, self.gamma, from_logits=self.from_logits
+        )
+
+    def get_config(self):
+        return {**super().get_config(), "gamma": self.gamma}
+
+
+def _at_least_float32(dtype):
+    compute_dtype = keras.dtype_policies.get(dtype or keras.config.floatx()).compute_dtype
+    return keras.backend.result_type(compute_dtype, "float32")
+
+
+def _check_class_weights(class_weights):
+    weights = np.asarray(ops.convert_to_numpy(class_weights))
+    if weights.ndim != 1 or weights.size == 0 or weights.dtype.kind not in "iuf":
+        raise ValueError(
+            "`class_weights` must be numbers of shape [C], one per class, got "
+            f"{weights.dtype} {weights.shape}."
+        )
+    weights = weights.astype("float32")
+    bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+    if bad.size:
+        raise ValueError(
+            f"`class_weights` must be finite and >= 0, but class {bad[0]} has {weights[bad[0]]}."
+        )
+    return weights
+
+
+for _cls, _source, _gamma in (
+    (ClassBalancedSoftmaxCrossentropy, "equation 7", ""),
+    (ClassBalancedSigmoidCrossentropy, "equation 9", ""),
+    (
+        ClassBalancedFocalCrossentropy,
+        "equation 11, after Lin et al., ICCV 2017",
+        "\n        gamma: Focusing parameter, a finite float >= 0; 0 is the sigmoid loss.",
+    ),
+):
+    _cls.__doc__ += _ARGS.format(
+        source=f"Cui et al., CVPR 2019, {_source}; powers other than 1: Park & Hwang 2022.",
+        gamma=_gamma,
+    )
+    keras.saving.register_keras_serializable(package=_PACKAGE)(_cls)

@@ -1,0 +1,198 @@
+"""The ResNet for small images of He et al. 2016, as the class-balanced loss papers train it."""
+
+import math
+
+import keras
+from keras import layers, ops
+
+
+@keras.saving.register_keras_serializable(package="cb_keras")
+class BatchNormalization(layers.BatchNormalization):
+    """`keras.layers.BatchNormalization`, as one fused kernel on TensorFlow.
+
+    Same arguments, weights and values. On the TensorFlow backend Keras composes batch
+    normalisation from elementwise operations; here a `[N, H, W, C]` input goes through
+    `FusedBatchNormV3`, forward and backward. Other ranks, masks, a data format other than
+    channels-last, `renorm`, `synchronized` and other backends take Keras' own path.
+    """
+
+    def call(self, inputs, training=None, mask=None):
+        """Normalises `inputs`; see `keras.layers.BatchNormalization`."""
+        if not self._can_fuse(inputs, mask):
+            return super().call(inputs, training=training, mask=mask)
+        use_batch = bool(training) and self.trainable
+        channels = inputs.shape[-1]
+        scale = self.gamma if self.scale else ops.ones((channels,))
+        offset = self.beta if self.center else ops.zeros((channels,))
+        outputs, mean, variance = _fused_batch_norm(
+            ops.cast(inputs, self.compute_dtype),
+            *(ops.cast(x, "float32") for x in (scale, offset)),
+            *(ops.cast(x, "float32") for x in (self.moving_mean, self.moving_variance)),
+            epsilon=self.epsilon,
+            use_batch=use_batch,
+        )
+        if use_batch:
+            # The kernel returns the unbiased variance, Keras' layer keeps the biased one.
+            size = ops.cast(ops.size(inputs), "float32") / channels
+            variance = variance * (size - 1.0) / ops.maximum(size, 1.0)
+            for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+                moving.assign(moving * self.momentum + batch * (1.0 - self.momentum))
+        return outputs
+
+    def _can_fuse(self, inputs, mask):
+        return (
+            keras.backend.backend() == "tensorflow"
+            and len(inputs.shape) == 4
+            and self.axis in (-1, 3)
+            and inputs.shape[-1] is not None
+            and mask is None
+            and not (self.renorm or self.synchronized)
+            and self.variable_dtype == "float32"
+            and self.compute_dtype in ("float32", "float16", "bfloat16")
+        )
+
+
+def _fused_batch_norm(x, scale, offset, mean, variance, epsilon, use_batch):
+    import tensorflow as tf
+
+    empty = tf.zeros([0], "float32")
+    result = tf.raw_ops.FusedBatchNormV3(
+        x=x,
+        scale=scale,
+        offset=offset,
+        mean=empty if use_batch else mean,
+        variance=empty if use_batch else variance,
+        epsilon=epsilon,
+        is_training=use_batch,
+    )
+    return result.y, result.batch_mean, result.batch_variance
+
+
+def resnet_cifar(
+    depth=32,
+    input_shape=(32, 32, 3),
+    num_classes=10,
+    *,
+    head="softmax",
+    weight_decay=2e-4,
+    include_preprocessing=True,
+    dtype=None,
+    name=None,
+):
+    """ResNet v1 with `depth = 6n + 2` layers: three stages of n basic blocks, 16/32/64 filters.
+
+    A shortcut that changes shape is 2x2 average pooling and zero padding of the channels on both
+    sides ("plan A"). At depth 32 with 3 channels and 10 classes it has 464,154 trainable
+    parameters (463,504 of them before the dense layer) and 2,272 moving statistics.
+
+    Args:
+        depth: `6n + 2` with n >= 1: 8, 14, 20, 26, 32, 44, 56, 110, ...
+        input_shape: `(height, width, channels)`; height and width may be None.
+        num_classes: Number of logits C.
+        head: `"softmax"`: the last bias starts at 0 and is penalised like every variable.
+            `"sigmoid"`, for the sigmoid and focal losses: it starts at `-log(C - 1)`, so that
+            every class starts with probability 1/C, and is not penalised.
+        weight_decay: The penalty `weight_decay / 2 * sum(w^2)` over the trainable variables is
+            added to the loss; 0 for none.
+        include_preprocessing: Whether the model itself maps raw pixels in [0, 255] (uint8 or
+            float) to `x / 128 - 1`.
+        dtype: Dtype or policy of the layers, e.g. `"mixed_bfloat16"`; None for the global one.
+            The logits are float32 (float64 under float64) under any policy.
+        name: Name of the model.
+
+    Returns:
+        An uncompiled `keras.Model`, `[N, H, W, channels]` to logits `[N, C]`.
+
+    Raises:
+        ValueError: `depth` is not `6n + 2`, or another argument is out of range.
+
+    Source: He et al., CVPR 2016, section 4.2; Cui et al., CVPR 2019 and its official code.
+    """
+    if depth < 8 or (depth - 2) % 6 or depth != int(depth):
+        raise ValueError(f"`depth` must be 6n + 2 (8, 14, 20, 26, 32, ...), got {depth}.")
+    if len(input_shape) != 3 or input_shape[-1] is None:
+        raise ValueError(
+            f"`input_shape` must be (height, width, channels), got {tuple(input_shape)}."
+        )
+    if num_classes < 1 or num_classes != int(num_classes):
+        raise ValueError(f"`num_classes` must be a whole number >= 1, got {num_classes}.")
+    if head not in ("softmax", "sigmoid"):
+        raise ValueError(f'`head` must be "softmax" or "sigmoid", got {head!r}.')
+    if not 0 <= weight_decay < math.inf:
+        raise ValueError(f"`weight_decay` must be a finite number >= 0, got {weight_decay}.")
+
+    block = _Blocks(weight_decay, keras.dtype_policies.get(dtype))
+    inputs = keras.Input(input_shape, dtype="float32", name="image")
+    x = inputs
+    if include_preprocessing:
+        x = layers.Rescaling(1 / 128, offset=-1, dtype="float32", name="rescaling")(x)
+    x = block.conv_bn(x, 16, 1, relu=True)
+    for filters in (16, 32, 64):
+        for i in range((depth - 2) // 6):
+            x = block.basic(x, filters, stride=2 if i == 0 and filters > 16 else 1)
+    x = layers.GlobalAveragePooling2D(
+        data_format="channels_last", dtype=block.dtype, name="global_average_pooling"
+    )(x)
+    return keras.Model(inputs, block.logits(x, num_classes, head), name=name or f"resnet{depth}")
+
+
+class _Blocks:
+    """Makes the network's blocks, all with the same weight decay and dtype policy."""
+
+    def __init__(self, weight_decay, dtype):
+        self.weight_decay = weight_decay
+        self.dtype = dtype
+
+    def penalty(self):
+        return keras.regularizers.L2(self.weight_decay / 2) if self.weight_decay else None
+
+    def conv_bn(self, x, filters, stride, relu):
+        padding = "same"
+        if stride > 1:
+            # As the official code pads: one pixel on every side, not TensorFlow's (0, 1).
+            x = layers.ZeroPadding2D(1, data_format="channels_last", dtype=self.dtype)(x)
+            padding = "valid"
+        x = layers.Conv2D(
+            filters,
+            3,
+            strides=stride,
+            padding=padding,
+            use_bias=False,
+            data_format="channels_last",
+            kernel_regularizer=self.penalty(),
+            dtype=self.dtype,
+        )(x)
+        x = BatchNormalization(
+            momentum=0.9,
+            epsilon=1e-5,
+            beta_regularizer=self.penalty(),
+            gamma_regularizer=self.penalty(),
+            dtype=self.dtype,
+        )(x)
+        return layers.ReLU(dtype=self.dtype)(x) if relu else x
+
+    def basic(self, x, filters, stride):
+        shortcut = x
+        if stride > 1:
+            shortcut = layers.AveragePooling2D(
+                stride, padding="same", data_format="channels_last", dtype=self.dtype
+            )(x)
+            extra = filters - x.shape[-1]
+            widths = ((0, 0), (0, 0), (0, 0), (extra // 2, extra - extra // 2))
+            shortcut = ops.pad(shortcut, widths)
+        x = self.conv_bn(x, filters, stride, relu=True)
+        x = self.conv_bn(x, filters, 1, relu=False)
+        return layers.ReLU(dtype=self.dtype)(layers.Add(dtype=self.dtype)([x, shortcut]))
+
+    def logits(self, x, num_classes, head):
+        sigmoid = head == "sigmoid"
+        prior = -math.log(num_classes - 1) if sigmoid and num_classes > 1 else 0.0
+        return layers.Dense(
+            num_classes,
+            bias_initializer=keras.initializers.Constant(prior),
+            kernel_regularizer=self.penalty(),
+            bias_regularizer=None if sigmoid else self.penalty(),
+            # Low-precision logits would round the loss: the last layer is float32 at least.
+            dtype=keras.backend.result_type(self.dtype.compute_dtype, "float32"),
+            name="logits",
+        )(x)

@@ -1,0 +1,62 @@
+"""Learning-rate schedule of the reference protocol."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="cb_keras")
+class WarmupPiecewiseConstant(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up from 0, then a constant rate that drops at each boundary.
+
+    `rate(step) = peak * step / warmup_steps` before `warmup_steps`, then
+    `peak * decay^k` with k the number of boundaries at or before `step`.
+
+    Args:
+        peak: Learning rate after the warm-up, > 0.
+        warmup_steps: Optimizer steps of the warm-up, >= 0; 0 for none.
+        boundaries: Steps at which the rate is multiplied by `decay`, ascending and not before
+            the end of the warm-up.
+        decay: Factor per boundary, > 0.
+
+    Raises:
+        ValueError: An argument is out of range.
+
+    Source: the official code of Cui et al. 2019 (`learning_rate_schedule`).
+    """
+
+    def __init__(self, peak, warmup_steps=0, boundaries=(), decay=0.1):
+        super().__init__()
+        self.peak = float(peak)
+        self.warmup_steps = float(warmup_steps)
+        self.boundaries = [float(b) for b in boundaries]
+        self.decay = float(decay)
+        if not 0 < self.peak < float("inf"):
+            raise ValueError(f"`peak` must be a finite number > 0, got {peak}.")
+        if not 0 < self.decay < float("inf"):
+            raise ValueError(f"`decay` must be a finite number > 0, got {decay}.")
+        if not 0 <= self.warmup_steps < float("inf"):
+            raise ValueError(f"`warmup_steps` must be >= 0, got {warmup_steps}.")
+        if [self.warmup_steps, *self.boundaries] != sorted([self.warmup_steps, *self.boundaries]):
+            raise ValueError(
+                f"`boundaries` must ascend from the end of the warm-up (step {warmup_steps}), "
+                f"got {list(boundaries)}."
+            )
+
+    def __call__(self, step):
+        """Learning rate at `step`, a float32 scalar."""
+        step = ops.cast(step, "float32")
+        rate = ops.full_like(step, self.peak)
+        for k, boundary in enumerate(self.boundaries, start=1):
+            rate = ops.where(step < boundary, rate, self.peak * self.decay**k)
+        if self.warmup_steps == 0:
+            return rate
+        return ops.where(step < self.warmup_steps, self.peak * step / self.warmup_steps, rate)
+
+    def get_config(self):
+        """Arguments that make the same schedule."""
+        return {
+            "peak": self.peak,
+            "warmup_steps": self.warmup_steps,
+            "boundaries": self.boundaries,
+            "decay": self.decay,
+        }

@@ -1,0 +1,177 @@
+"""From class counts to the effective number of samples and to class weights.
+
+The arithmetic is float64 and compiled by XLA (TensorFlow, JAX), always on the CPU, so that the
+same counts give the same weights whatever accelerator the machine has.
+"""
+
+import contextlib
+import functools
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+
+def effective_number(class_counts, beta):
+    """Effective number of samples of each class.
+
+    `E_n = (1 - beta^n) / (1 - beta)`, evaluated as
+    `expm1(n log1p(-(1 - beta))) / -(1 - beta)`: the textbook form cancels for small `n (1 - beta)`
+    and loses all digits there. `beta = 0` gives 1 for every class, `beta = 1` the limit `n`.
+
+    Args:
+        class_counts: Training examples per class, shape `[C]`, integers >= 1 (whole floats too).
+        beta: Float in `[0, 1]`.
+
+    Returns:
+        float64 numpy array of shape `[C]`, relative error below 1e-6 for n up to 1e9.
+
+    Raises:
+        ValueError: A count is not a whole number >= 1, there is no class, or `beta` is outside
+            `[0, 1]`.
+
+    Source: Cui et al., "Class-Balanced Loss Based on Effective Number of Samples", CVPR 2019,
+    equation 2.
+    """
+    counts = check_class_counts(class_counts)
+    return _run(_effective_number, counts, check_beta(beta))
+
+
+def class_balanced_weights(class_counts, beta=0.9999, power=1.0):
+    """Weights of the classes, scaled to the sum C.
+
+    `w_c = C * E_c^-power / sum_k E_k^-power` with `E_c` the effective number of class c.
+    `power = 0` weights every class 1, 0.5 is the square root of the class-balanced term, 1 the
+    term itself, 2 its square. With `beta = 1` and `power = 1` it is inverse frequency.
+
+    Args:
+        class_counts: Training examples per class, shape `[C]`, integers >= 1.
+        beta: Float in `[0, 1]`.
+        power: Any finite real number; a negative one favours the large classes.
+
+    Returns:
+        float32 numpy array of shape `[C]`.
+
+    Raises:
+        ValueError: As `effective_number`; or `power` is not finite.
+
+    Source: Cui et al. 2019, equation 4 (power 1); Park & Hwang 2022 (other powers).
+    """
+    counts = check_class_counts(class_counts)
+    weights = _run(_class_balanced_weights, counts, check_beta(beta), check_power(power))
+    return weights.astype("float32")
+
+
+def check_class_counts(class_counts):
+    """Returns `class_counts` as a float64 numpy array `[C]`, or raises ValueError."""
+    counts = np.asarray(class_counts)
+    if counts.ndim != 1 or counts.size == 0:
+        raise ValueError(
+            "`class_counts` must be a list of one training count per class, "
+            f"got shape {counts.shape}: {class_counts!r}."
+        )
+    if counts.dtype.kind not in "iuf":
+        raise ValueError(
+            f"`class_counts` must be numbers, got dtype {counts.dtype}: {class_counts!r}; "
+            "count the labels first, e.g. np.bincount(labels, minlength=num_classes)."
+        )
+    counts = counts.astype("float64")
+    bad = np.flatnonzero(~(np.isfinite(counts) & (counts >= 1) & (counts == np.floor(counts))))
+    if bad.size:
+        where = ", ".join(f"class {c} has {counts[c]:g}" for c in bad[:5])
+        more = f" and {bad.size - 5} more" if bad.size > 5 else ""
+        raise ValueError(
+            f"`class_counts` must be whole numbers >= 1, but {where}{more}. A class without "
+            "training examples has no effective number: drop it, or give it at least one example."
+        )
+    return counts
+
+
+def check_beta(beta):
+    """Returns `beta` as a float in [0, 1], or raises ValueError."""
+    value = _as_float("beta", beta)
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(
+            f"`beta` must be in [0, 1], got {value}; usual values are 0.9, 0.99, 0.999, 0.9999, "
+            "and 1 for inverse frequency."
+        )
+    return value
+
+
+def check_power(power):
+    """Returns `power` as a finite float, or raises ValueError."""
+    value = _as_float("power", power)
+    if not math.isfinite(value):
+        raise ValueError(
+            f"`power` must be finite, got {value}; 0 is the plain loss, 1 the class-balanced one."
+        )
+    return value
+
+
+def _as_float(name, value):
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"`{name}` must be a number, got {value!r}.") from error
+
+
+def _log_and_effective_number(counts, beta):
+    one_minus_beta = 1.0 - beta  # exact for beta >= 1/2
+    limit = ops.equal(one_minus_beta, 0.0)
+    divisor = ops.where(limit, ops.ones_like(one_minus_beta), one_minus_beta)
+    finite = ops.divide(ops.expm1(counts * ops.log1p(-divisor)), -divisor)
+    number = ops.where(limit, counts, finite)
+    return ops.log(number), number
+
+
+def _effective_number(counts, beta):
+    return _log_and_effective_number(counts, beta)[1]
+
+
+def _class_balanced_weights(counts, beta, power):
+    log_number, _ = _log_and_effective_number(counts, beta)
+    # Relative to the class of the largest weight, so that no power overflows.
+    anchor = ops.where(power < 0, ops.max(log_number), ops.min(log_number))
+    distance = log_number - anchor
+    unscaled = ops.where(ops.equal(distance, 0.0), 1.0, ops.exp(-power * distance))
+    return ops.cast(ops.size(counts), "float64") * unscaled / ops.sum(unscaled)
+
+
+def _run(function, *args):
+    """Runs `function` on float64 tensors of `args`, compiled; returns a numpy array."""
+    backend = keras.backend.backend()
+    with _float64_on_cpu(backend):
+        tensors = [ops.convert_to_tensor(np.float64(arg), dtype="float64") for arg in args]
+        return keras.ops.convert_to_numpy(_compiled(function, backend)(*tensors))
+
+
+@functools.cache
+def _compiled(function, backend):
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function, jit_compile=True, autograph=False)
+    if backend == "jax":
+        import jax
+
+        return jax.jit(function)
+    return function
+
+
+@contextlib.contextmanager
+def _float64_on_cpu(backend):
+    with contextlib.ExitStack() as stack:
+        if backend == "tensorflow":
+            import tensorflow as tf
+
+            stack.enter_context(tf.init_scope())  # a loss may be made while a function is traced
+            stack.enter_context(tf.device("CPU:0"))
+        elif backend == "jax":
+            import jax
+
+            stack.enter_context(jax.enable_x64(True))
+            stack.enter_context(jax.default_device(jax.local_devices(backend="cpu")[0]))
+        else:
+            stack.enter_context(keras.device("cpu:0"))
+        yield
