@@ -128,7 +128,7 @@ class ThroughputProgress(keras.callbacks.Callback):
         """Prints the epoch's line."""
         self._stop_clock()
         logs = logs or {}
-        figures = "  ".join(f"{k} {v:.4f}" for k, v in logs.items() if isinstance(v, float))
+        figures = "  ".join(f"{name} {float(value):.4f}" for name, value in logs.items())
         line = f"epoch {epoch + 1}/{self.epochs}  {figures}"
         if self.epoch_rate:
             left = (self.epochs - epoch - 1) * self.num_images / self.epoch_rate

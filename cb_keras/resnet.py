@@ -126,10 +126,11 @@ def resnet_cifar(
     x = inputs
     if include_preprocessing:
         x = layers.Rescaling(1 / 128, offset=-1, dtype="float32", name="rescaling")(x)
-    x = block.conv_bn(x, 16, 1, relu=True)
-    for filters in (16, 32, 64):
+    x = block.conv_bn(x, 16, 1, relu=True, name="stem")
+    for stage, filters in enumerate((16, 32, 64), start=1):
         for i in range((depth - 2) // 6):
-            x = block.basic(x, filters, stride=2 if i == 0 and filters > 16 else 1)
+            stride = 2 if i == 0 and stage > 1 else 1
+            x = block.basic(x, filters, stride, name=f"stage{stage}_block{i + 1}")
     x = layers.GlobalAveragePooling2D(
         data_format="channels_last", dtype=block.dtype, name="global_average_pooling"
     )(x)
@@ -146,11 +147,13 @@ class _Blocks:
     def penalty(self):
         return keras.regularizers.L2(self.weight_decay / 2) if self.weight_decay else None
 
-    def conv_bn(self, x, filters, stride, relu):
+    def conv_bn(self, x, filters, stride, relu, name):
         padding = "same"
         if stride > 1:
             # As the official code pads: one pixel on every side, not TensorFlow's (0, 1).
-            x = layers.ZeroPadding2D(1, data_format="channels_last", dtype=self.dtype)(x)
+            x = layers.ZeroPadding2D(
+                1, data_format="channels_last", dtype=self.dtype, name=f"{name}_padding"
+            )(x)
             padding = "valid"
         x = layers.Conv2D(
             filters,
@@ -161,6 +164,7 @@ class _Blocks:
             data_format="channels_last",
             kernel_regularizer=self.penalty(),
             dtype=self.dtype,
+            name=f"{name}_conv",
         )(x)
         x = BatchNormalization(
             momentum=0.9,
@@ -168,21 +172,27 @@ class _Blocks:
             beta_regularizer=self.penalty(),
             gamma_regularizer=self.penalty(),
             dtype=self.dtype,
+            name=f"{name}_bn",
         )(x)
-        return layers.ReLU(dtype=self.dtype)(x) if relu else x
+        return layers.ReLU(dtype=self.dtype, name=f"{name}_relu")(x) if relu else x
 
-    def basic(self, x, filters, stride):
+    def basic(self, x, filters, stride, name):
         shortcut = x
         if stride > 1:
             shortcut = layers.AveragePooling2D(
-                stride, padding="same", data_format="channels_last", dtype=self.dtype
+                stride,
+                padding="same",
+                data_format="channels_last",
+                dtype=self.dtype,
+                name=f"{name}_shortcut",
             )(x)
             extra = filters - x.shape[-1]
             widths = ((0, 0), (0, 0), (0, 0), (extra // 2, extra - extra // 2))
             shortcut = ops.pad(shortcut, widths)
-        x = self.conv_bn(x, filters, stride, relu=True)
-        x = self.conv_bn(x, filters, 1, relu=False)
-        return layers.ReLU(dtype=self.dtype)(layers.Add(dtype=self.dtype)([x, shortcut]))
+        x = self.conv_bn(x, filters, stride, relu=True, name=f"{name}_1")
+        x = self.conv_bn(x, filters, 1, relu=False, name=f"{name}_2")
+        x = layers.Add(dtype=self.dtype, name=f"{name}_add")([x, shortcut])
+        return layers.ReLU(dtype=self.dtype, name=f"{name}_relu")(x)
 
     def logits(self, x, num_classes, head):
         sigmoid = head == "sigmoid"

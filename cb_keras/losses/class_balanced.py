@@ -87,6 +87,7 @@ class _ClassBalancedLoss(keras.losses.Loss):
         return super().__call__(y_true, y_pred, sample_weight)
 
     def get_config(self):
+        """Arguments that make the same loss, with the class weights it has now."""
         config = {
             "class_counts": self.class_counts,
             "beta": self.beta,
@@ -183,6 +184,7 @@ class ClassBalancedFocalCrossentropy(_ClassBalancedLoss):
         )
 
     def get_config(self):
+        """Arguments that make the same loss, with the class weights it has now."""
         return {**super().get_config(), "gamma": self.gamma}
 
 

@@ -1,0 +1,50 @@
+"""Evaluates a SavedModel of experiments.train on the test split of its data set.
+
+python -m experiments.evaluate --saved_model=runs/NAME/saved_model --dataset=cifar10
+"""
+
+import json
+import pathlib
+
+from absl import flags
+
+import cb_keras
+from experiments import cli, data_flags, datasets, record, saved_model, scoring
+
+SAVED_MODEL = flags.DEFINE_string("saved_model", None, "SavedModel folder, in a run directory.")
+OUTPUT = flags.DEFINE_string("output", None, "JSON file for the figures.")
+
+
+def main(argv):
+    """Evaluates what the flags name, prints the table and writes the figures."""
+    del argv
+    if not SAVED_MODEL.value:
+        raise cli.UserError("--saved_model is missing; give the saved_model/ of a run directory.")
+    if data_flags.EVAL_BATCH_SIZE.value < 1:
+        raise cli.UserError(
+            f"--eval_batch_size must be at least 1, got {data_flags.EVAL_BATCH_SIZE.value}."
+        )
+    _check_output(OUTPUT.value)
+    description = saved_model.description(SAVED_MODEL.value)
+    dataset = data_flags.DATASET.value
+    if not flags.FLAGS["dataset"].present:
+        dataset = description["dataset"]  # what it was trained on
+    data = datasets.load(dataset, data_flags.DATA_DIR.value, data_flags.DOWNLOAD.value)
+    figures = saved_model.evaluate(SAVED_MODEL.value, data.test, data_flags.EVAL_BATCH_SIZE.value)
+    settings, counts = description["settings"], description["class_counts"]
+    weights = cb_keras.class_balanced_weights(counts, settings["cb_beta"], settings["cb_power"])
+    for line in scoring.table(figures, counts, weights, description["class_names"]):
+        print(line)
+    if OUTPUT.value:
+        text = json.dumps(figures, indent=2, allow_nan=False) + "\n"
+        record.write_atomically(OUTPUT.value, text.encode())
+        print(f"written to {OUTPUT.value}")
+
+
+def _check_output(output):
+    if output and not pathlib.Path(output).absolute().parent.is_dir():
+        raise cli.UserError(f"--output={output}: its folder does not exist; make it first.")
+
+
+if __name__ == "__main__":
+    cli.run(main)

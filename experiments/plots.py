@@ -1,0 +1,185 @@
+"""Pictures of a run, drawn from the files of its directory.
+
+`python -m experiments.plots --run=RUN_DIRECTORY` draws them again.
+"""
+
+import csv
+import json
+import pathlib
+
+import numpy as np
+
+_COLORS = {"many": "#2f6f9f", "medium": "#e0a030", "few": "#b8433f"}
+
+
+def draw_all(folder):
+    """Writes `plots/*.png` from `config.json`, `history.csv` and `metrics.json` in `folder`.
+
+    Returns:
+        Paths of the pictures.
+    """
+    folder = pathlib.Path(folder)
+    config = json.loads((folder / "config.json").read_text())
+    metrics = json.loads((folder / "metrics.json").read_text())
+    with open(folder / "history.csv", newline="") as file:
+        history = list(csv.DictReader(file))
+    (folder / "plots").mkdir(exist_ok=True)
+    figures = {
+        "class_counts": _class_counts(config),
+        "curves": _curves(history, config),
+        "per_class_accuracy": _per_class_accuracy(config, metrics),
+        "confusion_matrix": _confusion_matrix(config, metrics),
+    }
+    paths = []
+    for name, figure in figures.items():
+        paths.append(folder / "plots" / f"{name}.png")
+        figure.savefig(paths[-1], dpi=120)
+    return paths
+
+
+def _figure(width=7.0, height=4.2, columns=1):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(1, columns, squeeze=False)[0]
+
+
+def _title(config):
+    flags = config["flags"]
+    return f"{flags['dataset']}, {flags['loss']}, power {flags['cb_power']:g}"
+
+
+def _bar_colors(config):
+    group_of = {c: name for name, ids in config["shot_groups"].items() for c in ids}
+    return [_COLORS[group_of[c]] for c in range(len(config["class_counts"]))]
+
+
+def _legend(axes, config):
+    from matplotlib.patches import Patch
+
+    handles = [
+        Patch(color=_COLORS[name], label=f"{name} shot")
+        for name, ids in config["shot_groups"].items()
+        if ids
+    ]
+    axes.legend(handles=handles, frameon=False)
+
+
+def _class_axis(axes, config):
+    names = config["class_names"]
+    if len(names) <= 20:
+        rotation = 45 if max(map(len, names)) > 3 else 0
+        axes.set_xticks(range(len(names)), names, rotation=rotation)
+    axes.set_xlabel("class")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _class_counts(config):
+    figure, (left, right) = _figure(9, 3.8, columns=2)
+    positions = range(len(config["class_counts"]))
+    left.bar(positions, config["class_counts"], color=_bar_colors(config))
+    left.set_yscale("log")
+    left.set_ylabel("training images")
+    right.bar(positions, config["class_weights"], color=_bar_colors(config))
+    right.axhline(1.0, color="0.4", linewidth=0.8, linestyle="--")
+    right.set_ylabel("weight in the loss")
+    for axes in (left, right):
+        _class_axis(axes, config)
+    _legend(left, config)
+    figure.suptitle(_title(config))
+    return figure
+
+
+def _column(history, name):
+    rows = [(int(r["epoch"]), float(r[name])) for r in history if r.get(name)]
+    return tuple(zip(*rows, strict=True)) if rows else ((), ())
+
+
+def _curves(history, config):
+    figure, axes = _figure(10, 3.6, columns=3)
+    for name, label, style in (("loss", "training", "-"), ("val_loss", "test", ".-")):
+        axes[0].plot(*_column(history, name), style, label=label)
+    axes[0].set_ylabel("loss with L2 penalty")
+    for name, label, style in (
+        ("accuracy", "training", "-"),
+        ("val_accuracy", "test", ".-"),
+        ("val_balanced_accuracy", "test, balanced", ":"),
+    ):
+        axes[1].plot(*_column(history, name), style, label=label)
+    axes[1].set_ylabel("accuracy")
+    axes[2].plot(*_column(history, "learning_rate"), color="0.3")
+    axes[2].set_yscale("log")
+    axes[2].set_ylabel("learning rate")
+    for axis in axes:
+        axis.set_xlabel("epoch")
+        axis.spines[["top", "right"]].set_visible(False)
+    for axis in axes[:2]:
+        axis.legend(frameon=False)
+    figure.suptitle(_title(config))
+    return figure
+
+
+def _per_class_accuracy(config, metrics):
+    figure, (axes,) = _figure()
+    accuracies = [np.nan if a is None else a for a in metrics["per_class_accuracy"]]
+    axes.bar(range(len(accuracies)), accuracies, color=_bar_colors(config))
+    axes.axhline(metrics["balanced_accuracy"], color="0.3", linestyle="--", linewidth=0.8)
+    axes.set_ylim(0, 1)
+    axes.set_ylabel("test accuracy (dashed: balanced)")
+    _class_axis(axes, config)
+    _legend(axes, config)
+    figure.suptitle(_title(config))
+    return figure
+
+
+def _confusion_matrix(config, metrics):
+    figure, (axes,) = _figure(6, 5.2)
+    confusion = np.asarray(metrics["confusion_matrix"], "float64")
+    rows = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(rows, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, label="share of the class's test images")
+    _class_axis(axes, config)
+    names = config["class_names"]
+    if len(names) <= 20:
+        axes.set_yticks(range(len(names)), names)
+        for y, x in np.ndindex(rows.shape):
+            if confusion[y, x]:
+                color = "white" if rows[y, x] > 0.5 else "black"
+                axes.text(
+                    x,
+                    y,
+                    f"{confusion[y, x]:.0f}",
+                    ha="center",
+                    va="center",
+                    color=color,
+                    fontsize=7,
+                )
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    figure.suptitle(_title(config))
+    return figure
+
+
+def main(argv):
+    """Draws the pictures of the run that --run names."""
+    del argv
+    from absl import flags
+
+    from experiments.cli import UserError
+
+    folder = pathlib.Path(flags.FLAGS.run)
+    if not (folder / "metrics.json").exists():
+        raise UserError(f"--run={folder} holds no finished run (no metrics.json).")
+    for path in draw_all(folder):
+        print(path)
+
+
+if __name__ == "__main__":
+    from absl import flags
+
+    from experiments import cli
+
+    flags.DEFINE_string("run", None, "Run directory.", required=True)
+    cli.run(main)

@@ -1,0 +1,226 @@
+"""Trains a ResNet on long-tailed images with a class-balanced loss: the reference protocol.
+
+python -m experiments.train --flagfile=experiments/presets/park2022.flags --loss=focal --cb_power=1
+"""
+
+import keras
+import tensorflow as tf
+
+import cb_keras
+from cb_keras import metrics
+from experiments import (
+    checkpoint,
+    cli,
+    datasets,
+    pipeline,
+    plots,
+    record,
+    saved_model,
+    scoring,
+    train_flags,
+)
+
+
+def main(argv):
+    """Runs the protocol that the flags describe, from data to SavedModel and figures."""
+    del argv
+    settings = train_flags.checked_settings()
+    flags = train_flags.recorded(settings)
+    run = record.open_run(settings["output_dir"], flags, settings["resume"])
+    finished = run.read_json("metrics.json")
+    if finished:
+        print(f"{run.folder} is complete:")
+        _print_summary(run, finished)
+        return
+
+    data = datasets.load(settings["dataset"], settings["data_dir"], settings["download"])
+    train, class_counts = datasets.cut_long_tail(
+        data.train,
+        len(data.class_names),
+        settings["long_tail"],
+        settings["imbalance_factor"],
+        settings["seed"],
+    )
+    resolved = _resolve(settings, data, class_counts)
+    print(
+        f"{settings['dataset']}: {len(train.labels)} training images of {len(class_counts)} "
+        f"classes ({class_counts.max()} to {class_counts.min()} a class), "
+        f"{len(data.test.labels)} test images -> {run.folder}"
+    )
+
+    keras.utils.set_random_seed(settings["seed"])
+    strategy = _strategy(settings, len(train.labels))
+    schedule = _schedule(settings, resolved)
+    with strategy.scope():
+        model = _model(settings, data, len(class_counts))
+        loss = scoring.make_loss(settings, class_counts)
+        model.compile(
+            optimizer=_optimizer(settings, schedule),
+            loss=loss,
+            metrics=[
+                keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
+                metrics.BalancedAccuracy(len(class_counts)),
+            ],
+            jit_compile=resolved["jit_compile"],
+        )
+        model.optimizer.build(model.trainable_variables)
+    run.write_json("config.json", _config(flags, resolved, data, class_counts, loss))
+
+    first_epoch, progress = _continue(run, model, settings, len(train.labels))
+    model.fit(
+        pipeline.training_dataset(
+            train,
+            settings["batch_size"],
+            settings["seed"],
+            first_epoch,
+            settings["train_epochs"],
+            resolved["augmentation"],
+        ),
+        initial_epoch=first_epoch,
+        epochs=settings["train_epochs"],
+        steps_per_epoch=resolved["steps_per_epoch"],
+        validation_data=pipeline.evaluation_dataset(data.test, settings["eval_batch_size"]),
+        validation_freq=settings["eval_epochs"],
+        callbacks=_callbacks(run, progress, settings, resolved, schedule),
+        verbose=0,
+    )
+
+    # The figures are the exported model's after the last epoch, never the best epoch's.
+    description = {
+        "settings": {key: settings[key] for key in ("loss", "cb_beta", "cb_power", "gamma")},
+        "dataset": settings["dataset"],
+        "class_counts": class_counts.tolist(),
+        "class_names": data.class_names,
+        "epochs": settings["train_epochs"],
+        "train_seconds": progress.train_seconds,
+        "images_per_second": progress.images_per_second,
+    }
+    model.save(run.path("model.keras"))
+    saved_model.export(model, run.path("saved_model"), description)
+    figures = saved_model.evaluate(run.path("saved_model"), data.test, settings["eval_batch_size"])
+    run.write_json("metrics.json", figures)
+    if settings["plots"]:
+        plots.draw_all(run.folder)
+    _print_summary(run, figures)
+
+
+def _resolve(settings, data, class_counts):
+    """What the flags leave to the data and the machine; written to `config.json`."""
+    balanced = class_counts.min() == class_counts.max()
+    decay = settings["balanced_lr_decay"] if balanced else None
+    jit_compile = settings["jit_compile"]
+    if jit_compile == "auto":
+        jit_compile = "true" if tf.config.list_physical_devices("GPU") else "false"
+    augmentation = settings["augmentation"]
+    return {
+        "augmentation": data.augmentation if augmentation == "auto" else augmentation,
+        "jit_compile": jit_compile == "true",
+        "lr_decay": settings["lr_decay"] if decay is None else decay,
+        "steps_per_epoch": pipeline.steps_per_epoch(
+            int(class_counts.sum()), settings["batch_size"]
+        ),
+    }
+
+
+def _strategy(settings, num_images):
+    if settings["strategy"] == "none":
+        return tf.distribute.get_strategy()
+    strategy = tf.distribute.MirroredStrategy()
+    replicas = strategy.num_replicas_in_sync
+    print(f"mirrored over {replicas} device(s): {', '.join(strategy.extended.worker_devices)}")
+    smallest = min(num_images % settings["batch_size"] or num_images, settings["batch_size"])
+    if smallest < replicas:
+        raise cli.UserError(
+            f"--batch_size={settings['batch_size']} leaves a last batch of {smallest} images for "
+            f"{replicas} devices; choose one that leaves at least one image for each."
+        )
+    return strategy
+
+
+def _model(settings, data, num_classes):
+    return cb_keras.resnet_cifar(
+        settings["depth"],
+        data.train.images.shape[1:],
+        num_classes,
+        head="softmax" if settings["loss"] == "softmax" else "sigmoid",
+        weight_decay=settings["weight_decay"],
+        dtype=settings["precision"],
+    )
+
+
+def _schedule(settings, resolved):
+    steps = resolved["steps_per_epoch"]
+    return cb_keras.schedules.WarmupPiecewiseConstant(
+        settings["learning_rate"],
+        warmup_steps=settings["warmup_epochs"] * steps,
+        boundaries=[b * settings["train_epochs"] * steps for b in settings["lr_boundaries"]],
+        decay=resolved["lr_decay"],
+    )
+
+
+def _optimizer(settings, schedule):
+    sgd = keras.optimizers.SGD(schedule, momentum=settings["momentum"])
+    if settings["precision"] == "mixed_float16":
+        return keras.optimizers.LossScaleOptimizer(sgd)  # float16 gradients underflow without
+    return sgd
+
+
+def _config(flags, resolved, data, class_counts, loss):
+    groups, rule = metrics.shot_groups(class_counts)
+    return {
+        "flags": flags,
+        "resolved": resolved,
+        "class_names": data.class_names,
+        "class_counts": class_counts.tolist(),
+        "class_weights": keras.ops.convert_to_numpy(loss.class_weights).tolist(),
+        "shot_rule": rule,
+        "shot_groups": groups,
+        **record.environment(),
+    }
+
+
+def _continue(run, model, settings, num_images):
+    """First epoch to train, and the progress display; from the checkpoint where there is one."""
+    progress = cb_keras.callbacks.ThroughputProgress(
+        num_images, settings["batch_size"], settings["train_epochs"]
+    )
+    first_epoch, state = checkpoint.restore(run.path("checkpoint"), model)
+    if first_epoch:
+        run.history = state["history"]
+        progress.restore(**state["progress"])
+        print(f"continuing after epoch {first_epoch} of {settings['train_epochs']}")
+    return first_epoch, progress
+
+
+def _callbacks(run, progress, settings, resolved, schedule):
+    steps, epochs = resolved["steps_per_epoch"], settings["train_epochs"]
+    return [
+        progress,
+        record.HistoryWriter(run, progress, lambda epoch: schedule((epoch + 1) * steps - 1)),
+        keras.callbacks.TensorBoard(str(run.path("tensorboard")), write_graph=False),
+        checkpoint.Checkpoint(
+            run.path("checkpoint"),
+            settings["eval_epochs"],
+            epochs,
+            lambda: {"history": run.history, "progress": progress.state()},
+        ),
+    ]
+
+
+def _print_summary(run, figures):
+    config = run.read_json("config.json")
+    print()
+    for line in scoring.table(
+        figures, config["class_counts"], config["class_weights"], config["class_names"]
+    ):
+        print(line)
+    rate = figures["images_per_second"]
+    print(
+        f"\n{figures['epochs']} epochs, {figures['train_seconds']:.0f} s of training"
+        + (f", {rate:.0f} images/s" if rate else "")
+        + f"; everything is in {run.folder}"
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,168 @@
+"""The flags of experiments.train, and the one place that checks them, together."""
+
+import importlib.util
+import math
+
+from absl import flags
+
+from cb_keras import functional, long_tail, weights
+from experiments import data_flags
+from experiments.cli import UserError
+from experiments.datasets import check_name
+
+LOSS = flags.DEFINE_enum("loss", "softmax", ["softmax", "sigmoid", "focal"], "Loss.")
+CB_POWER = flags.DEFINE_float("cb_power", 1.0, "Power of the class-balanced term; 0: plain loss.")
+CB_BETA = flags.DEFINE_float("cb_beta", 0.9999, "Beta of the effective number, in [0, 1].")
+GAMMA = flags.DEFINE_float("gamma", 1.0, "Focusing parameter of the focal loss, >= 0.")
+LONG_TAIL = flags.DEFINE_enum(
+    "long_tail",
+    "exponential",
+    ["exponential", "natural"],
+    "exponential: cut the training set to Cui's profile; natural: use all of it as it is.",
+)
+IMBALANCE_FACTOR = flags.DEFINE_float(
+    "imbalance_factor", 0.02, "Smallest / largest class size, in (0, 1]; 1: balanced."
+)
+TRAIN_EPOCHS = flags.DEFINE_integer("train_epochs", 200, "Epochs.")
+EVAL_EPOCHS = flags.DEFINE_integer("eval_epochs", 2, "Epochs between evaluations.")
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 128, "Images per training step.")
+LEARNING_RATE = flags.DEFINE_float("learning_rate", 0.1, "Learning rate after the warm-up.")
+WARMUP_EPOCHS = flags.DEFINE_float("warmup_epochs", 5, "Epochs of linear warm-up from 0.")
+LR_BOUNDARIES = flags.DEFINE_list(
+    "lr_boundaries", ["0.8", "0.9"], "Fractions of the run at which the rate drops."
+)
+LR_DECAY = flags.DEFINE_float("lr_decay", 0.01, "Factor of the rate at each boundary.")
+BALANCED_LR_DECAY = flags.DEFINE_float(
+    "balanced_lr_decay",
+    None,
+    "Used instead of --lr_decay where the training set is balanced (preset cui2019: 0.1).",
+)
+MOMENTUM = flags.DEFINE_float("momentum", 0.9, "Momentum of SGD, in [0, 1).")
+WEIGHT_DECAY = flags.DEFINE_float("weight_decay", 2e-4, "L2 penalty: weight_decay * sum(w^2) / 2.")
+DEPTH = flags.DEFINE_integer("depth", 32, "Depth of the ResNet, 6n + 2.")
+AUGMENTATION = flags.DEFINE_enum(
+    "augmentation",
+    "auto",
+    ["auto", "none", "crop", "crop_flip"],
+    "Random crop of the zero-padded image, random left-right flip; auto suits the data set.",
+)
+SEED = flags.DEFINE_integer(
+    "seed", 0, "Seed of the long tail, the weights, the order and the augmentation."
+)
+PRECISION = flags.DEFINE_enum(
+    "precision", "float32", ["float32", "mixed_bfloat16", "mixed_float16"], "Policy of the layers."
+)
+JIT_COMPILE = flags.DEFINE_enum(
+    "jit_compile",
+    "auto",
+    ["auto", "true", "false"],
+    "XLA; auto: on with a GPU, off without, where it is slower for this network.",
+)
+STRATEGY = flags.DEFINE_enum(
+    "strategy", "none", ["none", "mirrored"], "mirrored: all devices of this machine."
+)
+OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir", None, "Run directory; default: a name made of the flags, under runs/."
+)
+RESUME = flags.DEFINE_bool("resume", False, "Continue the run in --output_dir.")
+PLOTS = flags.DEFINE_bool("plots", True, "Draw pictures at the end; needs matplotlib.")
+
+# What may differ between a run and its continuation.
+_NOT_RECORDED = ("data_dir", "download", "output_dir", "resume", "plots")
+
+
+def checked_settings():
+    """Values of all flags as a dict, checked together before anything is loaded.
+
+    Raises:
+        UserError: Lists every flag that is out of range or contradicts another.
+    """
+    holders = [
+        value
+        for value in (*vars(data_flags).values(), *globals().values())
+        if isinstance(value, flags.FlagHolder)
+    ]
+    settings = {holder.name: holder.value for holder in holders}
+    problems = [*_range_problems(settings), *_contradictions(settings)]
+    if problems:
+        raise UserError("\n  ".join(problems))
+    settings["lr_boundaries"] = [float(b) for b in settings["lr_boundaries"]]
+    if settings["output_dir"] is None:
+        settings["output_dir"] = _default_output_dir(settings)
+    return settings
+
+
+def recorded(settings):
+    """The settings that make the run what it is: those a continuation must share."""
+    return {name: value for name, value in settings.items() if name not in _NOT_RECORDED}
+
+
+def _range_problems(s):
+    yield from _refused(
+        ("cb_beta", weights.check_beta),
+        ("cb_power", weights.check_power),
+        ("gamma", functional.check_gamma),
+        ("imbalance_factor", long_tail.check_imbalance_factor),
+        ("dataset", check_name),
+        settings=s,
+    )
+    for name in ("train_epochs", "eval_epochs", "batch_size", "eval_batch_size"):
+        if s[name] < 1:
+            yield f"--{name} must be at least 1, got {s[name]}."
+    for name in ("learning_rate", "lr_decay", "balanced_lr_decay"):
+        if s[name] is not None and not 0 < s[name] < math.inf:
+            yield f"--{name} must be a finite number > 0, got {s[name]}."
+    if not 0 <= s["momentum"] < 1:
+        yield f"--momentum must be in [0, 1), got {s['momentum']}; usual is 0.9."
+    if not 0 <= s["weight_decay"] < math.inf:
+        yield f"--weight_decay must be a finite number >= 0, got {s['weight_decay']}."
+    if s["depth"] < 8 or (s["depth"] - 2) % 6:
+        yield f"--depth must be 6n + 2 (8, 14, 20, 26, 32, ...), got {s['depth']}."
+    if not 0 <= s["seed"] < 2**31:
+        yield f"--seed must be in [0, 2^31), got {s['seed']}."
+
+
+def _contradictions(s):
+    if s["loss"] != "focal" and s["gamma"] != 1.0:
+        yield f"--gamma={s['gamma']} has no effect on --loss={s['loss']}; it belongs to focal."
+    if s["long_tail"] == "natural" and flags.FLAGS["imbalance_factor"].present:
+        yield "--imbalance_factor has no effect with --long_tail=natural; leave one of them out."
+    if not 0 <= s["warmup_epochs"] < math.inf:
+        yield f"--warmup_epochs must be a finite number >= 0, got {s['warmup_epochs']}."
+    try:
+        boundaries = [float(b) for b in s["lr_boundaries"]]
+    except ValueError:
+        boundaries = [math.nan]
+    if any(not 0 < b < 1 for b in boundaries) or boundaries != sorted(boundaries):
+        yield (
+            "--lr_boundaries must be ascending fractions of the run in (0, 1), such as 0.8,0.9; "
+            f"got {','.join(s['lr_boundaries'])}."
+        )
+    elif boundaries and s["warmup_epochs"] > boundaries[0] * s["train_epochs"]:
+        yield (
+            f"--warmup_epochs={s['warmup_epochs']:g} does not end before the first of "
+            f"--lr_boundaries, epoch {boundaries[0] * s['train_epochs']:g} of "
+            f"--train_epochs={s['train_epochs']}; shorten the warm-up."
+        )
+    elif s["warmup_epochs"] >= s["train_epochs"]:
+        yield f"--warmup_epochs={s['warmup_epochs']:g} does not end before the run does."
+    if s["plots"] and importlib.util.find_spec("matplotlib") is None:
+        yield "--plots needs matplotlib: pip install 'cb_keras[plots]', or pass --plots=false."
+
+
+def _refused(*checks, settings):
+    for name, check in checks:
+        try:
+            check(settings[name])
+        except ValueError as error:
+            yield f"--{name}: {error}"
+
+
+def _default_output_dir(s):
+    dataset = s["dataset"].replace(":", "_").replace("/", "_")
+    loss = f"focal{s['gamma']:g}" if s["loss"] == "focal" else s["loss"]
+    tail = "natural" if s["long_tail"] == "natural" else f"factor{s['imbalance_factor']:g}"
+    return (
+        f"runs/{dataset}_{tail}_{loss}_power{s['cb_power']:g}_beta{s['cb_beta']:g}"
+        f"_epochs{s['train_epochs']}_seed{s['seed']}"
+    )
