@@ -81,6 +81,7 @@ def main(argv):
         steps_per_epoch=resolved["steps_per_epoch"],
         validation_data=pipeline.evaluation_dataset(data.test, settings["eval_batch_size"]),
         validation_freq=settings["eval_epochs"],
+        shuffle=False,  # the pipeline shuffles, by seed
         callbacks=_callbacks(run, progress, settings, resolved, schedule),
         verbose=0,
     )

@@ -1,0 +1,53 @@
+# make demo   trains on handwritten digits with and without the class-balanced term (minutes)
+# make test   installs what the tests need and runs them all
+# make lint   ruff
+# All of them make and use .venv; PYTHON=python3.12 chooses the interpreter.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+# One version for everybody, so that a local wheel of the CPU build is preferred where there is one.
+# On Linux PyPI's wheel brings CUDA along (gigabytes); PyTorch's own index has the small build:
+#   PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make test
+TORCH ?= torch==2.13.0
+
+.PHONY: demo test test-tensorflow test-jax test-torch lint benchmarks clean
+
+demo: .venv/demo
+	$(BIN)/python -m experiments.demo
+
+test: test-tensorflow test-jax test-torch
+
+test-tensorflow: .venv/tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# The library on the other backends of Keras; the programs are TensorFlow's.
+test-jax: .venv/tests
+	KERAS_BACKEND=jax $(BIN)/python -m pytest tests/cb_keras
+
+test-torch: .venv/tests
+	KERAS_BACKEND=torch $(BIN)/python -m pytest tests/cb_keras
+
+lint: .venv/tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.venv/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "cb_keras needs Python 3.11 to 3.13, $(PYTHON) is another: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	touch $@
+
+.venv/demo: .venv/python pyproject.toml setup.py
+	@echo "installing cb_keras and TensorFlow into .venv: a minute or two"
+	$(BIN)/python -m pip install --quiet -e '.[plots]'
+	touch $@
+
+.venv/tests: .venv/python pyproject.toml setup.py
+	@echo "installing cb_keras and what its tests need into .venv: some minutes"
+	$(BIN)/python -m pip install --quiet -e '.[tests,jax,torch]' '$(TORCH)'
+	touch $@
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache
