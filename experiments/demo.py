@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 
+from experiments import plots
+
 PRESET = pathlib.Path(__file__).parent / "presets" / "digits.flags"
 
 
@@ -22,7 +24,15 @@ def main():
         ]
         print("$", " ".join(["python", *command[1:]]), flush=True)
         subprocess.run(command, check=True)
-    print()
+    picture = folders[1].parent / "comparison.png"
+    plots.draw_comparison(
+        {
+            "plain focal loss (power 0)": folders[0],
+            "with the class-balanced term (power 1)": folders[1],
+        },
+        picture,
+    )
+    print(f"\npictures: {picture}, {folders[1] / 'plots'}, {folders[0] / 'plots'}")
     print(comparison(*(_metrics(folder) for folder in folders.values())))
 
 

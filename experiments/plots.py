@@ -19,8 +19,7 @@ def draw_all(folder):
         Paths of the pictures.
     """
     folder = pathlib.Path(folder)
-    config = json.loads((folder / "config.json").read_text())
-    metrics = json.loads((folder / "metrics.json").read_text())
+    config, metrics = _read(folder)
     with open(folder / "history.csv", newline="") as file:
         history = list(csv.DictReader(file))
     (folder / "plots").mkdir(exist_ok=True)
@@ -35,6 +34,46 @@ def draw_all(folder):
         paths.append(folder / "plots" / f"{name}.png")
         figure.savefig(paths[-1], dpi=120)
     return paths
+
+
+def draw_comparison(folders, path):
+    """Writes one picture of several runs on the same data: per-class accuracy side by side.
+
+    Args:
+        folders: Dict of label to finished run directory.
+        path: PNG file to write.
+    """
+    runs = {label: _read(folder) for label, folder in folders.items()}
+    config = next(iter(runs.values()))[0]
+    figure, (left, right) = _figure(10, 3.8, columns=2)
+    positions = np.arange(len(config["class_counts"]))
+    left.bar(positions, config["class_counts"], color=_bar_colors(config))
+    left.set_yscale("log")
+    left.set_ylabel("training images")
+    _legend(left, config)
+    width = 0.8 / len(runs)
+    for i, (label, (_, metrics)) in enumerate(runs.items()):
+        accuracies = [np.nan if a is None else a for a in metrics["per_class_accuracy"]]
+        shade = 0.75 - 0.75 * i / max(len(runs) - 1, 1)
+        label += f": balanced accuracy {metrics['balanced_accuracy']:.3f}"
+        x = positions + (i - (len(runs) - 1) / 2) * width
+        right.bar(x, accuracies, width, color=str(shade), label=label)
+    right.set_ylim(0, 1.25)
+    right.set_yticks(np.linspace(0, 1, 6))
+    right.set_ylabel("test accuracy")
+    right.legend(frameon=False, loc="upper center")
+    for axes in (left, right):
+        _class_axis(axes, config)
+    flags = config["flags"]
+    figure.suptitle(f"{flags['dataset']}, {flags['loss']} loss")
+    figure.savefig(path, dpi=120)
+
+
+def _read(folder):
+    return tuple(
+        json.loads(pathlib.Path(folder, name).read_text())
+        for name in ("config.json", "metrics.json")
+    )
 
 
 def _figure(width=7.0, height=4.2, columns=1):
