@@ -55,7 +55,7 @@ def bare_step(train, counts):
     """The protocol's step on one constant batch, as one compiled function."""
     model = cb_keras.resnet_cifar(head="sigmoid", dtype=_PRECISION.value)
     loss = cb_keras.losses.ClassBalancedFocalCrossentropy(counts)
-    optimizer = keras.optimizers.SGD(0.001, momentum=0.9)
+    optimizer = cb_keras.optimizers.MomentumSGD(0.001, momentum=0.9)
     optimizer.build(model.trainable_variables)
     images = tf.constant(train.images[: _BATCH_SIZE.value])
     labels = tf.constant(train.labels[: _BATCH_SIZE.value])

@@ -1,6 +1,6 @@
 """Class-balanced losses for long-tailed classification in Keras 3."""
 
-from cb_keras import callbacks, functional, losses, metrics, schedules
+from cb_keras import callbacks, functional, losses, metrics, optimizers, schedules
 from cb_keras._version import __version__
 from cb_keras.long_tail import choose_long_tail, long_tailed_counts
 from cb_keras.resnet import resnet_cifar
@@ -16,6 +16,7 @@ __all__ = [
     "long_tailed_counts",
     "losses",
     "metrics",
+    "optimizers",
     "resnet_cifar",
     "schedules",
 ]

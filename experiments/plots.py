@@ -49,6 +49,7 @@ def draw_comparison(folders, path):
     positions = np.arange(len(config["class_counts"]))
     left.bar(positions, config["class_counts"], color=_bar_colors(config))
     left.set_yscale("log")
+    left.set_ylim(bottom=0.8)
     left.set_ylabel("training images")
     _legend(left, config)
     width = 0.8 / len(runs)
@@ -120,6 +121,7 @@ def _class_counts(config):
     positions = range(len(config["class_counts"]))
     left.bar(positions, config["class_counts"], color=_bar_colors(config))
     left.set_yscale("log")
+    left.set_ylim(bottom=0.8)
     left.set_ylabel("training images")
     right.bar(positions, config["class_weights"], color=_bar_colors(config))
     right.axhline(1.0, color="0.4", linewidth=0.8, linestyle="--")
@@ -140,6 +142,7 @@ def _curves(history, config):
     figure, axes = _figure(10, 3.6, columns=3)
     for name, label, style in (("loss", "training", "-"), ("val_loss", "test", ".-")):
         axes[0].plot(*_column(history, name), style, label=label)
+    axes[0].set_yscale("log")
     axes[0].set_ylabel("loss with L2 penalty")
     for name, label, style in (
         ("accuracy", "training", "-"),

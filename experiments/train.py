@@ -160,7 +160,7 @@ def _schedule(settings, resolved):
 
 
 def _optimizer(settings, schedule):
-    sgd = keras.optimizers.SGD(schedule, momentum=settings["momentum"])
+    sgd = cb_keras.optimizers.MomentumSGD(schedule, momentum=settings["momentum"])
     if settings["precision"] == "mixed_float16":
         return keras.optimizers.LossScaleOptimizer(sgd)  # float16 gradients underflow without
     return sgd
