@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 
-import keras
 import tensorflow as tf
 from absl import app, flags
 
