@@ -1,0 +1,155 @@
+"""The losses in `model.fit`: eager, in a graph and compiled; weights that change during training."""
+
+import keras
+import numpy as np
+import pytest
+
+import cb_keras
+from tests.cb_keras import reference
+from tests.cb_keras.gradients import BACKEND
+from tests.cb_keras.losses.test_class_balanced import CLASSES, COUNTS, kinds, number
+
+INPUTS = np.random.default_rng(1).normal(size=(6, 4)).astype("float32")
+IDS = np.array([0, 2, 1, 0, 2, 2])
+KERNEL = np.random.default_rng(2).normal(size=(4, 3)).astype("float32")
+WEIGHTS = cb_keras.class_balanced_weights(COUNTS)
+
+MODES = {
+    "eager": {"run_eagerly": True},
+    "graph": {"jit_compile": False},
+    "compiled": {"jit_compile": True},
+}
+modes = pytest.mark.parametrize("mode", MODES)
+
+
+def linear_model(loss, mode="graph", learning_rate=0.5, **kwargs):
+    if BACKEND == "torch" and mode == "compiled":
+        pytest.skip("`jit_compile` is XLA's; on PyTorch Keras would need a C++ compiler")
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, use_bias=False)])
+    model.set_weights([KERNEL])
+    model.compile(keras.optimizers.SGD(learning_rate), loss, **MODES[mode], **kwargs)
+    return model
+
+
+def fit(model, labels=IDS, epochs=1, **kwargs):
+    history = model.fit(
+        INPUTS, labels, batch_size=6, epochs=epochs, shuffle=False, verbose=0, **kwargs
+    )
+    return history.history["loss"]
+
+
+@modes
+@kinds
+def test_a_training_step_is_the_reference_step_in_every_mode(kind, mode):
+    logits, targets = INPUTS.astype("float64") @ KERNEL, reference.one_hot(IDS, 3)
+    weight = WEIGHTS[IDS].astype("float64")
+    slope = reference.gradient(kind, logits, targets, weight)
+    model = linear_model(CLASSES[kind](COUNTS), mode)
+    expected = reference.loss(kind, logits, targets, weight).mean()
+    np.testing.assert_allclose(fit(model), [expected], rtol=1e-5)
+    step = 0.5 * INPUTS.T.astype("float64") @ slope / 6
+    np.testing.assert_allclose(model.get_weights()[0], KERNEL - step, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("labels", [IDS[:, None], reference.one_hot(IDS, 3)])
+@kinds
+def test_fit_takes_the_other_label_formats(kind, labels):
+    loss = CLASSES[kind](COUNTS)
+    expected = fit(linear_model(loss))
+    np.testing.assert_allclose(fit(linear_model(loss), labels), expected, rtol=1e-6)
+
+
+@kinds
+def test_sample_weights_reach_the_loss(kind):
+    weight = np.array([1, 0, 2, 0.5, 0, 1])
+    logits, targets = INPUTS.astype("float64") @ KERNEL, reference.one_hot(IDS, 3)
+    expected = (reference.loss(kind, logits, targets, WEIGHTS[IDS]) * weight).mean()
+    loss = fit(linear_model(CLASSES[kind](COUNTS)), sample_weight=weight)
+    np.testing.assert_allclose(loss, [expected], rtol=1e-5)
+
+
+@modes
+@kinds
+def test_weights_assigned_in_a_callback_change_the_next_step(kind, mode):
+    loss = CLASSES[kind](COUNTS)
+    model = linear_model(loss, mode, learning_rate=0.0)
+
+    def schedule(epoch):
+        return WEIGHTS if epoch < 2 else 3 * WEIGHTS
+
+    def assign(epoch, logs):
+        loss.class_weights.assign(schedule(epoch))
+
+    if BACKEND == "jax":  # its trainer compiles the values into the step
+        callback = cb_keras.callbacks.ClassWeightScheduler(loss, schedule)
+    else:
+        callback = keras.callbacks.LambdaCallback(on_epoch_begin=assign)
+    history = fit(model, epochs=4, callbacks=[callback])
+    np.testing.assert_allclose(history, history[0] * np.array([1, 1, 3, 3]), rtol=1e-5)
+
+
+@kinds
+def test_weights_assigned_between_steps_of_a_tf_function_are_not_frozen(kind):
+    if BACKEND != "tensorflow":
+        pytest.skip("tf.function")
+    import tensorflow as tf
+
+    loss = CLASSES[kind](COUNTS)
+    logits = INPUTS @ KERNEL
+    for jit_compile in (False, True):
+        step = tf.function(lambda y, z: loss(y, z), jit_compile=jit_compile)
+        loss.class_weights.assign(WEIGHTS)
+        before = number(step(IDS, logits))
+        loss.class_weights.assign(3 * WEIGHTS)
+        np.testing.assert_allclose(number(step(IDS, logits)), 3 * before, rtol=1e-6)
+
+
+@modes
+@kinds
+def test_fit_refuses_labels_that_do_not_fit(kind, mode):
+    with pytest.raises(ValueError, match=r"`y_true` has shape .*2\), .*`y_pred` of shape .*3\)"):
+        fit(linear_model(CLASSES[kind](COUNTS), mode), np.zeros((6, 2)))
+
+
+@modes
+@kinds
+def test_fit_refuses_another_number_of_classes(kind, mode):
+    with pytest.raises(ValueError, match=r"`y_pred` has 3 classes .* but there are 4 class"):
+        fit(linear_model(CLASSES[kind]([5, 4, 3, 2]), mode))
+
+
+@modes
+@kinds
+def test_a_label_that_is_no_class_makes_the_loss_of_fit_nan(kind, mode):
+    model = linear_model(CLASSES[kind](COUNTS), mode)
+    assert np.isnan(fit(model, np.array([0, 2, 1, 0, 2, -1]))[0])
+    assert np.isnan(model.get_weights()[0]).all()
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@kinds
+def test_a_mixed_precision_step_raises_the_logit_of_class_8141_only(kind, policy):
+    keras.config.set_dtype_policy(policy)  # either type rounds 8141 to another class
+    dense = keras.layers.Dense(8142, kernel_initializer="zeros")
+    model = keras.Sequential([keras.Input((1,)), dense])
+    model.compile(keras.optimizers.SGD(1.0), CLASSES[kind](class_weights=np.ones(8142)))
+    model.fit(np.ones((1, 1)), np.array([8141]), verbose=0)
+    rise = number(dense.bias)
+    assert rise[8141] > 0
+    assert (rise[:8141] < 0).all()
+
+
+@kinds
+def test_training_with_the_loss_fits_a_rare_class_better(kind, rng):
+    """Two overlapping Gaussians, 1000 and 20 points: the weights pay for recall of the rare one."""
+    labels = np.repeat([0, 1], [1000, 20])
+    inputs = rng.normal(size=(1020, 2)) + 1.5 * labels[:, None]
+    recall = {}
+    for power in (0, 1):
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+        loss = CLASSES[kind](np.bincount(labels), power=power)
+        model.compile(keras.optimizers.SGD(1.0), loss)
+        model.fit(inputs, labels, batch_size=1020, epochs=60, verbose=0)
+        predictions = model.predict(inputs[labels == 1], verbose=0).argmax(-1)
+        recall[power] = predictions.mean()
+    assert recall[1] > recall[0] + 0.1

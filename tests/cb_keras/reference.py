@@ -1,0 +1,61 @@
+"""The losses and their gradients in float64 numpy, written from the papers' equations.
+
+`targets` are dense, `[N, C]`; SciPy's `log_softmax`, `expit` and `log_expit` do the special
+functions. Cui et al. 2019 number the losses 7 (softmax), 9 (sigmoid) and 11 (focal).
+"""
+
+import numpy as np
+from scipy.special import expit, log_expit, log_softmax, softmax
+
+
+def one_hot(class_ids, num_classes):
+    return np.eye(num_classes)[np.asarray(class_ids, dtype="int64")]
+
+
+def softmax_loss(z, targets):
+    return -np.sum(targets * log_softmax(z, axis=-1), axis=-1)
+
+
+def softmax_gradient(z, targets):
+    return softmax(z, axis=-1) * targets.sum(-1, keepdims=True) - targets
+
+
+def sigmoid_loss(z, targets):
+    return -np.sum(targets * log_expit(z) + (1 - targets) * log_expit(-z), axis=-1)
+
+
+def sigmoid_gradient(z, targets):
+    return expit(z) - targets
+
+
+def focal_loss(z, targets, gamma):
+    positive = expit(-z) ** gamma * -log_expit(z)
+    negative = expit(z) ** gamma * -log_expit(-z)
+    return np.sum(targets * positive + (1 - targets) * negative, axis=-1)
+
+
+def focal_gradient(z, targets, gamma):
+    """d/dz (1-p)^gamma * -log p = (1-p)^gamma * (gamma p log p - (1-p)); negatives mirror it."""
+
+    def slope(z):
+        p, q = expit(z), expit(-z)
+        return q**gamma * (gamma * p * log_expit(z) - q)
+
+    return targets * slope(z) - (1 - targets) * slope(-z)
+
+
+def loss(kind, z, targets, weight=1.0, gamma=1.0):
+    """Loss per example of `kind` "softmax", "sigmoid" or "focal"."""
+    z, targets = np.asarray(z, "float64"), np.asarray(targets, "float64")
+    if kind == "focal":
+        return weight * focal_loss(z, targets, gamma)
+    return weight * {"softmax": softmax_loss, "sigmoid": sigmoid_loss}[kind](z, targets)
+
+
+def gradient(kind, z, targets, weight=1.0, gamma=1.0):
+    """Gradient of `loss` with respect to the logits."""
+    z, targets = np.asarray(z, "float64"), np.asarray(targets, "float64")
+    weight = np.asarray(weight)[..., None]
+    if kind == "focal":
+        return weight * focal_gradient(z, targets, gamma)
+    return weight * {"softmax": softmax_gradient, "sigmoid": sigmoid_gradient}[kind](z, targets)

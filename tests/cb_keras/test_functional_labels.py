@@ -1,0 +1,193 @@
+"""Labels of every format and type, labels that are no class, and shapes that do not fit."""
+
+import numpy as np
+import pytest
+from keras import ops
+
+from cb_keras import functional
+from tests.cb_keras import reference
+from tests.cb_keras.gradients import BACKEND, value_and_gradient
+from tests.cb_keras.test_functional import IDS, LOGITS, LOSSES, TARGETS, WEIGHTS, kinds, loss
+
+INTEGERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
+
+
+def skip_uint64_on_torch(dtype):
+    if BACKEND == "torch" and dtype == "uint64":
+        pytest.skip("Keras has no uint64 on PyTorch")
+
+
+def expected_loss(kind):
+    return reference.loss(kind, LOGITS, TARGETS, WEIGHTS[IDS])
+
+
+@pytest.mark.parametrize("dtype", [*INTEGERS, "float32", "float64"])
+@pytest.mark.parametrize("shape", [(4,), (4, 1)])
+@kinds
+def test_class_ids_of_every_type_and_shape(kind, shape, dtype):
+    skip_uint64_on_torch(dtype)
+    labels = IDS.astype(dtype).reshape(shape)
+    expected = expected_loss(kind)
+    np.testing.assert_allclose(loss(kind, labels), expected, rtol=1e-6)
+    tensor = ops.convert_to_tensor(labels)
+    np.testing.assert_allclose(loss(kind, tensor), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [*INTEGERS, "bool", "float16", "bfloat16", "float32", "float64"])
+@kinds
+def test_one_hot_labels_of_every_type(kind, dtype):
+    skip_uint64_on_torch(dtype)
+    labels = ops.cast(TARGETS, dtype)
+    np.testing.assert_allclose(loss(kind, labels), expected_loss(kind), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+@kinds
+def test_small_integers_work_with_more_classes_than_they_hold(kind, dtype, rng):
+    logits, ids = rng.normal(size=(3, 300)), np.array([0, 5, 127])
+    expected = reference.loss(kind, logits, reference.one_hot(ids, 300))
+    result = loss(kind, ids.astype(dtype), logits, None)
+    np.testing.assert_allclose(result, expected, rtol=1e-5)
+
+
+@kinds
+def test_soft_labels_mix_the_terms_and_the_weights(kind):
+    soft = np.array([[0.7, 0.3, 0], [0, 0.5, 0.5], [0.2, 0.2, 0.6], [1, 0, 0]])
+    expected = reference.loss(kind, LOGITS, soft, soft @ WEIGHTS)  # the rows of `soft` sum to 1
+    np.testing.assert_allclose(loss(kind, soft), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["sigmoid", "focal"])
+def test_multi_hot_labels_have_the_mean_weight_of_their_classes(kind):
+    multi = np.array([[1, 1, 0], [1, 1, 1], [0, 0, 0], [0, 0, 1]])
+    # By hand from the weights 0.2, 0.7, 2.1; no label at all: the mean of all weights.
+    weight = np.array([0.45, 1.0, 1.0, 2.1])
+    expected = reference.loss(kind, LOGITS, multi, weight)
+    np.testing.assert_allclose(loss(kind, multi), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("labels_shape", [(2, 3, 4), (2, 3, 4, 1), (2, 3, 4, 5)])
+@kinds
+def test_leading_dimensions_are_kept(kind, labels_shape, rng):
+    logits, ids = rng.normal(size=(2, 3, 4, 5)), rng.integers(0, 5, (2, 3, 4))
+    weights, targets = rng.uniform(0.5, 2, 5), reference.one_hot(ids, 5)
+    labels = targets if labels_shape[-1] == 5 else ids.reshape(labels_shape)
+    result = loss(kind, labels, logits, weights)
+    assert result.shape == (2, 3, 4)
+    np.testing.assert_allclose(
+        result, reference.loss(kind, logits, targets, weights[ids]), rtol=1e-5
+    )
+
+
+@kinds
+def test_a_scalar_label_of_a_vector_of_logits(kind):
+    result = loss(kind, np.int32(1), LOGITS[1])
+    assert result.shape == ()
+    np.testing.assert_allclose(result, expected_loss(kind)[1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [-1, 3, 1.5, -0.5, 1e10, float("nan"), float("inf")])
+@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["plain", "weighted"])
+@kinds
+def test_a_label_that_is_no_class_gives_nan_to_its_example_only(kind, weights, bad):
+    labels = np.array([0, bad, 0, 2], dtype="int32" if bad in (-1, 3) else "float32")
+    value, gradient = value_and_gradient(lambda z: LOSSES[kind](labels, z, weights), LOGITS)
+    np.testing.assert_array_equal(np.isnan(value), [False, True, False, False])
+    np.testing.assert_array_equal(np.isnan(gradient).all(-1), [False, True, False, False])
+    np.testing.assert_array_equal(np.isnan(gradient).any(-1), [False, True, False, False])
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+@kinds
+def test_an_integer_out_of_range_gives_nan_whatever_its_type(kind, dtype):
+    skip_uint64_on_torch(dtype)
+    labels = np.array([0, np.iinfo(dtype).max, 0, 2], dtype)
+    if BACKEND == "jax" and dtype in ("int64", "uint64"):
+        pytest.skip("JAX itself wraps 64-bit integers to 32 bits")
+    np.testing.assert_array_equal(np.isnan(loss(kind, labels)), [False, True, False, False])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "bool"])
+@kinds
+def test_class_ids_of_a_type_that_cannot_hold_them_are_refused(kind, dtype):
+    with pytest.raises(ValueError, match=rf"`y_true` holds class ids as {dtype}.*int32"):
+        loss(kind, ops.cast(IDS, dtype))
+
+
+@pytest.mark.parametrize(
+    ("labels", "predictions"),
+    [((3,), (4, 3)), ((4, 2), (4, 3)), ((4, 3, 1), (4, 3)), ((), (4, 3)), ((5, 1), (4, 3))],
+)
+@kinds
+def test_shapes_that_do_not_fit_are_refused_with_both(kind, labels, predictions):
+    with pytest.raises(ValueError, match=r"`y_true` has shape .*`y_pred` of shape .*expected"):
+        loss(kind, np.zeros(labels, "int32"), np.zeros(predictions), None)
+
+
+@pytest.mark.parametrize("labels", [IDS, TARGETS], ids=["sparse", "one-hot"])
+@kinds
+def test_another_number_of_class_weights_is_refused_with_both(kind, labels):
+    with pytest.raises(ValueError, match=r"`y_pred` has 3 classes \(shape \(4, 3\)\).*are 4 class"):
+        loss(kind, labels, weights=np.ones(4))
+
+
+@kinds
+def test_class_weights_must_be_a_vector(kind):
+    with pytest.raises(ValueError, match=r"`class_weights` must have shape \[C\], got \(1, 3\)"):
+        loss(kind, IDS, weights=WEIGHTS[None])
+
+
+@kinds
+def test_class_ids_of_a_single_output_are_refused(kind):
+    with pytest.raises(ValueError, match=r"one output only.*give them the shape of `y_pred`"):
+        loss(kind, np.array([0, 1]), np.zeros((2, 1)), None)
+
+
+@pytest.mark.parametrize("kind", ["sigmoid", "focal"])
+def test_a_single_output_takes_zero_one_labels_of_its_shape(kind):
+    logits, labels = np.array([[0.5], [-2.0]]), np.array([[1], [0]])
+    expected = reference.loss(kind, logits, labels, 3.0)
+    np.testing.assert_allclose(loss(kind, labels, logits, [3.0]), expected, rtol=1e-6)
+
+
+@kinds
+def test_predictions_without_a_class_axis_are_refused(kind):
+    with pytest.raises(ValueError, match=r"`y_pred` must be \[\.\.\., C\] with a known C"):
+        loss(kind, np.int32(0), np.float32(0), None)
+
+
+def tensor_spec_error(kind, labels_shape, predictions_shape):
+    """The message at trace time, before there is any value."""
+    if BACKEND != "tensorflow":
+        pytest.skip("sizes unknown at trace time are TensorFlow's")
+    import tensorflow as tf
+
+    function = tf.function(lambda y, z: LOSSES[kind](y, z, WEIGHTS))
+    with pytest.raises(ValueError, match="`y_") as error:
+        function.get_concrete_function(
+            tf.TensorSpec(labels_shape, "int32"), tf.TensorSpec(predictions_shape, "float32")
+        )
+    return str(error.value)
+
+
+@kinds
+def test_mismatches_are_refused_while_tracing(kind):
+    message = tensor_spec_error(kind, (None,), (None, 4))
+    assert "`y_pred` has 4 classes (shape (None, 4)) but there are 3 class" in message
+    message = tensor_spec_error(kind, (None, 2), (None, 3))
+    assert "`y_true` has shape (None, 2)" in message
+    assert "`y_pred` of shape (None, 3)" in message
+    message = tensor_spec_error(kind, (None,), (None, None))
+    assert "`y_pred` must be [..., C] with a known C, got shape (None, None)" in message
+
+
+@kinds
+def test_labels_of_unknown_width_are_never_guessed(kind):
+    message = tensor_spec_error(kind, (None, None), (None, 3))
+    assert "`y_true` has shape (None, None)" in message
+
+
+def test_check_labels_tells_class_ids_from_dense_labels():
+    assert functional.check_labels(IDS, LOGITS)
+    assert functional.check_labels(IDS[:, None], LOGITS)
+    assert not functional.check_labels(TARGETS, LOGITS)

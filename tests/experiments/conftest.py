@@ -1,0 +1,170 @@
+"""How the tests run the trainer, and the runs that several files look at."""
+
+import csv
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from experiments import evaluate, train
+
+ROOT = pathlib.Path(__file__).parents[2]
+DIGITS_PRESET = ROOT / "experiments" / "presets" / "digits.flags"
+SHORT = (
+    *("--dataset=digits", "--depth=8", "--batch_size=64", "--plots=false", "--loss=focal"),
+    *("--train_epochs=2", "--eval_epochs=1", "--warmup_epochs=0.5"),
+    *("--lr_boundaries=0.5", "--lr_decay=0.5"),
+)
+
+
+@dataclasses.dataclass
+class Run:
+    """What a run left in its directory."""
+
+    folder: pathlib.Path
+
+    @property
+    def config(self):
+        return json.loads((self.folder / "config.json").read_text())
+
+    @property
+    def metrics(self):
+        return json.loads((self.folder / "metrics.json").read_text())
+
+    @property
+    def history(self):
+        with open(self.folder / "history.csv", newline="") as file:
+            return list(csv.DictReader(file))
+
+    def column(self, name):
+        return [float(row[name]) for row in self.history]
+
+    @property
+    def variables(self):
+        """All variables of the model and the optimizer after the last epoch."""
+        with np.load(self.folder / "checkpoint" / "state.npz") as file:
+            return [file[f"variable_{i}"] for i in range(len(file.files) - 1)]
+
+
+def call(main, *arguments):
+    """Calls a program's `main` in this process as if these were its flags."""
+    with flagsaver.flagsaver():
+        flags.FLAGS(["program", *map(str, arguments)])
+        main(["program"])
+
+
+@pytest.fixture(scope="session")
+def call_train():
+    """Function of flags that runs experiments.train in this process."""
+    return lambda *arguments: call(train.main, *arguments)
+
+
+@pytest.fixture(scope="session")
+def call_evaluate():
+    """Function of flags that runs experiments.evaluate in this process."""
+    return lambda *arguments: call(evaluate.main, *arguments)
+
+
+@pytest.fixture(scope="session")
+def train_short():
+    """Function of (folder, flags) that trains two short epochs on digits; returns the `Run`."""
+
+    def run(folder, *arguments):
+        call(train.main, *SHORT, f"--output_dir={folder}", *arguments)
+        return Run(pathlib.Path(folder))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def short_run(train_short, tmp_path_factory):
+    """Two epochs on digits: what the changed runs are compared with. Read only."""
+    return train_short(tmp_path_factory.mktemp("short") / "run")
+
+
+@pytest.fixture(scope="session")
+def digits_run(call_train, tmp_path_factory):
+    """The digits preset with fewer epochs and layers, pictures included. Read only."""
+    folder = tmp_path_factory.mktemp("digits") / "run"
+    call_train(
+        f"--flagfile={DIGITS_PRESET}",
+        *("--train_epochs=10", "--eval_epochs=3", "--warmup_epochs=1", "--depth=8"),
+        f"--output_dir={folder}",
+    )
+    return Run(folder)
+
+
+@pytest.fixture(scope="session")
+def run_python():
+    """Function that runs Python with arguments from the root; returns the finished process."""
+
+    def run(*arguments):
+        return subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def real_digits():
+    """scikit-learn's digits, scaled from 0..16 to 0..255: (uint8 [1797, 8, 8, 1], labels)."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    return np.round(digits.images * 255 / 16).astype("uint8")[..., None], digits.target
+
+
+@pytest.fixture(scope="session")
+def write_tfds(real_digits):
+    """Function that prepares a small tfds data set of real digits, by tfds itself.
+
+    `splits` maps names to slices of the digits; `config` and `image_shape` are tfds's own; every
+    pixel is drawn `scale` pixels wide and high; `label` is the name of that feature.
+    """
+    import tensorflow_datasets as tfds
+
+    images, labels = real_digits
+
+    def write(
+        root, name, splits, version="1.0.0", config=None, image_shape=None, scale=1, label="label"
+    ):
+        features = tfds.features.FeaturesDict(
+            {
+                "image": tfds.features.Image(shape=image_shape or (8 * scale, 8 * scale, 1)),
+                label: tfds.features.ClassLabel(num_classes=10),
+            }
+        )
+        folder = pathlib.Path(root, name, *([config] if config else []), version)
+        folder.mkdir(parents=True)
+        identity = tfds.core.dataset_info.DatasetIdentity(
+            name=name,
+            version=tfds.core.Version(version),
+            data_dir=str(folder),
+            module_name="tests",
+            config_name=config,
+        )
+        writer = tfds.core.SequentialWriter(
+            tfds.core.DatasetInfo(builder=identity, features=features), max_examples_per_shard=2000
+        )
+        writer.initialize_splits(list(splits))
+        for split, chosen in splits.items():
+            drawn = images[chosen].repeat(scale, axis=1).repeat(scale, axis=2)
+            examples = zip(drawn, labels[chosen].tolist(), strict=True)
+            writer.add_examples({split: [{"image": i, label: y} for i, y in examples]})
+        writer.close_all()
+        return folder
+
+    return write

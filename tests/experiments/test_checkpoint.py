@@ -1,0 +1,136 @@
+"""Checkpoints: what is saved comes back; what is damaged or another's is refused."""
+
+import keras
+import numpy as np
+import pytest
+
+from experiments import checkpoint
+from experiments.cli import UserError
+
+
+def small_model(units=4, seed=0):
+    keras.utils.set_random_seed(seed)
+    model = keras.Sequential(
+        [
+            keras.Input((3,)),
+            keras.layers.Dense(units, name="hidden"),
+            keras.layers.BatchNormalization(name="bn"),
+            keras.layers.Dense(2, name="logits"),
+        ],
+        name="small",  # part of the names of the momenta
+    )
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse")
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def train_step(model):
+    x = np.random.default_rng(0).normal(size=(8, 3)).astype("float32")
+    model.train_on_batch(x, x[:, :2])
+
+
+def values(model):
+    return [keras.ops.convert_to_numpy(v) for v in (*model.variables, *model.optimizer.variables)]
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A model after two steps, and the folder of its checkpoint."""
+    model = small_model()
+    train_step(model)
+    train_step(model)
+    checkpoint.save(tmp_path / "checkpoint", model, 2, {"history": [{"epoch": 1}]})
+    return model, tmp_path / "checkpoint"
+
+
+def test_a_checkpoint_brings_back_weights_statistics_momenta_and_step(saved):
+    model, folder = saved
+    other = small_model(seed=1)
+    assert checkpoint.restore(folder, other) == (2, {"history": [{"epoch": 1}]})
+    assert int(other.optimizer.iterations) == 2
+    for value, expected in zip(values(other), values(model), strict=True):
+        np.testing.assert_array_equal(value, expected)
+    # And the next step is the same, momentum included.
+    train_step(model)
+    train_step(other)
+    for value, expected in zip(values(other), values(model), strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-6)
+
+
+def test_without_a_checkpoint_nothing_is_restored(tmp_path):
+    model = small_model()
+    before = values(model)
+    assert checkpoint.restore(tmp_path / "none", model) == (0, None)
+    for value, expected in zip(values(model), before, strict=True):
+        np.testing.assert_array_equal(value, expected)
+
+
+def test_a_later_checkpoint_replaces_the_earlier_one(saved):
+    model, folder = saved
+    checkpoint.save(folder, model, 4, {})
+    assert checkpoint.restore(folder, small_model()) == (4, {})
+    assert len(list(folder.iterdir())) == 1
+
+
+def damages():
+    return {
+        "empty": lambda content: b"",
+        "truncated": lambda content: content[: len(content) // 2],
+        "head only": lambda content: content[:40],
+        "a flipped byte": lambda content: (
+            content[:-2000] + bytes([content[-2000] ^ 255]) + content[-1999:]
+        ),
+        "text": lambda content: b"not a checkpoint",
+    }
+
+
+@pytest.mark.parametrize("damage", damages())
+def test_a_damaged_checkpoint_is_refused_with_the_remedy_and_nothing_is_restored(saved, damage):
+    _, folder = saved
+    (file,) = folder.iterdir()
+    file.write_bytes(damages()[damage](file.read_bytes()))
+    other = small_model(seed=1)
+    before = values(other)
+    with pytest.raises(UserError, match="delete it to start anew") as caught:
+        checkpoint.restore(folder, other)
+    assert str(file) in str(caught.value)
+    for value, expected in zip(values(other), before, strict=True):
+        np.testing.assert_array_equal(value, expected)
+
+
+def test_a_checkpoint_holds_no_pickled_objects(saved):
+    (file,) = saved[1].iterdir()
+    with np.load(file, allow_pickle=False) as content:
+        for name in content.files:
+            assert content[name].dtype.kind in "fiuU"
+
+
+def test_the_checkpoint_of_another_model_is_refused(saved):
+    other = small_model(units=5)
+    before = values(other)
+    with pytest.raises(UserError, match="the variables of another model"):
+        checkpoint.restore(saved[1], other)
+    for value, expected in zip(values(other), before, strict=True):
+        np.testing.assert_array_equal(value, expected)
+
+
+def test_the_checkpoint_of_another_optimizer_is_refused(saved):
+    other = small_model()
+    other.compile(keras.optimizers.Adam(0.1), "mse")
+    other.optimizer.build(other.trainable_variables)
+    with pytest.raises(UserError, match="the variables of another model"):
+        checkpoint.restore(saved[1], other)
+
+
+def test_the_callback_saves_every_nth_epoch_and_after_the_last(tmp_path, monkeypatch):
+    saved_epochs = []
+    monkeypatch.setattr(
+        checkpoint, "save", lambda folder, model, done, state: saved_epochs.append((done, state))
+    )
+    state = {"history": []}
+    callback = checkpoint.Checkpoint(tmp_path, every=3, epochs=8, state=lambda: dict(state))
+    for epoch in range(8):
+        state["history"] = list(range(epoch + 1))
+        callback.on_epoch_end(epoch)
+    assert [done for done, _ in saved_epochs] == [3, 6, 8]
+    assert [len(state["history"]) for _, state in saved_epochs] == [3, 6, 8]

@@ -1,0 +1,154 @@
+"""experiments.evaluate: the figures of the run, from its SavedModel alone."""
+
+import json
+import shutil
+
+import pytest
+
+from experiments import datasets
+from experiments.cli import UserError
+
+WITHOUT_KERAS = """
+import sys
+
+for name in ("keras", "tf_keras", "cb_keras", "experiments"):
+    sys.modules[name] = None  # importing it fails
+import numpy as np
+import tensorflow as tf
+from sklearn.datasets import load_digits
+
+digits = load_digits()
+images = np.round(digits.images * 255 / 16).astype("uint8")[..., None]
+test = np.concatenate([np.flatnonzero(digits.target == c)[-50:] for c in range(10)])
+model = tf.saved_model.load(sys.argv[1])
+classes = [
+    model.signatures["serving_default"](images=tf.constant(images[part]))["classes"].numpy()
+    for part in np.split(test, 5)
+]
+print("accuracy", (np.concatenate(classes) == digits.target[test]).mean())
+"""
+
+
+def test_a_saved_model_needs_tensorflow_alone_and_gives_the_accuracy_of_the_run(
+    digits_run, run_python
+):
+    done = run_python("-c", WITHOUT_KERAS, digits_run.folder / "saved_model")
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.split()[-1]) == digits_run.metrics["accuracy"]
+
+
+def test_evaluating_gives_the_figures_of_the_run(digits_run, call_evaluate, tmp_path, capsys):
+    output = tmp_path / "figures.json"
+    call_evaluate(
+        *(f"--saved_model={digits_run.folder / 'saved_model'}", "--dataset=digits"),
+        f"--output={output}",
+    )
+    assert json.loads(output.read_text()) == digits_run.metrics
+    printed = capsys.readouterr().out
+    assert str(output) in printed
+    for c, count in enumerate(digits_run.config["class_counts"]):
+        accuracy = digits_run.metrics["per_class_accuracy"][c]
+        weight = digits_run.config["class_weights"][c]
+        row = [str(c), str(count), f"{weight:.4f}", f"{accuracy:.4f}"]
+        assert row in [line.split() for line in printed.splitlines()]
+
+
+def test_the_batch_size_does_not_change_the_accuracy(digits_run, call_evaluate, tmp_path):
+    output = tmp_path / "figures.json"
+    saved = digits_run.folder / "saved_model"
+    call_evaluate(f"--saved_model={saved}", "--eval_batch_size=77", f"--output={output}")
+    found = json.loads(output.read_text())
+    assert found["confusion_matrix"] == digits_run.metrics["confusion_matrix"]
+
+
+def test_the_data_set_is_the_trained_one_unless_another_is_named(
+    digits_run, call_evaluate, monkeypatch
+):
+    seen, load = [], datasets.load
+
+    def watched(name, *arguments):
+        seen.append(name)
+        return load(name, *arguments)
+
+    monkeypatch.setattr(datasets, "load", watched)
+    saved = f"--saved_model={digits_run.folder / 'saved_model'}"
+    call_evaluate(saved)
+    with pytest.raises(UserError):
+        call_evaluate(saved, "--dataset=cifar100", "--data_dir=nowhere")
+    assert seen == ["digits", "cifar100"]
+
+
+def test_another_data_set_of_the_same_kind_can_be_evaluated(
+    digits_run, call_evaluate, write_tfds, tmp_path
+):
+    write_tfds(tmp_path, "tiny", {"train": slice(0, 20), "test": slice(20, 60)})
+    output = tmp_path / "figures.json"
+    call_evaluate(
+        f"--saved_model={digits_run.folder / 'saved_model'}",
+        *("--dataset=tfds:tiny", f"--data_dir={tmp_path}", f"--output={output}"),
+    )
+    confusion = json.loads(output.read_text())["confusion_matrix"]
+    assert sum(map(sum, confusion)) == 40
+
+
+def error(call_evaluate, *arguments):
+    with pytest.raises(UserError) as caught:
+        call_evaluate(*arguments)
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+def test_a_missing_flag_or_folder_is_told(call_evaluate, tmp_path):
+    assert "--saved_model is missing" in error(call_evaluate)
+    message = error(call_evaluate, f"--saved_model={tmp_path / 'none'}")
+    assert "holds no SavedModel" in message
+    assert str(tmp_path / "none") in message
+
+
+def test_the_run_directory_itself_is_refused_with_the_remedy(digits_run, call_evaluate):
+    message = error(call_evaluate, f"--saved_model={digits_run.folder}")
+    assert "give the saved_model/ folder inside a run directory" in message
+
+
+def test_a_saved_model_of_others_is_refused(digits_run, call_evaluate, tmp_path):
+    shutil.copytree(digits_run.folder / "saved_model", tmp_path / "m")
+    shutil.rmtree(tmp_path / "m" / "assets.extra")
+    message = error(call_evaluate, f"--saved_model={tmp_path / 'm'}")
+    assert "was not exported by experiments.train" in message
+
+
+def test_images_of_another_size_are_refused(digits_run, call_evaluate, write_tfds, tmp_path):
+    splits = {"train": slice(0, 20), "test": slice(20, 60)}
+    write_tfds(tmp_path, "tiny", splits, scale=2)
+    message = error(
+        call_evaluate,
+        f"--saved_model={digits_run.folder / 'saved_model'}",
+        *("--dataset=tfds:tiny", f"--data_dir={tmp_path}"),
+    )
+    assert "images are (16, 16, 1), the model takes (8, 8, 1)" in message
+    assert "use the data set it was trained on" in message
+
+
+def test_a_data_set_that_does_not_exist_is_told_as_by_the_trainer(digits_run, call_evaluate):
+    saved = f"--saved_model={digits_run.folder / 'saved_model'}"
+    assert "unknown data set 'didgits'" in error(call_evaluate, saved, "--dataset=didgits")
+
+
+@pytest.mark.parametrize("size", ["0", "-5"])
+def test_a_batch_without_images_is_refused(call_evaluate, digits_run, size):
+    saved = f"--saved_model={digits_run.folder / 'saved_model'}"
+    message = error(call_evaluate, saved, f"--eval_batch_size={size}")
+    assert f"--eval_batch_size must be at least 1, got {size}" in message
+
+
+def test_an_output_that_can_not_be_written_is_found_before_the_evaluation(
+    digits_run, call_evaluate, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(datasets, "load", lambda *_: pytest.fail("data was loaded"))
+    saved = f"--saved_model={digits_run.folder / 'saved_model'}"
+    missing = tmp_path / "none" / "figures.json"
+    message = error(call_evaluate, saved, f"--output={missing}")
+    assert f"--output={missing}: its folder does not exist" in message
+    assert not missing.parent.exists()
+    message = error(call_evaluate, saved, f"--output={tmp_path}")
+    assert f"--output={tmp_path}" in message  # a folder

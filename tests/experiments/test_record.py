@@ -1,0 +1,183 @@
+"""The run directory: who may write into it, and that files are written whole or not at all."""
+
+import csv
+import json
+import os
+import pathlib
+import stat
+
+import pytest
+
+from experiments import datasets, record
+from experiments.cli import UserError
+
+FLAGS = {"loss": "focal", "lr_boundaries": [0.8, 0.9], "balanced_lr_decay": None, "seed": 0}
+
+
+def refusal(folder, flags=None, resume=False):
+    with pytest.raises(UserError) as caught:
+        record.open_run(folder, flags or FLAGS, resume)
+    return str(caught.value)
+
+
+def begun(folder):
+    """A run that has written its configuration."""
+    run = record.open_run(folder, FLAGS, resume=False)
+    run.write_json("config.json", {"flags": FLAGS})
+    return run
+
+
+def contents(folder):
+    """Content and time of every file."""
+    files = sorted(p for p in pathlib.Path(folder).rglob("*") if p.is_file())
+    return {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in files}
+
+
+# Opening
+
+
+def test_a_new_folder_is_made_with_its_parents(tmp_path):
+    folder = tmp_path / "a" / "b"
+    assert record.open_run(folder, FLAGS, resume=False).folder == folder
+    assert list(folder.iterdir()) == []  # no trace of the check that it can be written
+
+
+def test_an_empty_folder_is_taken(tmp_path):
+    record.open_run(tmp_path, FLAGS, resume=False)
+
+
+def test_a_folder_with_other_things_in_it_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("dear")
+    before = contents(tmp_path)
+    assert "is not empty and holds no run" in refusal(tmp_path)
+    assert "is not empty and holds no run" in refusal(tmp_path, resume=True)
+    assert contents(tmp_path) == before
+
+
+def test_a_begun_run_is_continued_only_with_resume(tmp_path):
+    begun(tmp_path)
+    before = contents(tmp_path)
+    assert "add --resume to continue it" in refusal(tmp_path)
+    assert contents(tmp_path) == before
+    record.open_run(tmp_path, FLAGS, resume=True)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_another_configuration_is_refused_with_every_flag_that_differs(tmp_path, resume):
+    begun(tmp_path)
+    other = {**FLAGS, "loss": "softmax", "lr_boundaries": [0.5]}
+    message = refusal(tmp_path, other, resume)
+    assert "--loss is focal there, softmax here" in message
+    assert "--lr_boundaries is [0.8, 0.9] there, [0.5] here" in message
+    assert "--seed" not in message
+    assert str(tmp_path) in message
+
+
+def test_a_flag_that_the_older_run_does_not_know_is_a_difference(tmp_path):
+    begun(tmp_path)
+    message = refusal(tmp_path, {**FLAGS, "fused_op": "on"}, resume=True)
+    assert "--fused_op is None there, on here" in message
+
+
+def test_resume_where_nothing_was_begun_starts_anew_and_says_so(tmp_path, capsys):
+    record.open_run(tmp_path / "new", FLAGS, resume=True)
+    assert "nothing to continue" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["", '{"flags": {"loss"', "not json"])
+def test_a_damaged_configuration_is_refused_by_the_name_of_the_file(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    assert str(tmp_path / "config.json") in refusal(tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("text", ["[]", '"text"', '{"flags": []}', '{"model_type": "bert"}'])
+def test_a_configuration_of_another_program_is_no_run_of_ours(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    assert "choose another folder" in refusal(tmp_path, resume=True)
+
+
+def test_a_folder_that_can_not_be_made_is_found_before_data_is_loaded(
+    tmp_path, call_train, monkeypatch
+):
+    monkeypatch.setattr(datasets, "load", lambda *_: pytest.fail("data was loaded"))
+    (tmp_path / "file").write_text("I am no folder")
+    with pytest.raises(UserError, match="can't be written"):
+        call_train("--dataset=digits", f"--output_dir={tmp_path / 'file' / 'run'}")
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
+
+
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "file").write_text("I am no folder")
+    assert "can't be written" in refusal(tmp_path / "file")
+
+
+# Files
+
+
+def test_the_history_has_one_line_an_epoch_and_empty_fields_where_nothing_was_measured(tmp_path):
+    run = record.open_run(tmp_path, FLAGS, resume=False)
+    run.add_epoch({"epoch": 1, "loss": 2.5, "images_per_second": None})
+    run.add_epoch({"epoch": 2, "loss": 1.5, "val_loss": 3.0})
+    with open(tmp_path / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == list(record.HISTORY_COLUMNS)
+    assert [row["loss"] for row in rows] == ["2.5", "1.5"]
+    assert [row["val_loss"] for row in rows] == ["", "3.0"]
+    assert rows[0]["images_per_second"] == ""
+
+
+def test_json_is_read_back_as_written_and_absent_files_are_none(tmp_path):
+    run = record.RunDirectory(tmp_path)
+    assert run.read_json("metrics.json") is None
+    run.write_json("metrics.json", {"few_accuracy": None, "counts": [1, 2]})
+    assert run.read_json("metrics.json") == {"few_accuracy": None, "counts": [1, 2]}
+
+
+def test_json_never_holds_nan_which_is_no_json(tmp_path):
+    run = record.RunDirectory(tmp_path)
+    run.write_json("metrics.json", {"loss": 1.0})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        run.write_json("metrics.json", {"loss": float("nan")})
+    assert json.loads((tmp_path / "metrics.json").read_text()) == {"loss": 1.0}
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace", "chmod"])
+def test_a_write_that_fails_leaves_the_old_content_and_no_temporary_file(
+    tmp_path, monkeypatch, step
+):
+    file = tmp_path / "metrics.json"
+    record.write_atomically(file, b"old")
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, step, fail)
+    with pytest.raises(OSError, match="No space left"):
+        record.write_atomically(file, b"new")
+    assert file.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_an_interrupt_during_a_write_leaves_the_old_content_and_no_temporary_file(
+    tmp_path, monkeypatch
+):
+    file = tmp_path / "metrics.json"
+    record.write_atomically(file, b"old")
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        record.write_atomically(file, b"new")
+    assert file.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_files_are_readable_by_whom_the_umask_allows(tmp_path):
+    old = os.umask(0o027)
+    try:
+        record.write_atomically(tmp_path / "a", b"x")
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
