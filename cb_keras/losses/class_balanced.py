@@ -21,6 +21,12 @@ _ARGS = """
         class_weights: `[C]`, finite and >= 0, in place of `class_counts` (and of `beta` and
             `power`), used as they are.
         from_logits: Whether `y_pred` are logits (default) or probabilities.
+        fused: Which of two ways to the same values. `"auto"` (default): the native op of
+            `cb_keras.fused` where it is built and can be used (TensorFlow, eager or in a graph,
+            float32 logits), `keras.ops` elsewhere (XLA, JAX, PyTorch, one-hot softmax). False:
+            always `keras.ops`. True: always the op, or an error when the loss is called. On the
+            CPU the op refuses a class id outside `[0, C)` by position and value; all else gives
+            NaN for that example.
         reduction: `"sum_over_batch_size"` (default; divides by the number of examples, the
             official code's number of positives), `"mean"`, `"sum"`,
             `"mean_with_sample_weight"` or None.
@@ -41,16 +47,23 @@ _ARGS = """
     Raises:
         ValueError: An argument is out of range, both or neither of `class_counts` and
             `class_weights` are given, or (when called or traced) shapes do not fit.
+        cb_keras.fused.FusedOpError: When called: `fused=True` can't be honoured; says why.
 
     Source: {source}
     """
 
 
 class _ClassBalancedLoss(keras.losses.Loss):
-    """What the three losses share: the class weights, label checks and configuration."""
+    """What the three losses share: the class weights, label checks and configuration.
+
+    Subclasses set `_kind`, the loss's name in `cb_keras.fused`, and `_composed`, the loss by
+    `cb_keras.functional`.
+    """
+
+    gamma = 0.0
 
     def __init__(
-        self, class_counts, beta, power, class_weights, from_logits, reduction, name, dtype
+        self, class_counts, beta, power, class_weights, from_logits, fused, reduction, name, dtype
     ):
         self._requested_dtype = dtype
         super().__init__(name=name, reduction=reduction, dtype=_at_least_float32(dtype))
@@ -62,6 +75,9 @@ class _ClassBalancedLoss(keras.losses.Loss):
         self.beta = check_beta(beta)
         self.power = check_power(power)
         self.from_logits = bool(from_logits)
+        if fused not in ("auto", True, False):
+            raise ValueError(f'`fused` must be "auto", True or False, got {fused!r}.')
+        self.fused = fused
         if class_weights is None:
             self.class_counts = check_class_counts(class_counts).astype("int64").tolist()
             initial = class_balanced_weights(class_counts, self.beta, self.power)
@@ -86,6 +102,45 @@ class _ClassBalancedLoss(keras.losses.Loss):
         functional.check_labels(y_true, y_pred, len(self._initial_weights))
         return super().__call__(y_true, y_pred, sample_weight)
 
+    def call(self, y_true, y_pred):
+        """Loss per example, shape `[...]`."""
+        if self._uses_fused_op(y_true, y_pred):
+            from cb_keras import fused
+
+            return fused.crossentropy(
+                self._kind,
+                y_true,
+                y_pred,
+                self.class_weights,
+                self.gamma,
+                expected_upstream=self._expected_upstream(y_pred),
+            )
+        return self._composed(y_true, y_pred)
+
+    def _uses_fused_op(self, y_true, y_pred):
+        if self.fused is False:
+            return False
+        from cb_keras import fused  # not before it is needed: it may load the library
+
+        sparse = functional.check_labels(y_true, y_pred)
+        dtype = keras.backend.standardize_dtype(y_pred.dtype)
+        reason = fused.why_not(self._kind, sparse, dtype, self.from_logits)
+        if reason and self.fused is True:
+            raise fused.FusedOpError(
+                f"`fused=True`, but the fused op can't be used here: {reason}. "
+                '`fused="auto"` computes the same with keras.ops.'
+            )
+        return reason is None
+
+    def _expected_upstream(self, y_pred):
+        """What the reduction will send back to each loss, if nothing else comes between."""
+        if self.reduction in ("sum", "none", None):
+            return 1.0
+        from tensorflow import distribute
+
+        number = ops.cast(ops.prod(ops.shape(y_pred)[:-1]), "float32")
+        return 1.0 / number / distribute.get_strategy().num_replicas_in_sync
+
     def get_config(self):
         """Arguments that make the same loss, with the class weights it has now."""
         config = {
@@ -94,6 +149,7 @@ class _ClassBalancedLoss(keras.losses.Loss):
             "power": self.power,
             "class_weights": None if self.class_counts else self._initial_weights.tolist(),
             "from_logits": self.from_logits,
+            "fused": self.fused,
             "reduction": self.reduction,
             "name": self.name,
             "dtype": keras.dtype_policies.serialize(keras.dtype_policies.get(self._requested_dtype))
@@ -110,6 +166,8 @@ class _ClassBalancedLoss(keras.losses.Loss):
 class ClassBalancedSoftmaxCrossentropy(_ClassBalancedLoss):
     """Class-balanced softmax cross-entropy, `w_y * -log softmax(z)_y`."""
 
+    _kind = "softmax"
+
     def __init__(
         self,
         class_counts=None,
@@ -117,16 +175,16 @@ class ClassBalancedSoftmaxCrossentropy(_ClassBalancedLoss):
         power=1.0,
         class_weights=None,
         from_logits=True,
+        fused="auto",
         reduction="sum_over_batch_size",
         name="class_balanced_softmax_crossentropy",
         dtype=None,
     ):
         super().__init__(
-            class_counts, beta, power, class_weights, from_logits, reduction, name, dtype
+            class_counts, beta, power, class_weights, from_logits, fused, reduction, name, dtype
         )
 
-    def call(self, y_true, y_pred):
-        """Loss per example, shape `[...]`."""
+    def _composed(self, y_true, y_pred):
         return functional.class_balanced_softmax_crossentropy(
             y_true, y_pred, self.class_weights, from_logits=self.from_logits
         )
@@ -135,6 +193,8 @@ class ClassBalancedSoftmaxCrossentropy(_ClassBalancedLoss):
 class ClassBalancedSigmoidCrossentropy(_ClassBalancedLoss):
     """Class-balanced sigmoid cross-entropy, `w_y * sum_c BCE(z_c, y_c)`."""
 
+    _kind = "sigmoid"
+
     def __init__(
         self,
         class_counts=None,
@@ -142,16 +202,16 @@ class ClassBalancedSigmoidCrossentropy(_ClassBalancedLoss):
         power=1.0,
         class_weights=None,
         from_logits=True,
+        fused="auto",
         reduction="sum_over_batch_size",
         name="class_balanced_sigmoid_crossentropy",
         dtype=None,
     ):
         super().__init__(
-            class_counts, beta, power, class_weights, from_logits, reduction, name, dtype
+            class_counts, beta, power, class_weights, from_logits, fused, reduction, name, dtype
         )
 
-    def call(self, y_true, y_pred):
-        """Loss per example, shape `[...]`."""
+    def _composed(self, y_true, y_pred):
         return functional.class_balanced_sigmoid_crossentropy(
             y_true, y_pred, self.class_weights, from_logits=self.from_logits
         )
@@ -159,6 +219,8 @@ class ClassBalancedSigmoidCrossentropy(_ClassBalancedLoss):
 
 class ClassBalancedFocalCrossentropy(_ClassBalancedLoss):
     """Class-balanced focal loss, `w_y * sum_c (1 - p_t)^gamma * BCE(z_c, y_c)`."""
+
+    _kind = "focal"
 
     def __init__(
         self,
@@ -168,17 +230,17 @@ class ClassBalancedFocalCrossentropy(_ClassBalancedLoss):
         gamma=1.0,
         class_weights=None,
         from_logits=True,
+        fused="auto",
         reduction="sum_over_batch_size",
         name="class_balanced_focal_crossentropy",
         dtype=None,
     ):
         super().__init__(
-            class_counts, beta, power, class_weights, from_logits, reduction, name, dtype
+            class_counts, beta, power, class_weights, from_logits, fused, reduction, name, dtype
         )
         self.gamma = functional.check_gamma(gamma)
 
-    def call(self, y_true, y_pred):
-        """Loss per example, shape `[...]`."""
+    def _composed(self, y_true, y_pred):
         return functional.class_balanced_focal_crossentropy(
             y_true, y_pred, self.class_weights, self.gamma, from_logits=self.from_logits
         )

@@ -1,0 +1,287 @@
+"""Door to the fused op: finds it, builds it, says why not. It is never required.
+
+`python -m cb_keras.fused status` says in one line whether the op is in use and why;
+`python -m cb_keras.fused build` builds it for this machine's TensorFlow. The library is looked for
+beside the package, where `pip install` puts it if there is a C++ compiler, and in
+`$CB_KERAS_CACHE`, else `$XDG_CACHE_HOME/cb_keras`, else `~/.cache/cb_keras`, where `build` puts it.
+"""
+
+import ctypes
+import functools
+import importlib.util
+import os
+import pathlib
+import sys
+
+import keras
+
+from cb_keras import functional
+
+_PACKAGE = pathlib.Path(__file__).parent
+_BUILD_COMMAND = "python -m cb_keras.fused build"
+
+
+class FusedOpError(RuntimeError):
+    """The fused op was insisted on and can't be used; the message says why."""
+
+
+def available():
+    """Whether the op can be used in this process, on eager tensors and in graphs."""
+    return _load()[0] is not None
+
+
+def status():
+    """One line: whether the op is in use and why."""
+    module, why = _load()
+    return f"fused op: {'in use' if module else 'not in use'}: {why}"
+
+
+def build():
+    """Builds the op library for the installed TensorFlow, if it is not built yet.
+
+    Several processes may call it at once: one builds, the others wait for it.
+
+    Returns:
+        Path of the library.
+
+    Raises:
+        FusedOpError: There is no compiler, or it failed.
+    """
+    import tensorflow as tf
+
+    builder = _builder()
+    try:
+        toolchain = builder.Toolchain.find(tf)
+        library = _cache_folder() / f"{toolchain.key}.so"
+        with builder.locked(library.with_suffix(".lock")):
+            if not library.exists():
+                builder.build(toolchain, library)
+    except (builder.BuildError, OSError) as error:
+        raise FusedOpError(f"the fused op can't be built: {error}") from error
+    _load.cache_clear()
+    return library
+
+
+def crossentropy(loss, y_true, y_pred, class_weights, gamma=0.0, expected_upstream=1.0):
+    """Class-balanced loss per example, with its gradient, in one pass over the logits.
+
+    Same values as `cb_keras.functional`, to float32 rounding.
+
+    Args:
+        loss: `"softmax"`, `"sigmoid"` or `"focal"`.
+        y_true: Class ids `[...]` or `[..., 1]`; for sigmoid and focal also `[..., C]`.
+        y_pred: Logits `[..., C]`, float32, bfloat16 or float16.
+        class_weights: `[C]`.
+        gamma: Focusing parameter of the focal loss, a finite float >= 0.
+        expected_upstream: Scalar. Where the gradient that later arrives at every loss is this
+            one, the backward pass has nothing left to do; where it is not, it scales the rows.
+
+    Returns:
+        Loss per example, float32 `[...]`.
+
+    Raises:
+        FusedOpError: `why_not` names a reason.
+        ValueError: Shapes that do not fit together.
+        tf.errors.InvalidArgumentError: On the CPU, a class id outside `[0, C)`, by position and
+            value. On a GPU its example's loss and gradient are NaN.
+    """
+    import tensorflow as tf
+
+    labels, logits = tf.convert_to_tensor(y_true), tf.convert_to_tensor(y_pred)
+    sparse = functional.check_labels(labels, logits, class_weights.shape[0])
+    reason = why_not(loss, sparse, logits.dtype.name)
+    if reason:
+        raise FusedOpError(f"the fused op can't be used: {reason}.")
+    weights = tf.cast(tf.convert_to_tensor(class_weights), tf.float32)
+    gamma = tf.constant(functional.check_gamma(gamma) if loss == "focal" else 0.0, tf.float32)
+    num_classes = logits.shape[-1]
+    leading = tf.shape(logits)[:-1]
+    static_leading = logits.shape[:-1]
+    logits = tf.reshape(logits, [-1, num_classes])
+    if sparse:
+        labels = _class_ids(tf.reshape(labels, [-1]))
+    else:
+        labels = tf.reshape(tf.cast(labels, tf.float32), [-1, num_classes])
+    losses = _crossentropy(loss, labels, logits, weights, gamma, expected_upstream)
+    return tf.ensure_shape(tf.reshape(losses, leading), static_leading)
+
+
+def why_not(loss, sparse, dtype, from_logits=True):
+    """Why the op can't be used here and now, or None if it can.
+
+    Args:
+        loss: `"softmax"`, `"sigmoid"` or `"focal"`.
+        sparse: Whether the labels are class ids.
+        dtype: Name of the logits' dtype.
+        from_logits: Whether the predictions are logits.
+    """
+    module, why = _load()
+    if module is None:
+        return why
+    if not from_logits:
+        return "it takes logits, not probabilities"
+    if not sparse and loss == "softmax":
+        return "its softmax loss takes class ids, not one-hot labels"
+    if dtype not in ("float32", "bfloat16", "float16"):
+        return f"it has no kernel for {dtype} logits"
+    if _inside_xla():
+        return "XLA compiles this function and can't call it (jit_compile)"
+    return None
+
+
+def _crossentropy(loss, labels, logits, weights, gamma, expected_upstream):
+    import tensorflow as tf
+
+    module = _load()[0]
+    # float16 can't hold a gradient before the loss scale is in it: its gradient is computed in
+    # the backward pass, where the upstream gradient is known. So it is where nobody is recording.
+    if not _recording() or logits.dtype == tf.float16:
+        return module.cb_keras_loss(logits, labels, weights, gamma, loss=loss)
+    applied = tf.cast(expected_upstream, tf.float32)
+
+    @tf.custom_gradient
+    def with_gradient(logits):
+        losses, gradient = module.cb_keras_loss_and_gradient(
+            logits, labels, weights, gamma, applied, loss=loss
+        )
+        return losses, lambda upstream: module.cb_keras_scale_rows(gradient, upstream, applied)
+
+    return with_gradient(logits)
+
+
+def _class_ids(labels):
+    """Labels as int32 or int64; what is no whole number becomes -1, which no class has."""
+    import tensorflow as tf
+
+    if labels.dtype in (tf.int32, tf.int64):
+        return labels
+    if labels.dtype in (tf.uint32, tf.uint64):
+        return tf.cast(labels, tf.int64)
+    if labels.dtype.is_floating:
+        whole = tf.logical_and(tf.floor(labels) == labels, tf.abs(labels) < 2.0**31)
+        labels = tf.where(whole, labels, -tf.ones_like(labels))
+    return tf.cast(labels, tf.int32)
+
+
+def _recording():
+    from tensorflow.python.eager import record
+
+    return record.could_possibly_record()
+
+
+def _inside_xla():
+    """Whether a `tf.function(jit_compile=True)` is being traced; its graph does not say so."""
+    import tensorflow as tf
+
+    if tf.executing_eagerly():
+        return False
+    function = _function_class()
+    frame = sys._getframe(1)
+    while frame is not None:
+        owner = frame.f_locals.get("self") if frame.f_code.co_argcount else None
+        if isinstance(owner, function) and owner._jit_compile:
+            return True
+        frame = frame.f_back
+    return False
+
+
+@functools.cache
+def _function_class():
+    import tensorflow as tf
+
+    return type(tf.function(lambda: None))
+
+
+@functools.cache
+def _load():
+    """`(module of the ops or None, why)`."""
+    if keras.backend.backend() != "tensorflow":
+        return None, f"Keras runs on {keras.backend.backend()}, the op is TensorFlow's"
+    import tensorflow as tf
+
+    libraries = _matching_libraries(tf.__version__)
+    if not libraries:
+        return None, f"it is not built for TensorFlow {tf.__version__}; {_BUILD_COMMAND} builds it"
+    gpu = bool(tf.config.list_physical_devices("GPU"))
+    # Any will do on the CPU; on a GPU one with CUDA kernels must.
+    library, description = max(libraries, key=lambda item: bool(item[1]["cuda"]) == gpu)
+    if gpu and not description["cuda"]:
+        return None, (
+            f"there is a GPU, but {library} was built without nvcc; put nvcc on PATH and run "
+            f"{_BUILD_COMMAND}"
+        )
+    try:
+        module = tf.load_op_library(str(library))
+    except (tf.errors.OpError, OSError) as error:
+        return None, f"{library} can't be loaded: {error}"
+    _register_gradient(module)
+    function = ctypes.CDLL(str(library)).CbkCpuInstructionSet
+    function.restype = ctypes.c_char_p
+    cuda = f"CUDA {description['cuda']}" if description["cuda"] else "no CUDA"
+    return module, f"{library} (CPU kernels: {function().decode()}; {cuda})"
+
+
+def _register_gradient(module):
+    import tensorflow as tf
+
+    @tf.RegisterGradient("CbKerasLoss")
+    def gradient(op, upstream):
+        logits, labels, weights, gamma = op.inputs
+        _, slope = module.cb_keras_loss_and_gradient(
+            logits, labels, weights, gamma, upstream, loss=op.get_attr("loss").decode()
+        )
+        return slope, None, None, None
+
+    tf.no_gradient("CbKerasScaleRows")
+
+
+def _matching_libraries(tensorflow_version):
+    """`(path, description)` of the libraries for this TensorFlow and these sources."""
+    builder = _builder()
+    candidates = [_PACKAGE / builder.LIBRARY, *sorted(_cache_folder().glob("*.so"))]
+    wanted = {"tensorflow": tensorflow_version, "sources": builder.sources_digest()}
+    found = [(path, builder.describe(path)) for path in candidates if path.is_file()]
+    return [
+        (path, description)
+        for path, description in found
+        if description and wanted.items() <= description.items()
+    ]
+
+
+def _cache_folder():
+    chosen = os.environ.get("CB_KERAS_CACHE")
+    if chosen:
+        return pathlib.Path(chosen)
+    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cb_keras"
+
+
+@functools.cache
+def _builder():
+    """The module `build` beside the sources: inside the installed package, or in the clone."""
+    folders = [_PACKAGE / "_ops", _PACKAGE.parent / "ops"]
+    path = next(folder / "build.py" for folder in folders if (folder / "build.py").is_file())
+    spec = importlib.util.spec_from_file_location("cb_keras._ops.build", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look it up
+    spec.loader.exec_module(module)
+    return module
+
+
+def _main(arguments):
+    if arguments == ["status"]:
+        print(status())
+        return 0
+    if arguments == ["build"]:
+        try:
+            print(f"built: {build()}")
+        except FusedOpError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        print(status())
+        return 0
+    print("usage: python -m cb_keras.fused status|build", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(_main(sys.argv[1:]))

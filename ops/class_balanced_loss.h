@@ -1,0 +1,76 @@
+// The fused class-balanced losses: what the CPU and the CUDA kernels compute, and how both are
+// called. No TensorFlow type appears here, so that either side can be built and checked alone.
+//
+// For every row (example) of logits z [rows, classes]:
+//
+//   softmax   loss = w * -log softmax(z)_y
+//   sigmoid   loss = w * sum_c BCE(z_c, y_c)
+//   focal     loss = w * sum_c (1 - p_t)^gamma * BCE(z_c, y_c)
+//
+// with BCE(z, 1) = softplus(-z), BCE(z, 0) = softplus(z), and the mix y * BCE(z, 1) +
+// (1 - y) * BCE(z, 0) for 0 < y < 1; likewise for the focal terms. With class ids, w is
+// class_weights[y]; with multi-hot labels it is sum_c y_c w_c / sum_c y_c, or the mean of all
+// class weights where sum_c y_c <= 0. Logits are read in their own type; all arithmetic is float32
+// at least; the gradient is rounded once, to the type of the logits.
+//
+// A class id outside [0, classes) makes the row's loss and gradient NaN, and nothing outside the
+// arrays is read or written. A NaN logit makes its row's loss NaN, and its own gradient NaN (the
+// whole row's, for softmax). Nothing in here assumes that numbers are finite.
+
+#ifndef CB_KERAS_OPS_CLASS_BALANCED_LOSS_H_
+#define CB_KERAS_OPS_CLASS_BALANCED_LOSS_H_
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum CbkLoss { kCbkSoftmax = 0, kCbkSigmoid = 1, kCbkFocal = 2 };
+enum CbkFloat { kCbkFloat32 = 0, kCbkBfloat16 = 1, kCbkFloat16 = 2 };
+enum CbkLabels { kCbkInt32 = 0, kCbkInt64 = 1, kCbkMultiHot = 2 };  // multi-hot: float32
+
+// All arrays are dense and row-major, and aligned to their element type only.
+struct CbkProblem {
+  int loss;         // CbkLoss
+  int float_type;   // CbkFloat, of logits and gradient
+  int labels_type;  // CbkLabels; kCbkMultiHot only with kCbkSigmoid and kCbkFocal
+  int64_t rows;     // >= 0
+  int64_t classes;  // >= 1
+  const void* logits;          // [rows, classes]
+  const void* labels;          // class ids [rows], or float32 [rows, classes]
+  const float* class_weights;  // [classes]
+  float gamma;                 // finite, >= 0; read by kCbkFocal only
+  // Factor of each row's gradient: the gradient of the final loss with respect to the row's loss.
+  const float* upstream;  // [rows] or [1], or nullptr for 1
+  int upstream_is_scalar;
+  float* losses;   // [rows]
+  void* gradient;  // [rows, classes], or nullptr: the losses alone
+};
+
+// Multiplies row i of `values` by upstream[i] / applied[i]; a row whose factor is exactly 1 is
+// left alone, without being read. Where applied[i] is 0 the factor is NaN unless upstream[i] is 0.
+struct CbkScaling {
+  int float_type;  // CbkFloat
+  int64_t rows;
+  int64_t classes;
+  const float* upstream;  // [rows]
+  const float* applied;   // [rows] or [1]
+  int applied_is_scalar;
+  void* values;  // [rows, classes], changed in place
+};
+
+// On the GPU: all pointers but the struct itself point to device memory. Work is put on `stream`
+// (a cudaStream_t) and not waited for. Returns a cudaError_t, 0 for success.
+int CbkCudaLoss(const struct CbkProblem* problem, void* stream);
+int CbkCudaScale(const struct CbkScaling* scaling, void* stream);
+const char* CbkCudaErrorString(int error);
+
+// Name of the instruction set that the CPU kernels use on this machine.
+const char* CbkCpuInstructionSet(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif  // CB_KERAS_OPS_CLASS_BALANCED_LOSS_H_

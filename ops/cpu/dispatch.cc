@@ -1,0 +1,65 @@
+#include <cstdlib>
+#include <cstring>
+
+#include "rows.h"
+
+namespace cb_keras {
+namespace {
+
+const RowKernels& Choose() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  // x86-64-v3 and x86-64-v4, the levels that the kernels are compiled for.
+  const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                        __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
+                        __builtin_cpu_supports("f16c");
+  const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") &&
+                          __builtin_cpu_supports("avx512bw") &&
+                          __builtin_cpu_supports("avx512cd") &&
+                          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  const char* asked = std::getenv("CB_KERAS_CPU_KERNELS");
+  const bool baseline_only = asked != nullptr && std::strcmp(asked, "baseline") == 0;
+  const bool at_most_avx2 = asked != nullptr && std::strcmp(asked, "avx2") == 0;
+  if (has_avx512 && !baseline_only && !at_most_avx2) return avx512::kRowKernels;
+  if (has_avx2 && !baseline_only) return avx2::kRowKernels;
+#endif
+  return baseline::kRowKernels;
+}
+
+template <typename Label>
+int64_t FirstInvalid(const CbkProblem& problem, int64_t* label) {
+  const Label* labels = static_cast<const Label*>(problem.labels);
+  for (int64_t row = 0; row < problem.rows; ++row) {
+    if (labels[row] < 0 || static_cast<int64_t>(labels[row]) >= problem.classes) {
+      *label = labels[row];
+      return row;
+    }
+  }
+  return -1;
+}
+
+}  // namespace
+
+const RowKernels& BestRowKernels() {
+  static const RowKernels& best = Choose();
+  return best;
+}
+
+int64_t FirstInvalidLabel(const CbkProblem& problem, int64_t* label) {
+  if (problem.labels_type == kCbkInt32) return FirstInvalid<int32_t>(problem, label);
+  if (problem.labels_type == kCbkInt64) return FirstInvalid<int64_t>(problem, label);
+  return -1;
+}
+
+bool ScalesNothing(const CbkScaling& scaling) {
+  for (int64_t row = 0; row < scaling.rows; ++row) {
+    if (scaling.upstream[row] != scaling.applied[scaling.applied_is_scalar ? 0 : row]) return false;
+  }
+  return true;
+}
+
+}  // namespace cb_keras
+
+extern "C" const char* CbkCpuInstructionSet() {
+  return cb_keras::BestRowKernels().instruction_set;
+}

@@ -1,0 +1,301 @@
+// The losses row by row. Compiled once per instruction set, with CBK_ISA its name.
+
+#include "rows.h"
+
+#include <math.h>
+
+#include <limits>
+#include <type_traits>
+#include <vector>
+
+#include "storage.h"
+#include "terms.h"
+
+#define CBK_STRING_(x) #x
+#define CBK_STRING(x) CBK_STRING_(x)
+
+namespace cb_keras {
+namespace CBK_ISA {
+namespace {
+
+constexpr int kTile = 1024;  // elements; the tiles of a thread stay in the first cache
+constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+
+Modulator ModulatorOf(const CbkProblem& problem) {
+  if (problem.loss == kCbkSigmoid || problem.gamma == 0.0f) return Modulator::kNone;
+  if (problem.gamma == 1.0f) return Modulator::kLinear;
+  if (problem.gamma == 2.0f) return Modulator::kSquare;
+  return Modulator::kPower;
+}
+
+// One row's place in the arrays and the buffers of the thread that works on it.
+template <typename Type>
+struct Row {
+  using Storage = typename Type::Storage;
+  const CbkProblem& problem;
+  const Storage* logits;
+  Storage* gradient;
+  int64_t classes;
+  bool stream;
+  float* input;   // tile, for types that need conversion
+  float* output;  // tile
+
+  // Logits [start, start + n) as float32.
+  const float* Load(int64_t start, int n) const {
+    if (sizeof(Storage) == sizeof(float)) return reinterpret_cast<const float*>(logits) + start;
+    LoadTile<Type>(logits + start, n, input);
+    return input;
+  }
+
+  // Where the gradient of the tile at `start` is to be computed.
+  float* Target(int64_t start) const {
+    if (sizeof(Storage) == sizeof(float) && !stream) {
+      return reinterpret_cast<float*>(gradient) + start;
+    }
+    return output;
+  }
+
+  // Brings the tile to the gradient array.
+  void Store(int64_t start, int n) const {
+    if (sizeof(Storage) == sizeof(float)) {
+      if (stream) StreamCopy(gradient + start, output, n * sizeof(float));
+      return;
+    }
+    if (!stream) return StoreTile<Type>(output, n, gradient + start);
+    Storage converted[kTile];
+    StoreTile<Type>(output, n, converted);
+    StreamCopy(gradient + start, converted, n * sizeof(Storage));
+  }
+
+  void FillGradient(float value) const {
+    if (gradient == nullptr) return;
+    for (int64_t c = 0; c < classes; ++c) gradient[c] = Type::Store(value);
+  }
+};
+
+int TileSize(int64_t classes, int64_t start) {
+  return static_cast<int>(classes - start < kTile ? classes - start : kTile);
+}
+
+template <typename Type, Modulator kModulator, bool kGradient>
+float SparseRow(const Row<Type>& row, int64_t label, float factor) {
+  double sum = 0.0;
+  const float gamma = row.problem.gamma;
+  for (int64_t start = 0; start < row.classes; start += kTile) {
+    const int n = TileSize(row.classes, start);
+    const float* z = row.Load(start, n);
+    float* out = kGradient ? row.Target(start) : nullptr;
+    const int64_t here = label - start;
+    if (here >= 0 && here < n) {
+      sum += SparseTile<kModulator, true, kGradient>(z, n, static_cast<int>(here), gamma, factor,
+                                                     out);
+    } else {
+      sum += SparseTile<kModulator, false, kGradient>(z, n, -1, gamma, factor, out);
+    }
+    if (kGradient) row.Store(start, n);
+  }
+  return static_cast<float>(sum);
+}
+
+template <typename Type, Modulator kModulator, bool kGradient>
+float DenseRow(const Row<Type>& row, const float* labels, float factor) {
+  double sum = 0.0;
+  for (int64_t start = 0; start < row.classes; start += kTile) {
+    const int n = TileSize(row.classes, start);
+    sum += DenseTile<kModulator, kGradient>(row.Load(start, n), labels + start, n,
+                                            row.problem.gamma, factor,
+                                            kGradient ? row.Target(start) : nullptr);
+    if (kGradient) row.Store(start, n);
+  }
+  return static_cast<float>(sum);
+}
+
+// `exponentials` has room for the row.
+template <typename Type, bool kGradient>
+float SoftmaxRow(const Row<Type>& row, int64_t label, float factor, float* exponentials) {
+  float maximum = -std::numeric_limits<float>::infinity();
+  for (int64_t start = 0; start < row.classes; start += kTile) {
+    const int n = TileSize(row.classes, start);
+    const float largest = LargestOfTile(row.Load(start, n), n);
+    maximum = largest > maximum ? largest : maximum;
+  }
+  // The label is left out of the sum: 1 - p_y would cancel where p_y is near 1.
+  double others = 0.0;
+  for (int64_t start = 0; start < row.classes; start += kTile) {
+    const int n = TileSize(row.classes, start);
+    const float* z = row.Load(start, n);
+    float* e = kGradient ? exponentials + start : nullptr;
+    const int64_t here = label - start;
+    others += here >= 0 && here < n ? ExponentialsOfTile<true, kGradient>(
+                                          z, n, static_cast<int>(here), maximum, e)
+                                    : ExponentialsOfTile<false, kGradient>(z, n, -1, maximum, e);
+  }
+  const double distance = static_cast<double>(maximum) - Type::Load(row.logits[label]);
+  const double e_label = exp(-distance);
+  const double total = others + e_label;
+  if (kGradient) {
+    const float scale = static_cast<float>(factor / total);
+    for (int64_t start = 0; start < row.classes; start += kTile) {
+      const int n = TileSize(row.classes, start);
+      float* out = row.Target(start);
+      ScaleTile(exponentials + start, n, scale, out);
+      if (label >= start && label < start + n) {
+        out[label - start] = static_cast<float>(-factor * (others / total));
+      }
+      row.Store(start, n);
+    }
+  }
+  return static_cast<float>(e_label > 0.5 ? log1p(others / e_label) : distance + log(total));
+}
+
+float MeanWeight(const CbkProblem& problem) {
+  double sum = 0.0;
+  for (int64_t c = 0; c < problem.classes; ++c) sum += problem.class_weights[c];
+  return static_cast<float>(sum / static_cast<double>(problem.classes));
+}
+
+float AverageWeight(const CbkProblem& problem, const float* labels, float mean_weight) {
+  double positives = 0.0, weighted = 0.0;
+  for (int64_t start = 0; start < problem.classes; start += kTile) {
+    SumsOfTile(labels + start, problem.class_weights + start, TileSize(problem.classes, start),
+               &positives, &weighted);
+  }
+  // NaN labels are not <= 0 and give NaN.
+  return positives <= 0.0 ? mean_weight : static_cast<float>(weighted / positives);
+}
+
+int64_t LabelOf(const CbkProblem& problem, int64_t row) {
+  if (problem.labels_type == kCbkInt32) return static_cast<const int32_t*>(problem.labels)[row];
+  return static_cast<const int64_t*>(problem.labels)[row];
+}
+
+// Factor of a row's gradient.
+float FactorOf(const CbkProblem& problem, int64_t row, float weight) {
+  if (problem.upstream == nullptr) return weight;
+  return weight * problem.upstream[problem.upstream_is_scalar ? 0 : row];
+}
+
+template <typename Type, Modulator kModulator, bool kSoftmax, bool kGradient>
+void SparseRows(const CbkProblem& problem, int64_t begin, int64_t end, Row<Type> row) {
+  std::vector<float> exponentials(kSoftmax && kGradient ? problem.classes : 0);
+  for (int64_t i = begin; i < end; ++i, row.logits += row.classes) {
+    const int64_t label = LabelOf(problem, i);
+    if (label < 0 || label >= problem.classes) {
+      problem.losses[i] = kNaN;
+      row.FillGradient(kNaN);
+    } else {
+      const float weight = problem.class_weights[label];
+      const float factor = FactorOf(problem, i, weight);
+      const float loss = kSoftmax
+                             ? SoftmaxRow<Type, kGradient>(row, label, factor, exponentials.data())
+                             : SparseRow<Type, kModulator, kGradient>(row, label, factor);
+      problem.losses[i] = weight * loss;
+    }
+    if (kGradient) row.gradient += row.classes;
+  }
+}
+
+template <typename Type, Modulator kModulator, bool kGradient>
+void DenseRows(const CbkProblem& problem, int64_t begin, int64_t end, Row<Type> row) {
+  const float* labels = static_cast<const float*>(problem.labels) + begin * problem.classes;
+  const float mean_weight = MeanWeight(problem);
+  for (int64_t i = begin; i < end; ++i, row.logits += row.classes, labels += row.classes) {
+    const float weight = AverageWeight(problem, labels, mean_weight);
+    const float factor = FactorOf(problem, i, weight);
+    problem.losses[i] = weight * DenseRow<Type, kModulator, kGradient>(row, labels, factor);
+    if (kGradient) row.gradient += row.classes;
+  }
+}
+
+template <typename Type, Modulator kModulator, bool kSoftmax, bool kGradient>
+void ByLabels(const CbkProblem& problem, int64_t begin, int64_t end, const Row<Type>& row) {
+  if (problem.labels_type != kCbkMultiHot) {
+    SparseRows<Type, kModulator, kSoftmax, kGradient>(problem, begin, end, row);
+  } else if (!kSoftmax) {
+    DenseRows<Type, kModulator, kGradient>(problem, begin, end, row);
+  }
+}
+
+template <typename Type, bool kGradient>
+void ByLoss(const CbkProblem& problem, int64_t begin, int64_t end, const Row<Type>& row) {
+  if (problem.loss == kCbkSoftmax) {
+    return ByLabels<Type, Modulator::kNone, true, kGradient>(problem, begin, end, row);
+  }
+  switch (ModulatorOf(problem)) {
+    case Modulator::kNone:
+      return ByLabels<Type, Modulator::kNone, false, kGradient>(problem, begin, end, row);
+    case Modulator::kLinear:
+      return ByLabels<Type, Modulator::kLinear, false, kGradient>(problem, begin, end, row);
+    case Modulator::kSquare:
+      return ByLabels<Type, Modulator::kSquare, false, kGradient>(problem, begin, end, row);
+    case Modulator::kPower:
+      return ByLabels<Type, Modulator::kPower, false, kGradient>(problem, begin, end, row);
+  }
+}
+
+template <typename Type>
+void LossOfType(const CbkProblem& problem, int64_t begin, int64_t end, bool stream) {
+  using Storage = typename Type::Storage;
+  alignas(64) float input[kTile];
+  alignas(64) float output[kTile];
+  Storage* gradient = static_cast<Storage*>(problem.gradient);
+  Row<Type> row = {problem,
+                   static_cast<const Storage*>(problem.logits) + begin * problem.classes,
+                   gradient == nullptr ? nullptr : gradient + begin * problem.classes,
+                   problem.classes,
+                   stream,
+                   input,
+                   output};
+  if (gradient == nullptr) {
+    ByLoss<Type, false>(problem, begin, end, row);
+  } else {
+    ByLoss<Type, true>(problem, begin, end, row);
+    if (stream) FinishStreaming();
+  }
+}
+
+void LossRows(const CbkProblem& problem, int64_t begin, int64_t end, bool stream) {
+  switch (problem.float_type) {
+    case kCbkFloat32:
+      return LossOfType<Float32>(problem, begin, end, stream);
+    case kCbkBfloat16:
+      return LossOfType<Bfloat16>(problem, begin, end, stream);
+    case kCbkFloat16:
+      return LossOfType<Float16>(problem, begin, end, stream);
+  }
+}
+
+template <typename Type>
+void ScaleOfType(const CbkScaling& scaling, int64_t begin, int64_t end) {
+  using Storage = typename Type::Storage;
+  for (int64_t row = begin; row < end; ++row) {
+    const float upstream = scaling.upstream[row];
+    const float applied = scaling.applied[scaling.applied_is_scalar ? 0 : row];
+    if (upstream == applied) continue;
+    const float factor = applied == 0.0f ? kNaN : upstream / applied;
+    Storage* values = static_cast<Storage*>(scaling.values) + row * scaling.classes;
+#pragma omp simd
+    for (int64_t c = 0; c < scaling.classes; ++c) {
+      values[c] = Type::Store(factor * Type::Load(values[c]));
+    }
+  }
+}
+
+void ScaleRows(const CbkScaling& scaling, int64_t begin, int64_t end) {
+  switch (scaling.float_type) {
+    case kCbkFloat32:
+      return ScaleOfType<Float32>(scaling, begin, end);
+    case kCbkBfloat16:
+      return ScaleOfType<Bfloat16>(scaling, begin, end);
+    case kCbkFloat16:
+      return ScaleOfType<Float16>(scaling, begin, end);
+  }
+}
+
+}  // namespace
+
+extern const RowKernels kRowKernels;  // const alone would hide it from dispatch.cc
+const RowKernels kRowKernels = {CBK_STRING(CBK_ISA), LossRows, ScaleRows};
+
+}  // namespace CBK_ISA
+}  // namespace cb_keras

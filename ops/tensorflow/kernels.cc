@@ -1,0 +1,267 @@
+// The ops' kernels: they check the inputs, describe the problem and hand it to the device's code.
+
+#include <cmath>
+#include <cstring>
+#include <string>
+
+#include "../class_balanced_loss.h"
+#include "../cpu/rows.h"
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "tensorflow/core/framework/op_kernel.h"
+#include "tensorflow/core/framework/tensor.h"
+#include "tensorflow/core/util/work_sharder.h"
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+#if CBK_CUDA
+#include "xla/stream_executor/stream.h"
+#endif
+
+namespace cb_keras {
+namespace {
+
+using ::tensorflow::DataType;
+using ::tensorflow::OpKernel;
+using ::tensorflow::OpKernelConstruction;
+using ::tensorflow::OpKernelContext;
+using ::tensorflow::Tensor;
+using ::tensorflow::TensorShape;
+
+// A gradient larger than this is written past the caches: whoever reads it next would not find it
+// there anyway.
+constexpr int64_t kStreamBytes = int64_t{32} << 20;
+
+template <typename... Parts>
+absl::Status InvalidArgument(const Parts&... parts) {
+  return absl::InvalidArgumentError(absl::StrCat(parts...));
+}
+
+int FloatType(DataType type) {
+  if (type == tensorflow::DT_FLOAT) return kCbkFloat32;
+  return type == tensorflow::DT_BFLOAT16 ? kCbkBfloat16 : kCbkFloat16;
+}
+
+// Fresh memory for a large gradient comes in pages that the kernel must clear one by one; huge
+// pages make that a few hundred times fewer.
+void AdviseHugePages(void* data, int64_t bytes) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  if (bytes < kStreamBytes) return;
+  constexpr uintptr_t kPage = uintptr_t{2} << 20;
+  const uintptr_t begin = (reinterpret_cast<uintptr_t>(data) + kPage - 1) & ~(kPage - 1);
+  const uintptr_t end = (reinterpret_cast<uintptr_t>(data) + bytes) & ~(kPage - 1);
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#else
+  (void)data;
+  (void)bytes;
+#endif
+}
+
+struct OnCpu {
+  static void Loss(OpKernelContext* ctx, const CbkProblem& problem) {
+    int64_t label;
+    const int64_t row = FirstInvalidLabel(problem, &label);
+    OP_REQUIRES(ctx, row < 0,
+                InvalidArgument("labels[", row, "] is ", label, ", which is no class: with ",
+                                problem.classes, " logits per example a label must be in [0, ",
+                                problem.classes, ")."));
+    const int64_t bytes = problem.rows * problem.classes * (problem.float_type == kCbkFloat32 ? 4 : 2);
+    const bool stream = problem.gradient != nullptr && bytes >= kStreamBytes;
+    if (stream) AdviseHugePages(problem.gradient, bytes);
+    const RowKernels& kernels = BestRowKernels();
+    const auto& workers = *ctx->device()->tensorflow_cpu_worker_threads();
+    const int64_t cycles_per_row = 4 * problem.classes + 50;
+    tensorflow::Shard(workers.num_threads, workers.workers, problem.rows, cycles_per_row,
+                      [&](int64_t begin, int64_t end) {
+                        kernels.loss(problem, begin, end, stream);
+                      });
+  }
+
+  static void Scale(OpKernelContext* ctx, const CbkScaling& scaling) {
+    const RowKernels& kernels = BestRowKernels();
+    const auto& workers = *ctx->device()->tensorflow_cpu_worker_threads();
+    tensorflow::Shard(
+        workers.num_threads, workers.workers, scaling.rows, scaling.classes + 20,
+        [&](int64_t begin, int64_t end) { kernels.scale(scaling, begin, end); });
+  }
+
+  // Whether the result is the input, known before any work is done.
+  static bool Nothing(const CbkScaling& scaling) { return ScalesNothing(scaling); }
+
+  static void Copy(OpKernelContext* ctx, void* to, const void* from, int64_t bytes) {
+    (void)ctx;
+    std::memcpy(to, from, bytes);
+  }
+};
+
+#if CBK_CUDA
+struct OnGpu {
+  static stream_executor::Stream* StreamOf(OpKernelContext* ctx) {
+    return ctx->op_device_context()->stream();
+  }
+
+  static void Check(OpKernelContext* ctx, int error) {
+    OP_REQUIRES(ctx, error == 0,
+                absl::InternalError(
+                    absl::StrCat("class-balanced loss on the GPU: ", CbkCudaErrorString(error))));
+  }
+
+  static void Loss(OpKernelContext* ctx, const CbkProblem& problem) {
+    Check(ctx, CbkCudaLoss(&problem, StreamOf(ctx)->platform_specific_handle().stream));
+  }
+
+  static void Scale(OpKernelContext* ctx, const CbkScaling& scaling) {
+    Check(ctx, CbkCudaScale(&scaling, StreamOf(ctx)->platform_specific_handle().stream));
+  }
+
+  static bool Nothing(const CbkScaling&) { return false; }  // the factors are on the device
+
+  static void Copy(OpKernelContext* ctx, void* to, const void* from, int64_t bytes) {
+    stream_executor::DeviceMemoryBase target(to, bytes), source(const_cast<void*>(from), bytes);
+    OP_REQUIRES_OK(ctx, StreamOf(ctx)->MemcpyD2D(&target, source, bytes));
+  }
+};
+#endif
+
+template <typename Device, bool kGradient>
+class LossOp : public OpKernel {
+ public:
+  explicit LossOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
+    std::string loss;
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("loss", &loss));
+    loss_ = loss == "softmax" ? kCbkSoftmax : loss == "sigmoid" ? kCbkSigmoid : kCbkFocal;
+  }
+
+  void Compute(OpKernelContext* ctx) override {
+    CbkProblem problem = {};
+    problem.loss = loss_;
+    OP_REQUIRES_OK(ctx, Describe(ctx, &problem));
+    Tensor* losses;
+    OP_REQUIRES_OK(ctx, ctx->allocate_output(0, TensorShape({problem.rows}), &losses));
+    problem.losses = losses->flat<float>().data();
+    if (kGradient) {
+      Tensor* gradient;
+      OP_REQUIRES_OK(ctx, ctx->allocate_output(1, ctx->input(0).shape(), &gradient));
+      problem.gradient = gradient->data();
+    }
+    if (problem.rows > 0) Device::Loss(ctx, problem);
+  }
+
+ private:
+  absl::Status Describe(OpKernelContext* ctx, CbkProblem* problem) const {
+    const Tensor &logits = ctx->input(0), &labels = ctx->input(1), &weights = ctx->input(2);
+    const Tensor& gamma = ctx->input(3);
+    if (logits.dims() != 2 || logits.dim_size(1) < 1) {
+      return InvalidArgument("logits must be [N, C] with C >= 1, got shape ",
+                             logits.shape().DebugString(), ".");
+    }
+    problem->rows = logits.dim_size(0);
+    problem->classes = logits.dim_size(1);
+    problem->float_type = FloatType(logits.dtype());
+    problem->logits = logits.data();
+    const bool multi_hot = labels.dtype() == tensorflow::DT_FLOAT;
+    const TensorShape expected =
+        multi_hot ? logits.shape() : TensorShape({problem->rows});
+    if (labels.shape() != expected) {
+      return InvalidArgument("labels must have shape ", expected.DebugString(), ", got ",
+                             labels.shape().DebugString(), " for logits of shape ",
+                             logits.shape().DebugString(), ".");
+    }
+    if (multi_hot && loss_ == kCbkSoftmax) {
+      return InvalidArgument("the softmax loss takes class ids, got float labels.");
+    }
+    problem->labels_type = multi_hot                                ? kCbkMultiHot
+                           : labels.dtype() == tensorflow::DT_INT32 ? kCbkInt32
+                                                                    : kCbkInt64;
+    problem->labels = labels.data();
+    if (weights.shape() != TensorShape({problem->classes})) {
+      return InvalidArgument("class_weights must have shape [", problem->classes, "], got ",
+                             weights.shape().DebugString(), " for logits of shape ",
+                             logits.shape().DebugString(), ".");
+    }
+    problem->class_weights = weights.flat<float>().data();
+    if (gamma.dims() != 0) {
+      return InvalidArgument("gamma must be a scalar, got shape ", gamma.shape().DebugString(),
+                             ".");
+    }
+    problem->gamma = gamma.scalar<float>()();
+    if (!(problem->gamma >= 0.0f && std::isfinite(problem->gamma))) {
+      return InvalidArgument("gamma must be finite and >= 0, got ", problem->gamma, ".");
+    }
+    return kGradient ? DescribeUpstream(ctx->input(4), problem) : absl::OkStatus();
+  }
+
+  static absl::Status DescribeUpstream(const Tensor& upstream, CbkProblem* problem) {
+    problem->upstream_is_scalar = upstream.dims() == 0;
+    if (!problem->upstream_is_scalar && upstream.shape() != TensorShape({problem->rows})) {
+      return InvalidArgument("upstream must be a scalar or have shape [", problem->rows,
+                             "], got ", upstream.shape().DebugString(), ".");
+    }
+    problem->upstream = upstream.flat<float>().data();
+    return absl::OkStatus();
+  }
+
+  int loss_;
+};
+
+template <typename Device>
+class ScaleRowsOp : public OpKernel {
+ public:
+  using OpKernel::OpKernel;
+
+  void Compute(OpKernelContext* ctx) override {
+    const Tensor &values = ctx->input(0), &upstream = ctx->input(1), &applied = ctx->input(2);
+    OP_REQUIRES(ctx, values.dims() == 2,
+                InvalidArgument("values must be [N, C], got shape ",
+                                values.shape().DebugString(), "."));
+    const TensorShape rows({values.dim_size(0)});
+    OP_REQUIRES(ctx, upstream.shape() == rows && (applied.dims() == 0 || applied.shape() == rows),
+                InvalidArgument("upstream must have shape ", rows.DebugString(),
+                                " and applied that or none, got ", upstream.shape().DebugString(),
+                                " and ", applied.shape().DebugString(), "."));
+    CbkScaling scaling = {};
+    scaling.float_type = FloatType(values.dtype());
+    scaling.rows = values.dim_size(0);
+    scaling.classes = values.dim_size(1);
+    scaling.upstream = upstream.flat<float>().data();
+    scaling.applied = applied.flat<float>().data();
+    scaling.applied_is_scalar = applied.dims() == 0;
+    if (values.NumElements() == 0 || Device::Nothing(scaling)) {
+      ctx->set_output(0, values);
+      return;
+    }
+    Tensor* scaled;
+    OP_REQUIRES_OK(ctx,
+                   ctx->forward_input_or_allocate_output({0}, 0, values.shape(), &scaled));
+    if (scaled->data() != values.data()) {
+      Device::Copy(ctx, scaled->data(), values.data(), values.TotalBytes());
+      if (!ctx->status().ok()) return;
+    }
+    scaling.values = scaled->data();
+    Device::Scale(ctx, scaling);
+  }
+};
+
+#define REGISTER_ON(device, Kernels, T)                                                         \
+  REGISTER_KERNEL_BUILDER(                                                                      \
+      Name("CbKerasLoss").Device(device).TypeConstraint<T>("T").HostMemory("gamma"),            \
+      LossOp<Kernels, false>);                                                                  \
+  REGISTER_KERNEL_BUILDER(                                                                      \
+      Name("CbKerasLossAndGradient").Device(device).TypeConstraint<T>("T").HostMemory("gamma"), \
+      LossOp<Kernels, true>);                                                                   \
+  REGISTER_KERNEL_BUILDER(Name("CbKerasScaleRows").Device(device).TypeConstraint<T>("T"),       \
+                          ScaleRowsOp<Kernels>)
+
+REGISTER_ON(tensorflow::DEVICE_CPU, OnCpu, float);
+REGISTER_ON(tensorflow::DEVICE_CPU, OnCpu, tensorflow::bfloat16);
+REGISTER_ON(tensorflow::DEVICE_CPU, OnCpu, Eigen::half);
+#if CBK_CUDA
+REGISTER_ON(tensorflow::DEVICE_GPU, OnGpu, float);
+REGISTER_ON(tensorflow::DEVICE_GPU, OnGpu, tensorflow::bfloat16);
+REGISTER_ON(tensorflow::DEVICE_GPU, OnGpu, Eigen::half);
+#endif
+
+}  // namespace
+}  // namespace cb_keras

@@ -1,0 +1,106 @@
+// The ops as TensorFlow knows them: inputs, outputs, shapes.
+
+#include "tensorflow/core/framework/common_shape_fns.h"
+#include "tensorflow/core/framework/op.h"
+#include "tensorflow/core/framework/shape_inference.h"
+
+namespace {
+
+using ::tensorflow::shape_inference::DimensionHandle;
+using ::tensorflow::shape_inference::InferenceContext;
+using ::tensorflow::shape_inference::ShapeHandle;
+
+// Checks the inputs that both loss ops share; sets the shapes of losses and of logits.
+absl::Status LossShapes(InferenceContext* c, ShapeHandle* logits) {
+  ShapeHandle labels, weights, unused;
+  TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 2, logits));
+  tensorflow::DataType labels_type;
+  TF_RETURN_IF_ERROR(c->GetAttr("Labels", &labels_type));
+  DimensionHandle rows = c->Dim(*logits, 0), classes = c->Dim(*logits, 1);
+  if (labels_type == tensorflow::DT_FLOAT) {
+    TF_RETURN_IF_ERROR(c->WithRank(c->input(1), 2, &labels));
+    TF_RETURN_IF_ERROR(c->Merge(c->Dim(labels, 1), classes, &classes));
+  } else {
+    TF_RETURN_IF_ERROR(c->WithRank(c->input(1), 1, &labels));
+  }
+  TF_RETURN_IF_ERROR(c->Merge(c->Dim(labels, 0), rows, &rows));
+  TF_RETURN_IF_ERROR(c->WithRank(c->input(2), 1, &weights));
+  TF_RETURN_IF_ERROR(c->Merge(c->Dim(weights, 0), classes, &classes));
+  TF_RETURN_IF_ERROR(c->WithRank(c->input(3), 0, &unused));
+  *logits = c->MakeShape({rows, classes});
+  c->set_output(0, c->Vector(rows));
+  return absl::OkStatus();
+}
+
+absl::Status LossAndGradientShapes(InferenceContext* c) {
+  ShapeHandle logits, unused;
+  TF_RETURN_IF_ERROR(LossShapes(c, &logits));
+  TF_RETURN_IF_ERROR(c->WithRankAtMost(c->input(4), 1, &unused));
+  c->set_output(1, logits);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+REGISTER_OP("CbKerasLoss")
+    .Attr("loss: {'softmax', 'sigmoid', 'focal'}")
+    .Attr("T: {float, bfloat16, half}")
+    .Attr("Labels: {int32, int64, float}")
+    .Input("logits: T")
+    .Input("labels: Labels")
+    .Input("class_weights: float")
+    .Input("gamma: float")
+    .Output("losses: float")
+    .SetShapeFn([](InferenceContext* c) {
+      ShapeHandle logits;
+      return LossShapes(c, &logits);
+    })
+    .Doc(R"(
+Class-balanced loss of every row of `logits` [N, C].
+
+labels: Class ids [N], or multi-hot labels [N, C] (sigmoid and focal only).
+class_weights: [C].
+gamma: Scalar, finite and >= 0; the focal loss alone uses it.
+losses: [N].
+)");
+
+REGISTER_OP("CbKerasLossAndGradient")
+    .Attr("loss: {'softmax', 'sigmoid', 'focal'}")
+    .Attr("T: {float, bfloat16, half}")
+    .Attr("Labels: {int32, int64, float}")
+    .Input("logits: T")
+    .Input("labels: Labels")
+    .Input("class_weights: float")
+    .Input("gamma: float")
+    .Input("upstream: float")
+    .Output("losses: float")
+    .Output("gradient: T")
+    .SetShapeFn(LossAndGradientShapes)
+    .Doc(R"(
+Class-balanced loss of every row of `logits` and, in the same pass, its gradient.
+
+upstream: [N] or scalar: the factor of each row's gradient.
+losses: [N], without `upstream`.
+gradient: [N, C], of `sum(upstream * losses)` with respect to `logits`.
+)");
+
+REGISTER_OP("CbKerasScaleRows")
+    .Attr("T: {float, bfloat16, half}")
+    .Input("values: T")
+    .Input("upstream: float")
+    .Input("applied: float")
+    .Output("scaled: T")
+    .SetShapeFn([](InferenceContext* c) {
+      ShapeHandle values, upstream, unused;
+      TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 2, &values));
+      TF_RETURN_IF_ERROR(c->WithRank(c->input(1), 1, &upstream));
+      TF_RETURN_IF_ERROR(c->WithRankAtMost(c->input(2), 1, &unused));
+      c->set_output(0, values);
+      return absl::OkStatus();
+    })
+    .Doc(R"(
+Rows of `values` [N, C] times `upstream / applied`; no work at all where the two are equal.
+
+upstream: [N].
+applied: [N] or scalar.
+)");
