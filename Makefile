@@ -1,6 +1,7 @@
-# make demo   trains on handwritten digits with and without the class-balanced term (minutes)
-# make test   installs what the tests need and runs them all
-# make lint   ruff
+# make demo        trains on handwritten digits with and without the class-balanced term (minutes)
+# make test        installs what the tests need and runs them all
+# make lint        ruff
+# make cuda-check  compiles the CUDA kernels with nvcc alone, and checks them where there is a GPU
 # All of them make and use .venv; PYTHON=python3.12 chooses the interpreter.
 
 PYTHON ?= python3
@@ -11,7 +12,11 @@ BIN := .venv/bin
 #   PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make test
 TORCH ?= torch==2.13.0
 
-.PHONY: demo test test-tensorflow test-jax test-torch lint benchmarks clean
+NVCC ?= nvcc
+CUDA_TARGETS := $(foreach n,75 80 86 89 90,-gencode arch=compute_$(n),code=sm_$(n)) \
+  -gencode arch=compute_90,code=compute_90
+
+.PHONY: demo test test-tensorflow test-jax test-torch lint cuda-check clean
 
 demo: .venv/demo
 	$(BIN)/python -m experiments.demo
@@ -32,6 +37,14 @@ lint: .venv/tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# Exit status 77 of the check: it was built, but there is no GPU to run it on.
+cuda-check: build/cuda_check
+	build/cuda_check || { status=$$?; test $$status -eq 77; }
+
+build/cuda_check: ops/cuda_check.cu $(wildcard ops/cuda/*) ops/class_balanced_loss.h
+	@mkdir -p build
+	$(NVCC) -std=c++17 -O2 $(CUDA_TARGETS) -o $@ ops/cuda_check.cu ops/cuda/class_balanced_loss.cu
+
 .venv/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 	  { echo "cb_keras needs Python 3.11 to 3.13, $(PYTHON) is another: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
@@ -50,4 +63,4 @@ lint: .venv/tests
 	touch $@
 
 clean:
-	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache cb_keras/*.so

@@ -6,14 +6,15 @@ import cb_keras
 from cb_keras import metrics
 
 
-def make_loss(settings, class_counts):
+def make_loss(settings, class_counts, fused=False):
     """The class-balanced loss that `loss`, `cb_beta`, `cb_power` and `gamma` name.
 
     Args:
         settings: Mapping with these four keys.
         class_counts: Training examples per class `[C]`.
+        fused: As in the losses; False computes the same on every machine.
     """
-    arguments = {"beta": settings["cb_beta"], "power": settings["cb_power"]}
+    arguments = {"beta": settings["cb_beta"], "power": settings["cb_power"], "fused": fused}
     if settings["loss"] == "softmax":
         return cb_keras.losses.ClassBalancedSoftmaxCrossentropy(class_counts, **arguments)
     if settings["loss"] == "sigmoid":

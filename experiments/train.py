@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 import cb_keras
-from cb_keras import metrics
+from cb_keras import fused, metrics
 from experiments import (
     checkpoint,
     cli,
@@ -53,7 +53,7 @@ def main(argv):
     schedule = _schedule(settings, resolved)
     with strategy.scope():
         model = _model(settings, data, len(class_counts))
-        loss = scoring.make_loss(settings, class_counts)
+        loss = scoring.make_loss(settings, class_counts, resolved["fused_op"])
         model.compile(
             optimizer=_optimizer(settings, schedule),
             loss=loss,
@@ -115,12 +115,23 @@ def _resolve(settings, data, class_counts):
     augmentation = settings["augmentation"]
     return {
         "augmentation": data.augmentation if augmentation == "auto" else augmentation,
+        "fused_op": _fused_op(settings["fused_op"], jit_compile == "true"),
         "jit_compile": jit_compile == "true",
         "lr_decay": settings["lr_decay"] if decay is None else decay,
         "steps_per_epoch": pipeline.steps_per_epoch(
             int(class_counts.sum()), settings["batch_size"]
         ),
     }
+
+
+def _fused_op(asked, jit_compile):
+    """Whether the loss runs as the native op, which XLA can't call."""
+    if asked == "on" and jit_compile:
+        raise cli.UserError(
+            "--fused_op=on can't be used with XLA, which --jit_compile=auto turns on where there "
+            "is a GPU; add --jit_compile=false."
+        )
+    return asked != "off" and not jit_compile and fused.available()
 
 
 def _strategy(settings, num_images):

@@ -5,7 +5,7 @@ import math
 
 from absl import flags
 
-from cb_keras import functional, long_tail, weights
+from cb_keras import functional, fused, long_tail, weights
 from experiments import data_flags
 from experiments.cli import UserError
 from experiments.datasets import check_name
@@ -57,6 +57,12 @@ JIT_COMPILE = flags.DEFINE_enum(
     "auto",
     ["auto", "true", "false"],
     "XLA; auto: on with a GPU, off without, where it is slower for this network.",
+)
+FUSED_OP = flags.DEFINE_enum(
+    "fused_op",
+    "auto",
+    ["auto", "on", "off"],
+    "Native op for the loss; auto: where it is built and XLA is off. Same values either way.",
 )
 STRATEGY = flags.DEFINE_enum(
     "strategy", "none", ["none", "mirrored"], "mirrored: all devices of this machine."
@@ -146,6 +152,11 @@ def _contradictions(s):
         )
     elif s["warmup_epochs"] >= s["train_epochs"]:
         yield f"--warmup_epochs={s['warmup_epochs']:g} does not end before the run does."
+    if s["fused_op"] == "on":
+        if s["jit_compile"] == "true":
+            yield "--fused_op=on can't be used with --jit_compile=true: XLA can't call the op."
+        elif not fused.available():
+            yield f"--fused_op=on can't be honoured; {fused.status()}"
     if s["plots"] and importlib.util.find_spec("matplotlib") is None:
         yield "--plots needs matplotlib: pip install 'cb_keras[plots]', or pass --plots=false."
 

@@ -181,8 +181,9 @@ def locked(path):
 
 
 def _sources():
-    patterns = ("*.h", "cpu/*.h", "cpu/*.cc", "tensorflow/*.cc", "cuda/class_*.cu*", "build.py")
-    return [path for pattern in patterns for path in FOLDER.glob(pattern)]
+    kinds = ("*.h", "*.cc", "*.cu", "*.cuh")
+    files = [path for kind in kinds for path in FOLDER.rglob(kind) if path.name != "cuda_check.cu"]
+    return [*files, FOLDER / "build.py"]
 
 
 def _compilations(toolchain, folder):

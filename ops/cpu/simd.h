@@ -51,22 +51,22 @@ struct Vec {
   friend Vec operator+(Vec a, Vec b) { return {_mm512_add_ps(a.v, b.v)}; }
   friend Vec operator-(Vec a, Vec b) { return {_mm512_sub_ps(a.v, b.v)}; }
   friend Vec operator*(Vec a, Vec b) { return {_mm512_mul_ps(a.v, b.v)}; }
+  friend Vec operator/(Vec a, Vec b) { return {_mm512_div_ps(a.v, b.v)}; }
   friend Mask operator>(Vec a, Vec b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_GT_OQ); }
 };
 
 inline Vec MulAdd(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
 inline Vec NegMulAdd(Vec a, Vec b, Vec c) { return {_mm512_fnmadd_ps(a.v, b.v, c.v)}; }
+// -n ln 2 - a
+inline Vec MinusMultipleOfLn2(Vec n, Vec a) {
+  return {_mm512_fnmsub_ps(n.v, _mm512_set1_ps(0.69314718056f), a.v)};
+}
 inline Vec Min(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
 inline Vec Max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
 inline Vec Abs(Vec a) { return {_mm512_abs_ps(a.v)}; }
 inline Vec Select(Vec::Mask m, Vec yes, Vec no) { return {_mm512_mask_blend_ps(m, no.v, yes.v)}; }
 inline Vec NegateWhere(Vec::Mask m, Vec a) {
   return {_mm512_mask_xor_ps(a.v, m, a.v, _mm512_set1_ps(-0.0f))};
-}
-// 1 / a for a in [1, 2], or NaN; relative error 1e-7.
-inline Vec Reciprocal(Vec a) {
-  const Vec r = {_mm512_rcp14_ps(a.v)};
-  return r * NegMulAdd(a, r, Vec::Set(2.0f));
 }
 // p * 2^n for p near 1 and a whole n <= 0 that was rounded by adding 1.5 * 2^23 to make `shifted`.
 inline Vec ScaleByPower(Vec p, Vec n, Vec shifted) {
@@ -107,21 +107,21 @@ struct Vec {
   friend Vec operator+(Vec a, Vec b) { return {_mm256_add_ps(a.v, b.v)}; }
   friend Vec operator-(Vec a, Vec b) { return {_mm256_sub_ps(a.v, b.v)}; }
   friend Vec operator*(Vec a, Vec b) { return {_mm256_mul_ps(a.v, b.v)}; }
+  friend Vec operator/(Vec a, Vec b) { return {_mm256_div_ps(a.v, b.v)}; }
   friend Mask operator>(Vec a, Vec b) { return _mm256_cmp_ps(a.v, b.v, _CMP_GT_OQ); }
 };
 
 inline Vec MulAdd(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
 inline Vec NegMulAdd(Vec a, Vec b, Vec c) { return {_mm256_fnmadd_ps(a.v, b.v, c.v)}; }
+inline Vec MinusMultipleOfLn2(Vec n, Vec a) {
+  return {_mm256_fnmsub_ps(n.v, _mm256_set1_ps(0.69314718056f), a.v)};
+}
 inline Vec Min(Vec a, Vec b) { return {_mm256_min_ps(a.v, b.v)}; }
 inline Vec Max(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
 inline Vec Abs(Vec a) { return {_mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.v)}; }
 inline Vec Select(Vec::Mask m, Vec yes, Vec no) { return {_mm256_blendv_ps(no.v, yes.v, m)}; }
 inline Vec NegateWhere(Vec::Mask m, Vec a) {
   return {_mm256_xor_ps(a.v, _mm256_and_ps(m, _mm256_set1_ps(-0.0f)))};
-}
-inline Vec Reciprocal(Vec a) {
-  const Vec r = {_mm256_rcp_ps(a.v)};
-  return r * NegMulAdd(a, r, Vec::Set(2.0f));
 }
 inline Vec ScaleByPower(Vec p, Vec n, Vec shifted) {
   (void)n;
@@ -178,6 +178,7 @@ struct Vec {
   friend Vec operator+(Vec a, Vec b) { return {a.v + b.v}; }
   friend Vec operator-(Vec a, Vec b) { return {a.v - b.v}; }
   friend Vec operator*(Vec a, Vec b) { return {a.v * b.v}; }
+  friend Vec operator/(Vec a, Vec b) { return {a.v / b.v}; }
   friend Mask operator>(Vec a, Vec b) { return a.v > b.v; }
 };
 
@@ -197,7 +198,10 @@ inline Vec Abs(Vec a) {
   const Int4 sign = reinterpret_cast<Int4>(Vec::Set(-0.0f).v);
   return {reinterpret_cast<Float4>(reinterpret_cast<Int4>(a.v) & ~sign)};
 }
-inline Vec Reciprocal(Vec a) { return {1.0f / a.v}; }
+// Products are rounded here, so ln 2 comes in two parts; n times the first is exact.
+inline Vec MinusMultipleOfLn2(Vec n, Vec a) {
+  return {(n.v * -0.693145751953125f - a.v) - n.v * 1.42860682030941723e-6f};
+}
 inline Vec ScaleByPower(Vec p, Vec n, Vec shifted) {
   (void)n;
   const Int4 exponent = (reinterpret_cast<Int4>(shifted.v) << 23) + (127 << 23);
@@ -218,9 +222,7 @@ inline Vec ExpMinus(Vec a) {
   const Vec magic = Vec::Set(12582912.0f);  // adding 1.5 * 2^23 rounds to a whole number
   const Vec shifted = MulAdd(a, Vec::Set(-1.44269504089f), magic);
   const Vec n = shifted - magic;
-  // r = n * -ln 2 - a, with ln 2 in two parts where products are rounded.
-  const Vec high = NegMulAdd(n, Vec::Set(0.693145751953125f), Vec::Set(0.0f) - a);
-  const Vec r = NegMulAdd(n, Vec::Set(1.42860682030941723e-6f), high);
+  const Vec r = MinusMultipleOfLn2(n, a);
   // Minimax in relative error on [-ln 2 / 2, ln 2 / 2].
   Vec p = Vec::Set(0.00829761982243f);
   p = MulAdd(p, r, Vec::Set(0.0419156292952f));

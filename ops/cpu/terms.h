@@ -53,7 +53,8 @@ struct Logistic {
 
 inline Logistic LogisticOf(Vec u) {
   const Vec e = ExpMinus(Abs(u));
-  const Vec large = Reciprocal(Vec::Set(1.0f) + e);
+  const Vec one = Vec::Set(1.0f);
+  const Vec large = one / (one + e);
   return {u > Vec::Set(0.0f), Log1p(e), large, e * large};
 }
 
