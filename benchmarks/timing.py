@@ -21,22 +21,34 @@ def rate_of(step, seconds=3.0):
             return calls / elapsed
 
 
-def alternate(measurements, repetitions):
+def milliseconds_of(step, seconds=0.2):
+    """Milliseconds of one call of `step`, on average over `seconds`, after two warm-up calls."""
+    return 1000.0 / rate_of(step, seconds)
+
+
+def alternate(measurements, repetitions, verbose=True):
     """Runs each measurement in turn, `repetitions` rounds, so that drift meets all alike.
 
     Args:
-        measurements: Dict of name to a function that returns a rate.
+        measurements: Dict of name to a function that returns a rate, or a time.
         repetitions: Rounds.
+        verbose: Whether to print each figure on the way.
 
     Returns:
-        Dict of name to the list of its rates.
+        Dict of name to the list of its figures.
     """
-    rates = {name: [] for name in measurements}
+    figures = {name: [] for name in measurements}
     for i in range(repetitions):
         for name, measure in measurements.items():
-            rates[name].append(measure())
-            print(f"  round {i + 1}/{repetitions}  {name}: {rates[name][-1]:.1f}", flush=True)
-    return rates
+            figures[name].append(measure())
+            if verbose:
+                print(f"  round {i + 1}/{repetitions}  {name}: {figures[name][-1]:.1f}", flush=True)
+    return figures
+
+
+def machine():
+    """The machine in a few words."""
+    return f"{platform.machine()}, {os.cpu_count()} cores"
 
 
 def report(title, rates, limit, unit, json_file=None):
@@ -52,7 +64,7 @@ def report(title, rates, limit, unit, json_file=None):
         "title": title,
         "unit": unit,
         "limit": limit,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": machine(),
         "rates": rates,
         "medians": medians,
         "ratios": {name: median / medians[limit] for name, median in medians.items()},

@@ -13,10 +13,10 @@ All three take the same labels and logits:
   positives `mean(class_weights)`.
 """
 
-import math
-
 import keras
 from keras import ops
+
+from cb_keras.checks import check_gamma, check_labels
 
 
 def class_balanced_softmax_crossentropy(y_true, y_pred, class_weights=None, from_logits=True):
@@ -108,76 +108,6 @@ def class_balanced_focal_crossentropy(
     is_label = ops.equal(ops.expand_dims(class_ids, -1), classes)
     z_t = ops.where(is_label, logits, -logits)
     return weight * ops.sum(_binary_focal(z_t, gamma), axis=-1)
-
-
-def check_gamma(gamma):
-    """Returns `gamma` as a finite float >= 0, or raises ValueError."""
-    if not isinstance(gamma, bool) and hasattr(gamma, "__float__"):
-        value = float(gamma)
-        if math.isfinite(value) and value >= 0.0:
-            return value
-    raise ValueError(f"`gamma` must be a finite number >= 0, got {gamma!r}; 0 is the sigmoid loss.")
-
-
-def check_labels(y_true, y_pred, num_classes=None):
-    """Checks labels against predictions by shape and dtype alone, so at trace time too.
-
-    Args:
-        y_true: Labels, an array or tensor.
-        y_pred: Predictions `[..., C]`, an array or tensor.
-        num_classes: Number of class weights, if there are any.
-
-    Returns:
-        True for sparse class ids, False for dense labels `[..., C]`.
-
-    Raises:
-        ValueError: They do not fit together.
-    """
-    labels, predictions = tuple(y_true.shape), tuple(y_pred.shape)
-    classes = predictions[-1] if predictions else None
-    if classes is None:
-        raise ValueError(f"`y_pred` must be [..., C] with a known C, got shape {predictions}.")
-    if num_classes is not None and classes != num_classes:
-        raise ValueError(
-            f"`y_pred` has {classes} classes (shape {predictions}) but there are {num_classes} "
-            "class counts or weights: give one per output of the model."
-        )
-    sparse = _is_sparse(labels, predictions)
-    if sparse is None:
-        raise ValueError(
-            f"`y_true` has shape {labels}, which fits no labels for `y_pred` of shape "
-            f"{predictions}: expected class ids {predictions[:-1]} or {(*predictions[:-1], 1)}, or "
-            f"one-hot labels {predictions}."
-        )
-    if sparse and classes == 1:
-        raise ValueError(
-            f"`y_true` of shape {labels} holds class ids, but `y_pred` of shape {predictions} has "
-            "one output only: for 0/1 labels of a single output give them the shape of `y_pred`."
-        )
-    dtype = keras.backend.standardize_dtype(y_true.dtype)
-    if sparse and dtype in ("float16", "bfloat16", "bool"):
-        raise ValueError(
-            f"`y_true` holds class ids as {dtype}, which cannot tell all classes apart (bfloat16 "
-            "rounds 257 to 256): cast them to int32 before anything else casts them."
-        )
-    return sparse
-
-
-def _is_sparse(labels, predictions):
-    """True, False, or None where the shapes do not fit; unknown (None) sizes fit any size."""
-
-    def fit(a, b):
-        return len(a) == len(b) and all(x == y or None in (x, y) for x, y in zip(a, b, strict=True))
-
-    if fit(labels, predictions[:-1]):
-        return True
-    if len(labels) != len(predictions) or not fit(labels[:-1], predictions[:-1]):
-        return None
-    if labels[-1] is None:
-        return None  # [..., 1] and [..., C] are both possible: never guess
-    if labels[-1] == predictions[-1]:
-        return False
-    return True if labels[-1] == 1 else None
 
 
 def _prepare(y_true, y_pred, class_weights):

@@ -15,7 +15,7 @@ import sys
 
 import keras
 
-from cb_keras import functional
+from cb_keras.checks import check_gamma, check_labels
 
 _PACKAGE = pathlib.Path(__file__).parent
 _BUILD_COMMAND = "python -m cb_keras.fused build"
@@ -58,7 +58,8 @@ def build():
                 builder.build(toolchain, library)
     except (builder.BuildError, OSError) as error:
         raise FusedOpError(f"the fused op can't be built: {error}") from error
-    _load.cache_clear()
+    if not available():  # a loaded library stays: TensorFlow can't take another of its ops
+        _load.cache_clear()
     return library
 
 
@@ -88,12 +89,12 @@ def crossentropy(loss, y_true, y_pred, class_weights, gamma=0.0, expected_upstre
     import tensorflow as tf
 
     labels, logits = tf.convert_to_tensor(y_true), tf.convert_to_tensor(y_pred)
-    sparse = functional.check_labels(labels, logits, class_weights.shape[0])
+    sparse = check_labels(labels, logits, class_weights.shape[0])
     reason = why_not(loss, sparse, logits.dtype.name)
     if reason:
         raise FusedOpError(f"the fused op can't be used: {reason}.")
     weights = tf.cast(tf.convert_to_tensor(class_weights), tf.float32)
-    gamma = tf.constant(functional.check_gamma(gamma) if loss == "focal" else 0.0, tf.float32)
+    gamma = tf.constant(check_gamma(gamma) if loss == "focal" else 0.0, tf.float32)
     num_classes = logits.shape[-1]
     leading = tf.shape(logits)[:-1]
     static_leading = logits.shape[:-1]
@@ -127,6 +128,15 @@ def why_not(loss, sparse, dtype, from_logits=True):
     if _inside_xla():
         return "XLA compiles this function and can't call it (jit_compile)"
     return None
+
+
+def mean_upstream(y_pred):
+    """What each loss of `y_pred` [..., C] gets from their mean, and from nothing else."""
+    import tensorflow as tf
+
+    number = tf.cast(tf.reduce_prod(tf.shape(y_pred)[:-1]), tf.float32)
+    # As Keras does, so that the two are equal to the last bit: divide, then by the replicas.
+    return 1.0 / number / tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def _crossentropy(loss, labels, logits, weights, gamma, expected_upstream):

@@ -6,12 +6,12 @@ import pathlib
 import re
 
 import numpy as np
+import tensorflow as tf
 
 import cb_keras
 from experiments.cli import UserError
 
-_TFDS_NAMES = ("cifar10", "cifar100")
-_LEFT_RIGHT_MATTERS = ("digits", "mnist", "svhn")  # a flipped digit is no digit
+_TFDS_NAMES = ("cifar10", "cifar100")  # the only ones to be flipped: a flipped digit is no digit
 _DIGITS_TEST_PER_CLASS = 50
 
 
@@ -62,9 +62,8 @@ def load(name, data_dir=None, download=False):
         return _digits()
     tfds_name = name.removeprefix("tfds:")
     folder = _prepared_folder(tfds_name, data_dir, download)
-    flips = not any(word in tfds_name for word in _LEFT_RIGHT_MATTERS)
-    augmentation = "crop_flip" if flips and name in _TFDS_NAMES else "crop"
-    return _read_tfds(folder, augmentation)
+    known_to_flip = tfds_name.partition(":")[0] in _TFDS_NAMES
+    return _read_tfds(folder, "crop_flip" if known_to_flip else "crop")
 
 
 def cut_long_tail(split, num_classes, long_tail, imbalance_factor, seed):
@@ -121,9 +120,7 @@ def _prepared_folder(name, data_dir, download):
     ).expanduser()
     folder = _find_prepared(root, name)
     if folder is None and download:
-        import tensorflow_datasets as tfds
-
-        tfds.builder(name, data_dir=root).download_and_prepare()
+        _download(name, root)
         folder = _find_prepared(root, name)
     if folder is None:
         raise UserError(
@@ -134,13 +131,32 @@ def _prepared_folder(name, data_dir, download):
     return folder
 
 
+def _download(name, root):
+    import tensorflow_datasets as tfds
+
+    try:
+        tfds.builder(name, data_dir=root).download_and_prepare()
+    except tfds.core.registered.DatasetNotFoundError as error:
+        raise UserError(
+            f"tensorflow-datasets knows no data set {name!r}; its catalogue is at "
+            "https://www.tensorflow.org/datasets."
+        ) from error
+    # tfds wraps what goes wrong in errors of many kinds; none of them is ours.
+    except Exception as error:
+        words = " ".join(str(error).split())
+        raise UserError(
+            f"tensorflow-datasets could not prepare {name} in {root.absolute()}: "
+            f"{type(error).__name__}: {words}"
+        ) from error
+
+
 def _find_prepared(root, name):
     """Newest prepared version of a tfds data set below `root`, or None; reads no network."""
     name, _, version = name.partition(":")
     name, _, config = name.partition("/")
     found = {}
     for info in (root / name).glob("**/dataset_info.json"):
-        *configs, found_version = info.parent.relative_to(root / name).parts
+        *configs, found_version = info.parent.relative_to(root).parts[1:] or ("",)
         if re.fullmatch(r"\d+\.\d+\.\d+", found_version) and version in ("", found_version):
             found.setdefault("/".join(configs), []).append(info.parent)
     if config:
@@ -195,9 +211,15 @@ def _read_split(builder, split):
     done = 0
     batches = builder.as_dataset(split, shuffle_files=False)
     batches = batches.map(lambda example: (example["image"], example["label"])).batch(512)
-    for image, label in batches.as_numpy_iterator():
-        images[done : done + len(label)], labels[done : done + len(label)] = image, label
-        done += len(label)
+    try:
+        for image, label in batches.as_numpy_iterator():
+            images[done : done + len(label)], labels[done : done + len(label)] = image, label
+            done += len(label)
+    except (tf.errors.OpError, ValueError) as error:
+        raise UserError(
+            f"{builder.data_dir}: split {split} can't be read after {done} of {number} examples; "
+            f"the files are damaged or incomplete, prepare them again ({type(error).__name__})."
+        ) from error
     if done != number:
         raise UserError(
             f"{builder.data_dir}: split {split} has {done} examples instead of {number}; the "

@@ -4,6 +4,7 @@ python -m experiments.evaluate --saved_model=runs/NAME/saved_model --dataset=cif
 """
 
 import json
+import os
 import pathlib
 
 from absl import flags
@@ -26,9 +27,13 @@ def main(argv):
         )
     _check_output(OUTPUT.value)
     description = saved_model.description(SAVED_MODEL.value)
-    dataset = data_flags.DATASET.value
-    if not flags.FLAGS["dataset"].present:
-        dataset = description["dataset"]  # what it was trained on
+    # Unless it is said, what the model was trained on.
+    given = flags.FLAGS["dataset"].present
+    dataset = data_flags.DATASET.value if given else description["dataset"]
+    try:
+        datasets.check_name(dataset)
+    except ValueError as error:
+        raise cli.UserError(f"--dataset: {error}") from error
     data = datasets.load(dataset, data_flags.DATA_DIR.value, data_flags.DOWNLOAD.value)
     figures = saved_model.evaluate(SAVED_MODEL.value, data.test, data_flags.EVAL_BATCH_SIZE.value)
     settings, counts = description["settings"], description["class_counts"]
@@ -42,8 +47,15 @@ def main(argv):
 
 
 def _check_output(output):
-    if output and not pathlib.Path(output).absolute().parent.is_dir():
+    if not output:
+        return
+    path = pathlib.Path(output).absolute()
+    if path.is_dir():
+        raise cli.UserError(f"--output={output} is a folder; give the name of a file.")
+    if not path.parent.is_dir():
         raise cli.UserError(f"--output={output}: its folder does not exist; make it first.")
+    if not os.access(path.parent, os.W_OK):
+        raise cli.UserError(f"--output={output}: its folder can't be written; choose another.")
 
 
 if __name__ == "__main__":

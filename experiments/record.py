@@ -89,6 +89,13 @@ def open_run(output_dir, flags, resume):
         config = run.read_json("config.json")
     except ValueError as error:
         raise UserError(f"{run.path('config.json')} is no valid JSON: {error}") from error
+    if config is not None and not (
+        isinstance(config, dict) and isinstance(config.get("flags"), dict)
+    ):
+        raise UserError(
+            f"{run.path('config.json')} was not written by experiments.train; choose another "
+            "folder."
+        )
     if config is None:
         if any(run.folder.iterdir()):
             raise UserError(
@@ -97,7 +104,7 @@ def open_run(output_dir, flags, resume):
         if resume:
             print(f"nothing to continue in {run.folder}: starting a new run there")
         return run
-    flags, theirs = json.loads(json.dumps(flags)), config.get("flags", {})
+    flags, theirs = json.loads(json.dumps(flags)), config["flags"]
     different = [
         f"--{name} is {theirs.get(name)} there, {flags.get(name)} here"
         for name in sorted({*flags, *theirs})

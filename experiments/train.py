@@ -12,6 +12,7 @@ from experiments import (
     checkpoint,
     cli,
     datasets,
+    divergence,
     pipeline,
     plots,
     record,
@@ -209,6 +210,7 @@ def _callbacks(run, progress, settings, resolved, schedule):
     return [
         progress,
         record.HistoryWriter(run, progress, lambda epoch: schedule((epoch + 1) * steps - 1)),
+        divergence.StopOnDivergence(),
         keras.callbacks.TensorBoard(str(run.path("tensorboard")), write_graph=False),
         checkpoint.Checkpoint(
             run.path("checkpoint"),

@@ -90,6 +90,8 @@ def checked_settings():
     ]
     settings = {holder.name: holder.value for holder in holders}
     problems = [*_range_problems(settings), *_contradictions(settings)]
+    if settings["train_epochs"] >= 1:  # else every schedule is wrong too, which says nothing new
+        problems += _schedule_problems(settings)
     if problems:
         raise UserError("\n  ".join(problems))
     settings["lr_boundaries"] = [float(b) for b in settings["lr_boundaries"]]
@@ -128,11 +130,7 @@ def _range_problems(s):
         yield f"--seed must be in [0, 2^31), got {s['seed']}."
 
 
-def _contradictions(s):
-    if s["loss"] != "focal" and s["gamma"] != 1.0:
-        yield f"--gamma={s['gamma']} has no effect on --loss={s['loss']}; it belongs to focal."
-    if s["long_tail"] == "natural" and flags.FLAGS["imbalance_factor"].present:
-        yield "--imbalance_factor has no effect with --long_tail=natural; leave one of them out."
+def _schedule_problems(s):
     if not 0 <= s["warmup_epochs"] < math.inf:
         yield f"--warmup_epochs must be a finite number >= 0, got {s['warmup_epochs']}."
     try:
@@ -152,6 +150,15 @@ def _contradictions(s):
         )
     elif s["warmup_epochs"] >= s["train_epochs"]:
         yield f"--warmup_epochs={s['warmup_epochs']:g} does not end before the run does."
+
+
+def _contradictions(s):
+    if s["loss"] != "focal" and s["gamma"] != 1.0:
+        yield f"--gamma={s['gamma']} has no effect on --loss={s['loss']}; it belongs to focal."
+    # Not `present`: the presets name the default, and go with either kind of tail.
+    own_factor = s["imbalance_factor"] != IMBALANCE_FACTOR.default
+    if s["long_tail"] == "natural" and own_factor:
+        yield "--imbalance_factor has no effect with --long_tail=natural; leave one of them out."
     if s["fused_op"] == "on":
         if s["jit_compile"] == "true":
             yield "--fused_op=on can't be used with --jit_compile=true: XLA can't call the op."

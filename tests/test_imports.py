@@ -26,7 +26,7 @@ LAYERS = [
     {"functional"},
     {"fused"},
     {
-        *("_version", "callbacks", "long_tail", "metrics"),
+        *("_version", "callbacks", "checks", "long_tail", "metrics"),
         *("optimizers", "resnet", "schedules", "weights"),
     },
 ]

@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from cb_keras import functional
+from cb_keras.checks import check_gamma, check_labels
 from cb_keras.weights import check_beta, check_class_counts, check_power, class_balanced_weights
 
 _PACKAGE = "cb_keras"
@@ -60,8 +61,6 @@ class _ClassBalancedLoss(keras.losses.Loss):
     `cb_keras.functional`.
     """
 
-    gamma = 0.0
-
     def __init__(
         self, class_counts, beta, power, class_weights, from_logits, fused, reduction, name, dtype
     ):
@@ -99,7 +98,7 @@ class _ClassBalancedLoss(keras.losses.Loss):
     def __call__(self, y_true, y_pred, sample_weight=None):
         y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
         # Before the base class casts the labels, which would hide a low-precision class id.
-        functional.check_labels(y_true, y_pred, len(self._initial_weights))
+        check_labels(y_true, y_pred, len(self._initial_weights))
         return super().__call__(y_true, y_pred, sample_weight)
 
     def call(self, y_true, y_pred):
@@ -107,13 +106,14 @@ class _ClassBalancedLoss(keras.losses.Loss):
         if self._uses_fused_op(y_true, y_pred):
             from cb_keras import fused
 
+            averaged = self.reduction not in ("sum", "none", None)
             return fused.crossentropy(
                 self._kind,
                 y_true,
                 y_pred,
                 self.class_weights,
-                self.gamma,
-                expected_upstream=self._expected_upstream(y_pred),
+                getattr(self, "gamma", 0.0),
+                expected_upstream=fused.mean_upstream(y_pred) if averaged else 1.0,
             )
         return self._composed(y_true, y_pred)
 
@@ -122,7 +122,7 @@ class _ClassBalancedLoss(keras.losses.Loss):
             return False
         from cb_keras import fused  # not before it is needed: it may load the library
 
-        sparse = functional.check_labels(y_true, y_pred)
+        sparse = check_labels(y_true, y_pred)
         dtype = keras.backend.standardize_dtype(y_pred.dtype)
         reason = fused.why_not(self._kind, sparse, dtype, self.from_logits)
         if reason and self.fused is True:
@@ -131,15 +131,6 @@ class _ClassBalancedLoss(keras.losses.Loss):
                 '`fused="auto"` computes the same with keras.ops.'
             )
         return reason is None
-
-    def _expected_upstream(self, y_pred):
-        """What the reduction will send back to each loss, if nothing else comes between."""
-        if self.reduction in ("sum", "none", None):
-            return 1.0
-        from tensorflow import distribute
-
-        number = ops.cast(ops.prod(ops.shape(y_pred)[:-1]), "float32")
-        return 1.0 / number / distribute.get_strategy().num_replicas_in_sync
 
     def get_config(self):
         """Arguments that make the same loss, with the class weights it has now."""
@@ -238,7 +229,7 @@ class ClassBalancedFocalCrossentropy(_ClassBalancedLoss):
         super().__init__(
             class_counts, beta, power, class_weights, from_logits, fused, reduction, name, dtype
         )
-        self.gamma = functional.check_gamma(gamma)
+        self.gamma = check_gamma(gamma)
 
     def _composed(self, y_true, y_pred):
         return functional.class_balanced_focal_crossentropy(

@@ -58,6 +58,12 @@ def test_two_slow_steps_of_warming_up_do_not_count(rate_on):
     assert rate_on(Clock(lambda call: 100.0 if call < 2 else 0.5), 2.0) == 2.0
 
 
+def test_milliseconds_are_those_of_one_step(monkeypatch):
+    clock = Clock(lambda call: 0.25)
+    monkeypatch.setattr(timing, "time", clock)
+    assert timing.milliseconds_of(clock.step, seconds=1.0) == 250.0
+
+
 def test_a_sleep_of_20_milliseconds_runs_at_no_more_than_50_per_second():
     rate = timing.rate_of(lambda: time.sleep(0.02), seconds=0.3)
     assert 5 < rate <= 50  # a busy machine may sleep longer, none sleeps shorter
@@ -80,6 +86,11 @@ def test_measurements_take_turns_in_their_order_and_keep_their_rates(capsys):
         "round 1/2  keras: 1.0",
         "round 1/2  ours: 2.0",
     ]
+
+
+def test_turns_can_be_silent(capsys):
+    assert timing.alternate({"ours": lambda: 1.0}, 2, verbose=False) == {"ours": [1.0, 1.0]}
+    assert capsys.readouterr().out == ""
 
 
 def test_a_report_has_medians_and_ratios_to_the_limit():

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from absl import flags
 
+from cb_keras import fused
 from experiments import data_flags, datasets, pipeline, saved_model, train, train_flags
 from experiments.cli import UserError
 from tests.experiments.conftest import Run
@@ -230,6 +231,21 @@ def test_download_is_handed_to_the_loader(tmp_path, train_short, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             train_short(tmp_path / f"run{len(seen)}", "--dataset=tfds:tiny", *arguments)
     assert seen == [("tfds:tiny", None, False), ("tfds:tiny", None, True)]
+
+
+def test_fused_op_chooses_the_way_and_keeps_the_curve(tmp_path, train_short):
+    fused.build()  # if it is not there yet
+    on = train_short(tmp_path / "on", "--fused_op=on")
+    off = train_short(tmp_path / "off", "--fused_op=off")
+    assert (on.config["resolved"]["fused_op"], off.config["resolved"]["fused_op"]) == (True, False)
+    # Rounding differs, and grows from step to step: the first epoch is compared closely.
+    np.testing.assert_allclose(on.column("loss")[0], off.column("loss")[0], rtol=1e-5)
+    np.testing.assert_allclose(on.column("loss"), off.column("loss"), rtol=1e-3)
+
+
+def test_fused_op_with_xla_is_refused(tmp_path, train_short):
+    with pytest.raises(UserError, match="--fused_op=on can't be used with --jit_compile=true"):
+        train_short(tmp_path / "run", "--fused_op=on", "--jit_compile=true")
 
 
 def test_every_flag_has_a_test_in_this_file():

@@ -1,4 +1,4 @@
-"""The losses in `model.fit`: eager, in a graph and compiled; weights that change during training."""
+"""The losses in `model.fit`: eager, in a graph, compiled; weights that change during training."""
 
 import keras
 import numpy as np

@@ -1,0 +1,286 @@
+"""Ways to the loss and its gradient, side by side in benchmarks.loss_op.
+
+Every contender computes the mean over the batch of the weighted loss per example, and its
+gradient with respect to the logits. One call is one pass through all of it: forward, backward, and
+the gradient's memory taken and given back.
+"""
+
+import dataclasses
+import os
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import cb_keras
+from cb_keras import functional, fused
+
+COMPOSED = "composed TF"
+XLA = "composed TF, XLA"
+KERAS = "Keras built-in"
+FUNCTIONAL = "cb_keras.functional"
+FUSED_OP = "fused op"
+FUSED_LOSS = "fused Loss class"
+TORCH = "PyTorch eager"
+TORCH_COMPILED = "torch.compile"
+
+LOSSES = ("softmax", "sigmoid", "focal")
+GAMMA = 1.0
+# Largest error of a gradient, in units of its example's weight / N, and of the loss, relative.
+TOLERANCE = 1e-4
+
+
+class WrongAnswer(RuntimeError):  # noqa: N818 (an answer, not a failure of the program)
+    """A contender's loss or gradient is not the fused op's; the message says by how much."""
+
+
+class Unavailable(RuntimeError):  # noqa: N818
+    """A contender can't run on this machine; the message says why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """One batch: `labels` int64 [N], `logits` float32 [N, C], `weights` float32 [C]."""
+
+    loss: str
+    labels: np.ndarray
+    logits: np.ndarray
+    weights: np.ndarray
+
+    @classmethod
+    def random(cls, loss, size, seed=0):
+        """Labels of a long tail (5000 to 100), its class-balanced weights, normal logits * 2."""
+        N, C = size
+        generator = np.random.default_rng(seed)
+        counts = cb_keras.long_tailed_counts(C, 5000, 0.02)
+        labels = generator.choice(C, N, p=counts / counts.sum())
+        logits = 2.0 * generator.standard_normal((N, C), dtype="float32")
+        return cls(loss, labels, logits, cb_keras.class_balanced_weights(counts))
+
+
+def has_gpu():
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def threads():
+    """Threads that TensorFlow computes with."""
+    return tf.config.threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0))
+
+
+def tensors(problem):
+    """Labels, logits and weights where TensorFlow computes."""
+    with tf.device("GPU:0" if has_gpu() else "CPU:0"):
+        return [tf.constant(x) for x in (problem.labels, problem.logits, problem.weights)]
+
+
+def finished(result):
+    """`result`, once it is there; on the CPU a call returns no sooner."""
+    if has_gpu():
+        tf.test.experimental.sync_devices()
+    return result
+
+
+def numpy_of(array):
+    """A tensor of TensorFlow's or PyTorch's as a numpy array, on the CPU without a copy."""
+    return array.detach().cpu().numpy() if hasattr(array, "detach") else np.asarray(array)
+
+
+def contenders(problem):
+    """`(name -> step, name -> why it is missing)`; a step returns `(loss, gradient)`."""
+    steps, missing = {}, {}
+    for name, make in CONTENDERS.items():
+        try:
+            steps[name] = make(problem)
+        except Unavailable as error:
+            missing[name] = str(error)
+    return steps, missing
+
+
+def check(steps, problem):
+    """Compares every step's loss and gradient with those of the fused op.
+
+    Args:
+        steps: Dict of name to step, with the fused op among them.
+        problem: What they compute.
+
+    Raises:
+        WrongAnswer: One differs by more than `TOLERANCE`.
+    """
+
+    def results(name):
+        loss, gradient = map(numpy_of, steps[name]())
+        return np.mean(loss, dtype="float64"), gradient
+
+    expected, expected_gradient = results(FUSED_OP)
+    scale = (problem.weights[problem.labels] / len(problem.labels))[:, np.newaxis]
+    for name in steps:
+        loss, gradient = results(name)
+        if not abs(loss - expected) <= TOLERANCE * abs(expected):
+            raise WrongAnswer(f"{name}: its {problem.loss} loss is {loss}, the op's {expected}.")
+        if gradient.shape != expected_gradient.shape:
+            raise WrongAnswer(f"{name}: its gradient has the shape {gradient.shape}.")
+        error = np.max(np.abs(gradient - expected_gradient) / scale)
+        if not error <= TOLERANCE:
+            raise WrongAnswer(
+                f"{name}: its gradient of the {problem.loss} loss is off by {error:.3g} of an "
+                f"example's weight / N, {TOLERANCE} is allowed."
+            )
+
+
+def _step(function, problem):
+    # As arguments: what a tf.function captures may become a constant and be computed beforehand.
+    arguments = tensors(problem)
+    return lambda: finished(function(*arguments))
+
+
+def _by_tape(mean_loss, problem, jit_compile=False):
+    """Step of `mean_loss(labels, logits, weights)` with its gradient, in a tf.function."""
+
+    @tf.function(jit_compile=jit_compile, autograph=False)
+    def loss_and_gradient(labels, logits, weights):
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            loss = mean_loss(labels, logits, weights)
+        return loss, tape.gradient(loss, logits)
+
+    return _step(loss_and_gradient, problem)
+
+
+def _composed_loss(loss, labels, logits):
+    """Loss per example in TensorFlow's own ops; focal as in tfa.losses and torchvision.ops."""
+    if loss == "softmax":
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    targets = tf.one_hot(labels, logits.shape[-1])
+    losses = tf.nn.sigmoid_cross_entropy_with_logits(targets, logits)
+    if loss == "focal":
+        p = tf.sigmoid(logits)
+        p_t = targets * p + (1.0 - targets) * (1.0 - p)
+        losses *= (1.0 - p_t) ** GAMMA
+    return tf.reduce_sum(losses, axis=-1)
+
+
+def _composed(problem, jit_compile=False):
+    def mean_loss(labels, logits, weights):
+        losses = _composed_loss(problem.loss, labels, logits)
+        return tf.reduce_mean(tf.gather(weights, labels) * losses)
+
+    return _by_tape(mean_loss, problem, jit_compile)
+
+
+def _keras(problem):
+    losses = keras.losses
+    loss = {
+        "softmax": lambda: losses.SparseCategoricalCrossentropy(from_logits=True),
+        "sigmoid": lambda: losses.BinaryCrossentropy(from_logits=True),
+        "focal": lambda: losses.BinaryFocalCrossentropy(gamma=GAMMA, from_logits=True),
+    }[problem.loss]()
+
+    def mean_loss(labels, logits, weights):
+        sample_weight = tf.gather(weights, labels)
+        if problem.loss == "softmax":
+            return loss(labels, logits, sample_weight)
+        C = logits.shape[-1]
+        # Keras averages over the classes, we sum.
+        return C * loss(tf.one_hot(labels, C), logits, sample_weight)
+
+    return _by_tape(mean_loss, problem)
+
+
+def _functional(problem):
+    function = getattr(functional, f"class_balanced_{problem.loss}_crossentropy")
+    gamma = {"gamma": GAMMA} if problem.loss == "focal" else {}
+    return _by_tape(
+        lambda labels, logits, weights: tf.reduce_mean(function(labels, logits, weights, **gamma)),
+        problem,
+    )
+
+
+def _fused_op(problem):
+    """The op itself, one pass; the loss is per example."""
+    op = _ops().cb_keras_loss_and_gradient
+    upstream = 1.0 / len(problem.labels)
+
+    @tf.function(autograph=False)
+    def loss_and_gradient(labels, logits, weights):
+        return op(logits, labels, weights, GAMMA, upstream, loss=problem.loss)
+
+    return _step(loss_and_gradient, problem)
+
+
+def _fused_loss(problem):
+    """As users have it: the Loss class, its gradient by tape."""
+    _ops()
+    name = f"ClassBalanced{problem.loss.capitalize()}Crossentropy"
+    gamma = {"gamma": GAMMA} if problem.loss == "focal" else {}
+    loss = getattr(cb_keras.losses, name)(class_weights=problem.weights, fused=True, **gamma)
+    return _by_tape(lambda labels, logits, _: loss(labels, logits), problem)
+
+
+def _ops():
+    if not fused.available():
+        raise SystemExit(fused.status())  # without it there is nothing to compare with
+    return fused._load()[0]
+
+
+def _torch_loss(torch, loss, labels, logits, weights):
+    functions = torch.nn.functional
+    if loss == "softmax":
+        losses = functions.cross_entropy(logits, labels, reduction="none")
+        return (weights[labels] * losses).mean()
+    classes = torch.arange(logits.shape[-1], device=logits.device)
+    targets = (labels[:, None] == classes).to(logits.dtype)
+    losses = functions.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    if loss == "focal":
+        p = torch.sigmoid(logits)
+        p_t = targets * p + (1.0 - targets) * (1.0 - p)
+        losses = losses * (1.0 - p_t) ** GAMMA
+    return (weights[labels] * losses.sum(-1)).mean()
+
+
+def _torch(problem, compiled=False):
+    try:
+        import torch
+    except ImportError as error:
+        raise Unavailable("torch is not installed") from error
+    device = "cuda" if has_gpu() else "cpu"
+    if has_gpu() and not torch.cuda.is_available():
+        raise Unavailable("this torch has no CUDA")
+    torch.set_num_threads(threads())
+    labels, logits, weights = (
+        torch.from_numpy(array).to(device)
+        for array in (problem.labels, problem.logits, problem.weights)
+    )
+    logits.requires_grad_()
+
+    def mean_loss(labels, logits, weights):
+        return _torch_loss(torch, problem.loss, labels, logits, weights)
+
+    if compiled:
+        torch.compiler.reset()
+        mean_loss = torch.compile(mean_loss, dynamic=False)
+
+    def step():
+        loss = mean_loss(labels, logits, weights)
+        (gradient,) = torch.autograd.grad(loss, logits)
+        if has_gpu():
+            torch.cuda.synchronize()
+        return loss, gradient
+
+    if compiled:
+        try:
+            step()
+        except Exception as error:  # the compilers' errors have no common base
+            raise Unavailable(str(error).strip().split("\n")[0][:200]) from error
+    return step
+
+
+CONTENDERS = {
+    COMPOSED: _composed,
+    XLA: lambda problem: _composed(problem, jit_compile=True),
+    KERAS: _keras,
+    FUNCTIONAL: _functional,
+    FUSED_OP: _fused_op,
+    FUSED_LOSS: _fused_loss,
+    TORCH: _torch,
+    TORCH_COMPILED: lambda problem: _torch(problem, compiled=True),
+}
