@@ -59,9 +59,9 @@ class ThroughputProgress(keras.callbacks.Callback):
         stream: Where to print, `sys.stdout` by default.
 
     Attributes:
-        images_per_second: Of all epochs so far, None before the second step.
+        images_per_second: Of the run so far up to the last epoch's end or evaluation, None before.
         train_seconds: Of all epochs so far.
-        epoch_rate: Images per second of the last epoch, None if it had one step only.
+        epoch_rate: Images per second of the last epoch, None if the run's first step was all of it.
     """
 
     def __init__(self, num_images, batch_size, epochs, stream=None):

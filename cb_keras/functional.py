@@ -112,7 +112,8 @@ def class_balanced_focal_crossentropy(
 
 def _prepare(y_true, y_pred, class_weights):
     labels, predictions = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
-    dtype = keras.backend.result_type(predictions.dtype, "float32")
+    given = keras.backend.standardize_dtype(predictions.dtype)
+    dtype = "float64" if given == "float64" else "float32"
     predictions = ops.cast(predictions, dtype)
     weights = None
     if class_weights is not None:

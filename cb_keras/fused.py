@@ -18,6 +18,7 @@ import keras
 from cb_keras.checks import check_gamma, check_labels
 
 _PACKAGE = pathlib.Path(__file__).parent
+_NO_SOURCES = "its sources are not there; install cb_keras again, or take it from a clone"
 _BUILD_COMMAND = "python -m cb_keras.fused build"
 
 
@@ -50,6 +51,8 @@ def build():
     import tensorflow as tf
 
     builder = _builder()
+    if builder is None:
+        raise FusedOpError(f"the fused op can't be built: {_NO_SOURCES}")
     try:
         toolchain = builder.Toolchain.find(tf)
         library = _cache_folder() / f"{toolchain.key}.so"
@@ -209,6 +212,8 @@ def _load():
         return None, f"Keras runs on {keras.backend.backend()}, the op is TensorFlow's"
     import tensorflow as tf
 
+    if _builder() is None:
+        return None, _NO_SOURCES
     libraries = _matching_libraries(tf.__version__)
     if not libraries:
         return None, f"it is not built for TensorFlow {tf.__version__}; {_BUILD_COMMAND} builds it"
@@ -267,9 +272,12 @@ def _cache_folder():
 
 @functools.cache
 def _builder():
-    """The module `build` beside the sources: inside the installed package, or in the clone."""
+    """The module `build` beside the sources, in the installed package or in the clone, or None."""
     folders = [_PACKAGE / "_ops", _PACKAGE.parent / "ops"]
-    path = next(folder / "build.py" for folder in folders if (folder / "build.py").is_file())
+    paths = [folder / "build.py" for folder in folders]
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        return None
     spec = importlib.util.spec_from_file_location("cb_keras._ops.build", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look it up

@@ -21,18 +21,19 @@ def long_tailed_counts(num_classes, max_count, imbalance_factor):
 
     Source: Cui et al., CVPR 2019, section 5.1, and its official code.
     """
-    if num_classes < 1 or num_classes != int(num_classes):
+    if not 1 <= num_classes < np.inf or num_classes % 1:
         raise ValueError(f"`num_classes` must be a whole number >= 1, got {num_classes!r}.")
-    if max_count < 1 or max_count != int(max_count):
+    if not 1 <= max_count < np.inf or max_count % 1:
         raise ValueError(f"`max_count` must be a whole number >= 1, got {max_count!r}.")
     factor = check_imbalance_factor(imbalance_factor)
     last = max(int(num_classes) - 1, 1)
     counts = [int(max_count * factor ** (c / last)) for c in range(int(num_classes))]
     if counts[-1] < 1:
         empty = counts.index(0)
+        least = min(1.0, 1.01 / max_count)  # a little more, so that rounding does not undo it
         raise ValueError(
             f"`imbalance_factor`={factor} leaves class {empty} of {num_classes} without examples "
-            f"when the largest class has {max_count}; use at least {1 / max_count:.3g}."
+            f"when the largest class has {max_count}; use at least {least:.3g}."
         )
     return np.asarray(counts, dtype="int64")
 
@@ -76,6 +77,8 @@ def choose_long_tail(labels, class_counts, seed=0):
         raise ValueError(
             f"`class_counts` must be integers >= 0 of shape [C], got {class_counts!r}."
         )
+    if counts.size == 0:
+        raise ValueError("`class_counts` must name one class at least, got none.")
     if labels.size and not 0 <= labels.min() <= labels.max() < counts.size:
         raise ValueError(
             f"`labels` must be in [0, {counts.size}), the classes of `class_counts`; "

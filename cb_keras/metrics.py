@@ -23,6 +23,9 @@ def confusion_matrix(labels, predictions, num_classes):
         ValueError: The lengths differ or an id is out of range.
     """
     labels, predictions = np.asarray(labels), np.asarray(predictions)
+    for name, ids in (("labels", labels), ("predictions", predictions)):
+        if ids.size and ids.dtype.kind not in "iu":
+            raise ValueError(f"`{name}` must be integers, got dtype {ids.dtype}.")
     if labels.shape != predictions.shape or labels.ndim != 1:
         raise ValueError(
             f"`labels` {labels.shape} and `predictions` {predictions.shape} must both be [N]."
@@ -154,8 +157,9 @@ class BalancedAccuracy(keras.metrics.Metric):
 
     def result(self):
         """Mean recall, a scalar; 0 before the first example."""
-        seen = self.total > 0
-        recall = self.correct / ops.where(seen, self.total, ops.ones_like(self.total))
+        correct, total = ops.convert_to_tensor(self.correct), ops.convert_to_tensor(self.total)
+        seen = total > 0
+        recall = correct / ops.where(seen, total, ops.ones_like(total))
         number = ops.sum(ops.cast(seen, self.dtype))
         return ops.sum(recall) / ops.maximum(number, 1.0)
 

@@ -108,19 +108,20 @@ def resnet_cifar(
 
     Source: He et al., CVPR 2016, section 4.2; Cui et al., CVPR 2019 and its official code.
     """
-    if depth < 8 or (depth - 2) % 6 or depth != int(depth):
+    if not depth >= 8 or (depth - 2) % 6:
         raise ValueError(f"`depth` must be 6n + 2 (8, 14, 20, 26, 32, ...), got {depth}.")
     if len(input_shape) != 3 or input_shape[-1] is None:
         raise ValueError(
             f"`input_shape` must be (height, width, channels), got {tuple(input_shape)}."
         )
-    if num_classes < 1 or num_classes != int(num_classes):
+    if not num_classes >= 1 or num_classes % 1:
         raise ValueError(f"`num_classes` must be a whole number >= 1, got {num_classes}.")
     if head not in ("softmax", "sigmoid"):
         raise ValueError(f'`head` must be "softmax" or "sigmoid", got {head!r}.')
     if not 0 <= weight_decay < math.inf:
         raise ValueError(f"`weight_decay` must be a finite number >= 0, got {weight_decay}.")
 
+    depth, num_classes = int(depth), int(num_classes)
     block = _Blocks(weight_decay, keras.dtype_policies.get(dtype))
     inputs = keras.Input(input_shape, dtype="float32", name="image")
     x = inputs
@@ -203,6 +204,6 @@ class _Blocks:
             kernel_regularizer=self.penalty(),
             bias_regularizer=None if sigmoid else self.penalty(),
             # Low-precision logits would round the loss: the last layer is float32 at least.
-            dtype=keras.backend.result_type(self.dtype.compute_dtype, "float32"),
+            dtype="float64" if self.dtype.compute_dtype == "float64" else "float32",
             name="logits",
         )(x)

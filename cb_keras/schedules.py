@@ -36,7 +36,8 @@ class WarmupPiecewiseConstant(keras.optimizers.schedules.LearningRateSchedule):
             raise ValueError(f"`decay` must be a finite number > 0, got {decay}.")
         if not 0 <= self.warmup_steps < float("inf"):
             raise ValueError(f"`warmup_steps` must be >= 0, got {warmup_steps}.")
-        if [self.warmup_steps, *self.boundaries] != sorted([self.warmup_steps, *self.boundaries]):
+        steps = [self.warmup_steps, *self.boundaries]
+        if not all(a <= b for a, b in zip(steps, self.boundaries, strict=False)):  # NaN is not
             raise ValueError(
                 f"`boundaries` must ascend from the end of the warm-up (step {warmup_steps}), "
                 f"got {list(boundaries)}."

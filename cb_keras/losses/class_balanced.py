@@ -243,7 +243,7 @@ class ClassBalancedFocalCrossentropy(_ClassBalancedLoss):
 
 def _at_least_float32(dtype):
     compute_dtype = keras.dtype_policies.get(dtype or keras.config.floatx()).compute_dtype
-    return keras.backend.result_type(compute_dtype, "float32")
+    return "float64" if compute_dtype == "float64" else "float32"
 
 
 def _check_class_weights(class_weights):

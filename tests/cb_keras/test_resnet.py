@@ -15,7 +15,6 @@ from cb_keras.resnet import BatchNormalization
 from tests.cb_keras.gradients import BACKEND, float64_enabled, value_and_gradient
 
 IMAGES = np.random.default_rng(5).integers(0, 256, (2, 16, 16, 3)).astype("uint8")
-double = pytest.mark.xfail(BACKEND != "tensorflow", strict=True, reason="result_type is float32")
 
 
 def network(depth=8, input_shape=(16, 16, 3), num_classes=10, **kwargs):
@@ -67,7 +66,7 @@ def test_an_argument_out_of_range_is_refused_with_its_value(argument, value, mes
         cb_keras.resnet_cifar(**{argument: value})
 
 
-@pytest.mark.parametrize("size", [(16, 16, 3), (28, 12, 1), (9, 13, 5), (1, 2, 3)])
+@pytest.mark.parametrize("size", [(16, 16, 3), (9, 13, 1), (1, 2, 5)])
 def test_a_model_of_open_size_gives_the_logits_of_one_of_fixed_size(size, rng):
     fixed, free = network(input_shape=size), network(input_shape=(None, None, size[-1]))
     free.set_weights(fixed.get_weights())
@@ -86,11 +85,9 @@ def test_the_last_bias_starts_where_the_head_has_it(head, num_classes, bias):
     np.testing.assert_array_equal(model.get_layer("logits").get_weights()[1], expected)
 
 
-@pytest.mark.parametrize("decay", [2e-4, 0.1, 0])
+@pytest.mark.parametrize("decay", [2e-4, 0])
 @pytest.mark.parametrize(("head", "end"), [("softmax", None), ("sigmoid", -1)])
-def test_the_penalty_is_half_the_decay_times_the_squares_without_the_bias_of_sigmoid(
-    head, end, decay
-):
+def test_the_penalty_is_half_the_decay_times_all_squares_but_for_the_sigmoid_bias(head, end, decay):
     model = network(head=head, weight_decay=decay)
     variables = [convert_to_numpy(v) for v in model.trainable_variables[:end]]
     penalty = sum(float(convert_to_numpy(loss)) for loss in model.losses)
@@ -99,24 +96,20 @@ def test_the_penalty_is_half_the_decay_times_the_squares_without_the_bias_of_sig
 
 
 @pytest.mark.parametrize(
-    ("policy", "given"),
-    [
-        ("mixed_bfloat16", False),
-        ("mixed_float16", True),
-        pytest.param("float64", True, marks=double),
-    ],
+    ("policy", "given"), [("mixed_bfloat16", False), ("mixed_float16", True), ("float64", True)]
 )
 def test_logits_are_close_and_have_32_bits_at_least_under_every_policy(policy, given):
+    single, dtype = network(), "float64" if policy == "float64" else "float32"
+    expected = logits(single, IMAGES)
+    keras.config.set_dtype_policy("float32" if given else policy)
     with float64_enabled(policy):
-        expected = network()
-        keras.config.set_dtype_policy("float32" if given else policy)
         model = network(dtype=policy if given else None)
-        model.set_weights(expected.get_weights())
-        dtype = "float64" if policy == "float64" else "float32"
-        assert keras.backend.standardize_dtype(model(IMAGES).dtype) == dtype
+        model.set_weights(single.get_weights())
+        outputs = model(IMAGES)
+        assert keras.backend.standardize_dtype(outputs.dtype) == dtype
         assert model.get_layer("stem_conv").compute_dtype == policy.removeprefix("mixed_")
-        difference = logits(model, IMAGES) - logits(expected, IMAGES)
-        assert 0 < abs(difference).max() < 0.05 * abs(logits(expected, IMAGES)).max()
+        difference = abs(convert_to_numpy(outputs) - expected).max()
+    assert 0 < difference < 0.05 * abs(expected).max()
 
 
 @pytest.mark.parametrize("input_shape", [(16, 16, 3), (None, None, 3)])
@@ -216,7 +209,6 @@ def batch_norm_results(layer, mode):
     layer.build(FEATURES.shape)
     randomised(layer).trainable = mode != "frozen"
     call = {"training": mode != "inference", "mask": MASK if mode == "masked" else None}
-
     inputs = keras.Variable(FEATURES, name="input")
 
     def gradient(variable):
