@@ -43,7 +43,8 @@ def class_balanced_softmax_crossentropy(y_true, y_pred, class_weights=None, from
         crossentropy = ops.categorical_crossentropy(labels, logits, from_logits=True)
         return crossentropy * _average_weight(labels, weights)
     class_ids, weight = _class_ids_and_weight(labels, logits, weights)
-    return weight * ops.sparse_categorical_crossentropy(class_ids, logits, from_logits=True)
+    crossentropy = ops.sparse_categorical_crossentropy(class_ids, logits, from_logits=True)
+    return weight * ops.cast(crossentropy, logits.dtype)  # JAX with float64 enabled promotes it
 
 
 def class_balanced_sigmoid_crossentropy(y_true, y_pred, class_weights=None, from_logits=True):

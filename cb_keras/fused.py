@@ -22,7 +22,7 @@ _NO_SOURCES = "its sources are not there; install cb_keras again, or take it fro
 _BUILD_COMMAND = "python -m cb_keras.fused build"
 
 
-class FusedOpError(RuntimeError):
+class FusedOpError(Exception):
     """The fused op was insisted on and can't be used; the message says why."""
 
 
@@ -92,11 +92,11 @@ def crossentropy(loss, y_true, y_pred, class_weights, gamma=0.0, expected_upstre
     import tensorflow as tf
 
     labels, logits = tf.convert_to_tensor(y_true), tf.convert_to_tensor(y_pred)
-    sparse = check_labels(labels, logits, class_weights.shape[0])
+    weights = tf.cast(tf.convert_to_tensor(class_weights), tf.float32)
+    sparse = check_labels(labels, logits, weights.shape[0])
     reason = why_not(loss, sparse, logits.dtype.name)
     if reason:
         raise FusedOpError(f"the fused op can't be used: {reason}.")
-    weights = tf.cast(tf.convert_to_tensor(class_weights), tf.float32)
     gamma = tf.constant(check_gamma(gamma) if loss == "focal" else 0.0, tf.float32)
     num_classes = logits.shape[-1]
     leading = tf.shape(logits)[:-1]
@@ -246,8 +246,6 @@ def _register_gradient(module):
             logits, labels, weights, gamma, upstream, loss=op.get_attr("loss").decode()
         )
         return slope, None, None, None
-
-    tf.no_gradient("CbKerasScaleRows")
 
 
 def _matching_libraries(tensorflow_version):

@@ -31,6 +31,7 @@ _X86_KERNELS = {
 _CUDA_MACHINE_CODE = ("75", "80", "86", "89", "90")
 _CUDA_PTX = "90"  # for GPUs that are newer than all of the above
 _MARK = b"cb_keras ops library: "  # then a JSON object that describes the build, then NUL
+_END = b"end of the cb_keras ops library\n"  # last in the file: what lacks it is not whole
 
 
 class BuildError(Exception):
@@ -109,7 +110,7 @@ class Toolchain:
 
 def find_cxx():
     """Path of the C++ compiler, or None."""
-    return next(filter(None, map(shutil.which, [os.environ.get("CXX", "g++"), "clang++"])), None)
+    return next(filter(None, map(shutil.which, [os.environ.get("CXX") or "g++", "clang++"])), None)
 
 
 def find_nvcc():
@@ -148,8 +149,12 @@ def describe(library):
     Returns:
         Dict of `tensorflow` (version), `sources` (digest), `compiler`, `cuda` (version or None).
     """
-    found = re.search(re.escape(_MARK) + rb"(\{[^\0]*\})\0", pathlib.Path(library).read_bytes())
-    return json.loads(found.group(1)) if found else None
+    content = pathlib.Path(library).read_bytes()
+    found = re.search(re.escape(_MARK) + rb"(\{[^\0]*\})\0", content)
+    try:
+        return json.loads(found.group(1)) if found and content.endswith(_END) else None
+    except ValueError:
+        return None
 
 
 def build(toolchain, output):
@@ -165,6 +170,8 @@ def build(toolchain, output):
         _run_all(commands)
         library = pathlib.Path(folder, LIBRARY)
         _run([*_link(toolchain), *map(str, objects), "-o", str(library), *_link_last(toolchain)])
+        with open(library, "ab") as file:
+            file.write(_END)
         os.replace(library, output)
 
 

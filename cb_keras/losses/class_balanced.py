@@ -74,7 +74,7 @@ class _ClassBalancedLoss(keras.losses.Loss):
         self.beta = check_beta(beta)
         self.power = check_power(power)
         self.from_logits = bool(from_logits)
-        if fused not in ("auto", True, False):
+        if not (isinstance(fused, bool) or fused == "auto"):
             raise ValueError(f'`fused` must be "auto", True or False, got {fused!r}.')
         self.fused = fused
         if class_weights is None:
