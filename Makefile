@@ -52,14 +52,15 @@ build/cuda_check: ops/cuda_check.cu $(wildcard ops/cuda/*) ops/class_balanced_lo
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	touch $@
 
+# Without the native op, which would take longer to build than the demo to run.
 .venv/demo: .venv/python pyproject.toml setup.py
 	@echo "installing cb_keras and TensorFlow into .venv: a minute or two"
-	$(BIN)/python -m pip install --quiet -e '.[plots]'
+	CB_KERAS_FUSED=0 $(BIN)/python -m pip install -qq -e '.[plots]'
 	touch $@
 
-.venv/tests: .venv/python pyproject.toml setup.py
+.venv/tests: .venv/python pyproject.toml setup.py $(wildcard ops/*.* ops/*/*)
 	@echo "installing cb_keras and what its tests need into .venv: some minutes"
-	$(BIN)/python -m pip install --quiet -e '.[tests,jax,torch]' '$(TORCH)'
+	$(BIN)/python -m pip install -qq -e '.[tests,jax,torch]' '$(TORCH)'
 	touch $@
 
 clean:
