@@ -98,16 +98,14 @@ def crossentropy(loss, y_true, y_pred, class_weights, gamma=0.0, expected_upstre
     if reason:
         raise FusedOpError(f"the fused op can't be used: {reason}.")
     gamma = tf.constant(check_gamma(gamma) if loss == "focal" else 0.0, tf.float32)
+    labels = _class_ids(labels) if sparse else tf.cast(labels, tf.float32)
     num_classes = logits.shape[-1]
-    leading = tf.shape(logits)[:-1]
-    static_leading = logits.shape[:-1]
-    logits = tf.reshape(logits, [-1, num_classes])
-    if sparse:
-        labels = _class_ids(tf.reshape(labels, [-1]))
-    else:
-        labels = tf.reshape(tf.cast(labels, tf.float32), [-1, num_classes])
-    losses = _crossentropy(loss, labels, logits, weights, gamma, expected_upstream)
-    return tf.ensure_shape(tf.reshape(losses, leading), static_leading)
+    rows = _reshaped(logits, [-1, num_classes])
+    labels = _reshaped(labels, [-1] if sparse else [-1, num_classes])
+    losses = _crossentropy(loss, labels, rows, weights, gamma, expected_upstream)
+    if len(logits.shape) == 2:
+        return losses
+    return tf.ensure_shape(tf.reshape(losses, tf.shape(logits)[:-1]), logits.shape[:-1])
 
 
 def why_not(loss, sparse, dtype, from_logits=True):
@@ -137,9 +135,11 @@ def mean_upstream(y_pred):
     """What each loss of `y_pred` [..., C] gets from their mean, and from nothing else."""
     import tensorflow as tf
 
-    number = tf.cast(tf.reduce_prod(tf.shape(y_pred)[:-1]), tf.float32)
-    # As Keras does, so that the two are equal to the last bit: divide, then by the replicas.
-    return 1.0 / number / tf.distribute.get_strategy().num_replicas_in_sync
+    # As Keras does, so that the two are equal to the last bit: by the number, then the replicas.
+    number = tf.size(y_pred, out_type=tf.int64) // y_pred.shape[-1]
+    mean = 1.0 / tf.cast(number, tf.float32)
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    return mean / replicas if replicas > 1 else mean
 
 
 def _crossentropy(loss, labels, logits, weights, gamma, expected_upstream):
@@ -170,10 +170,17 @@ def _class_ids(labels):
         return labels
     if labels.dtype in (tf.uint32, tf.uint64):
         return tf.cast(labels, tf.int64)
+    ids = tf.cast(labels, tf.int32)
     if labels.dtype.is_floating:
-        whole = tf.logical_and(tf.floor(labels) == labels, tf.abs(labels) < 2.0**31)
-        labels = tf.where(whole, labels, -tf.ones_like(labels))
-    return tf.cast(labels, tf.int32)
+        ids = tf.where(tf.cast(ids, labels.dtype) == labels, ids, -1)
+    return ids
+
+
+def _reshaped(tensor, shape):
+    """`tensor` in `shape`; itself where it has that rank already, since every op costs time."""
+    import tensorflow as tf
+
+    return tensor if len(tensor.shape) == len(shape) else tf.reshape(tensor, shape)
 
 
 def _recording():
