@@ -8,13 +8,11 @@ import os
 import subprocess
 import sys
 
-import keras
 import numpy as np
-import pytest
 
 SCRIPT = """
+import itertools
 import json
-import sys
 
 import keras
 import numpy as np
@@ -28,24 +26,25 @@ inputs = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
 labels = np.array([0, 1, 2, 0, 0, 1, 0, 2])
 
 
-def make(cls):
+def make(cls, fused):
     # Bytes of zeros would hide a wrong gradient: a fixed random kernel.
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
-    return model, getattr(cb_keras.losses, cls)([900, 90, 9]), keras.optimizers.SGD(0.5)
+    loss = getattr(cb_keras.losses, cls)([900, 90, 9], fused=fused)
+    return model, loss, keras.optimizers.SGD(0.5)
 
 
-def fit(cls, strategy):
+def fit(cls, fused, strategy):
     with strategy.scope():
-        model, loss, optimizer = make(cls)
+        model, loss, optimizer = make(cls, fused)
         model.compile(optimizer, loss)
     history = model.fit(inputs, labels, batch_size=8, epochs=2, shuffle=False, verbose=0)
     return history.history["loss"], model
 
 
-def own_loop(cls, strategy):
+def own_loop(cls, fused, strategy):
     with strategy.scope():
-        model, loss, optimizer = make(cls)
+        model, loss, optimizer = make(cls, fused)
         optimizer.build(model.trainable_variables)
 
     def step(x, y):
@@ -66,21 +65,18 @@ def own_loop(cls, strategy):
 two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 one = tf.distribute.OneDeviceStrategy("CPU:0")
 assert two.num_replicas_in_sync == 2
+names = ["ClassBalanced" + kind + "Crossentropy" for kind in ("Softmax", "Sigmoid", "Focal")]
 result = {}
-for cls in ("ClassBalancedSoftmaxCrossentropy", "ClassBalancedSigmoidCrossentropy",
-            "ClassBalancedFocalCrossentropy"):
-    for function in (fit, own_loop):
-        for name, strategy in (("two", two), ("one", one)):
-            losses, model = function(cls, strategy)
-            weights = np.concatenate([w.ravel() for w in model.get_weights()])
-            result[f"{cls} {function.__name__} {name}"] = [*losses, *weights.tolist()]
+for cls, fused, function in itertools.product(names, (False, True), (fit, own_loop)):
+    for name, strategy in (("two", two), ("one", one)):
+        losses, model = function(cls, fused, strategy)
+        weights = np.concatenate([w.ravel() for w in model.get_weights()])
+        result[f"{cls} {fused} {function.__name__} {name}"] = [*losses, *weights.tolist()]
 print(json.dumps(result))
 """
 
 
-def test_a_step_on_two_replicas_is_the_step_on_one_device():
-    if keras.backend.backend() != "tensorflow":
-        pytest.skip("tf.distribute")
+def test_a_step_on_two_replicas_is_the_step_on_one_device(fused_op):
     process = subprocess.run(
         [sys.executable, "-c", SCRIPT],
         env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
@@ -90,10 +86,11 @@ def test_a_step_on_two_replicas_is_the_step_on_one_device():
     )
     assert process.returncode == 0, process.stderr
     result = json.loads(process.stdout.splitlines()[-1])
-    assert len(result) == 12
+    assert len(result) == 24
     for case, on_two in result.items():
         if case.endswith("two"):
             on_one = result[case.removesuffix("two") + "one"]
             np.testing.assert_allclose(on_two, on_one, rtol=1e-4, atol=1e-6, err_msg=case)
-            own_loop_on_one = result[case.split()[0] + " own_loop one"]
-            np.testing.assert_allclose(on_two, own_loop_on_one, rtol=1e-4, atol=1e-6, err_msg=case)
+            cls = case.split()[0]
+            composed = result[f"{cls} False own_loop one"]
+            np.testing.assert_allclose(on_two, composed, rtol=1e-4, atol=1e-6, err_msg=case)

@@ -7,7 +7,13 @@ import pytest
 import cb_keras
 from tests.cb_keras import reference
 from tests.cb_keras.gradients import BACKEND
-from tests.cb_keras.losses.test_class_balanced import CLASSES, COUNTS, kinds, number
+from tests.cb_keras.losses.test_class_balanced import (
+    CLASSES,
+    COUNTS,
+    kinds,
+    kinds_both_ways,
+    number,
+)
 
 INPUTS = np.random.default_rng(1).normal(size=(6, 4)).astype("float32")
 IDS = np.array([0, 2, 1, 0, 2, 2])
@@ -39,7 +45,7 @@ def fit(model, labels=IDS, epochs=1, **kwargs):
 
 
 @modes
-@kinds
+@kinds_both_ways
 def test_a_training_step_is_the_reference_step_in_every_mode(kind, mode):
     logits, targets = INPUTS.astype("float64") @ KERNEL, reference.one_hot(IDS, 3)
     weight = WEIGHTS[IDS].astype("float64")
@@ -52,14 +58,14 @@ def test_a_training_step_is_the_reference_step_in_every_mode(kind, mode):
 
 
 @pytest.mark.parametrize("labels", [IDS[:, None], reference.one_hot(IDS, 3)])
-@kinds
+@kinds_both_ways
 def test_fit_takes_the_other_label_formats(kind, labels):
     loss = CLASSES[kind](COUNTS)
     expected = fit(linear_model(loss))
     np.testing.assert_allclose(fit(linear_model(loss), labels), expected, rtol=1e-6)
 
 
-@kinds
+@kinds_both_ways
 def test_sample_weights_reach_the_loss(kind):
     weight = np.array([1, 0, 2, 0.5, 0, 1])
     logits, targets = INPUTS.astype("float64") @ KERNEL, reference.one_hot(IDS, 3)
@@ -69,7 +75,7 @@ def test_sample_weights_reach_the_loss(kind):
 
 
 @modes
-@kinds
+@kinds_both_ways
 def test_weights_assigned_in_a_callback_change_the_next_step(kind, mode):
     loss = CLASSES[kind](COUNTS)
     model = linear_model(loss, mode, learning_rate=0.0)
@@ -88,7 +94,7 @@ def test_weights_assigned_in_a_callback_change_the_next_step(kind, mode):
     np.testing.assert_allclose(history, history[0] * np.array([1, 1, 3, 3]), rtol=1e-5)
 
 
-@kinds
+@kinds_both_ways
 def test_weights_assigned_between_steps_of_a_tf_function_are_not_frozen(kind):
     if BACKEND != "tensorflow":
         pytest.skip("tf.function")
@@ -121,13 +127,25 @@ def test_fit_refuses_another_number_of_classes(kind, mode):
 @modes
 @kinds
 def test_a_label_that_is_no_class_makes_the_loss_of_fit_nan(kind, mode):
-    model = linear_model(CLASSES[kind](COUNTS), mode)
+    model = linear_model(CLASSES[kind](COUNTS, fused=False), mode)
     assert np.isnan(fit(model, np.array([0, 2, 1, 0, 2, -1]))[0])
     assert np.isnan(model.get_weights()[0]).all()
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("mode", ["eager", "graph"])
 @kinds
+def test_a_label_that_is_no_class_stops_fit_with_the_fused_op(kind, mode, fused_op):
+    from tensorflow import device, errors
+
+    model = linear_model(CLASSES[kind](COUNTS, fused=True), mode)
+    message = r"labels\[5\] is -1, which is no class"  # that of the batch
+    with device("CPU:0"), pytest.raises(errors.InvalidArgumentError, match=message):
+        fit(model, np.array([0, 2, 1, 0, 2, -1]))
+    np.testing.assert_array_equal(model.get_weights()[0], KERNEL)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@kinds_both_ways
 def test_a_mixed_precision_step_raises_the_logit_of_class_8141_only(kind, policy):
     keras.config.set_dtype_policy(policy)  # either type rounds 8141 to another class
     dense = keras.layers.Dense(8142, kernel_initializer="zeros")

@@ -62,6 +62,7 @@ def ours(loss, logits, labels):
     return value_and_gradient(lambda z: loss(labels, z), logits)
 
 
+@pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize("beta", [0.0, 0.9, 0.999, 0.9999])
 @pytest.mark.parametrize("name", AGREEMENTS)
 def test_the_peer_of_the_same_definition_has_our_value_and_gradient(name, beta, rng):
@@ -198,13 +199,13 @@ def test_cross_entropy_of_pytorch_divides_class_ids_by_their_weights_and_ours_by
 
 @pytest.mark.parametrize("bad", [-100, -1, 4])
 def test_a_label_that_is_no_class_stops_the_peers_and_is_nan_in_ours(bad):
-    """Ours cannot raise: a compiled step does not look at values before it runs."""
+    """Ours cannot raise in a compiled step, which does not look at values before it runs."""
     logits, ids = np.zeros((3, 4)), np.array([0, bad, 3])
     for peer in (balanced("focal_loss", 0.9999), weighted_by_cbloss(0.9999)):
         with pytest.raises((IndexError, RuntimeError)):
             theirs(peer, logits, ids)
     for loss in CLASSES.values():
-        losses = number(loss(COUNTS, reduction=None, fused=False)(ids, logits))
+        losses = number(loss(COUNTS, fused=False, reduction=None)(ids, logits))
         np.testing.assert_array_equal(np.isnan(losses), [False, True, False])
 
 
@@ -213,5 +214,5 @@ def test_label_minus_100_is_silently_free_in_pytorch_and_nan_in_ours():
     z = torch.zeros((2, 4))
     peer = unreduced_crossentropy(z, torch.tensor(ids))
     np.testing.assert_allclose(peer.numpy(), [0, np.log(4)], rtol=1e-6)
-    loss = CLASSES["softmax"](class_weights=np.ones(4), reduction=None, fused=False)
+    loss = CLASSES["softmax"](class_weights=np.ones(4), fused=False, reduction=None)
     np.testing.assert_allclose(number(loss(ids, logits)), [np.nan, np.log(4)], rtol=1e-6)

@@ -1,0 +1,56 @@
+// One row of many classes, as the block that works on it sees it.
+
+#ifndef CB_KERAS_OPS_CUDA_BLOCK_ROW_CUH_
+#define CB_KERAS_OPS_CUDA_BLOCK_ROW_CUH_
+
+#include "loss_rows.cuh"
+#include "memory.cuh"
+#include "reduce.cuh"
+
+namespace cb_keras {
+
+// Elements per vector. Four with multi-hot labels, whose own vectors then begin there as well.
+template <typename T, Form kForm>
+constexpr int kRowWidth = kForm == Form::kMultiHot ? 4 : kWidest<T>;
+
+// What the second pass needs of a vector: its logits as they were read, or four slopes.
+constexpr int kStageBytes = 16;
+
+// One row and what the block has at hand for it. `stage`, in shared memory, has kStageBytes for
+// each vector; every thread reads only what it wrote there itself.
+template <typename T, int kWidth>
+struct BlockRow {
+  const LossArgs& args;
+  int64_t index;
+  const T* z;
+  T* gradient;
+  Span<kWidth> span;
+  BlockScratch* scratch;
+  unsigned char* stage;
+
+  __device__ __forceinline__ Bits<T, kWidth> Load(int i) const {
+    return LoadBits<T, kWidth>(z + span.VectorStart(i));
+  }
+  __device__ __forceinline__ void Store(int i, const float (&values)[kWidth]) const {
+    StoreBits<T, kWidth>(gradient + span.VectorStart(i), Pack<T>(values), args.stream_gradient);
+  }
+};
+
+// values[at] = value, where there is such an element. No run-time index: registers have none.
+template <int n>
+__device__ __forceinline__ void Replace(float (&values)[n], int at, float value) {
+  if (at < 0 || at >= n) return;
+#pragma unroll
+  for (int i = 0; i < n; ++i) values[i] = i == at ? value : values[i];
+}
+
+template <int n>
+__device__ __forceinline__ void Negate(float (&values)[n], int at) {
+  if (at < 0 || at >= n) return;
+#pragma unroll
+  for (int i = 0; i < n; ++i) values[i] = i == at ? -values[i] : values[i];
+}
+
+}  // namespace cb_keras
+
+#endif  // CB_KERAS_OPS_CUDA_BLOCK_ROW_CUH_

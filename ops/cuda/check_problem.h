@@ -1,0 +1,227 @@
+// Random problems for the check of the CUDA kernels, made on the host from a seed.
+
+#ifndef CB_KERAS_OPS_CUDA_CHECK_PROBLEM_H_
+#define CB_KERAS_OPS_CUDA_CHECK_PROBLEM_H_
+
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <algorithm>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "../class_balanced_loss.h"
+#include "half_bits.h"
+
+namespace cb_keras {
+namespace check {
+
+// Calls work(begin, end) on pieces of [0, count), on all processors.
+template <typename Work>
+void InParallel(int64_t count, const Work& work) {
+  const int64_t threads =
+      std::max<int64_t>(1, std::min<int64_t>(count, std::thread::hardware_concurrency()));
+  std::vector<std::thread> pool;
+  for (int64_t i = 1; i < threads; ++i) {
+    pool.emplace_back([&, i] { work(count * i / threads, count * (i + 1) / threads); });
+  }
+  work(0, count / threads);
+  for (std::thread& thread : pool) thread.join();
+}
+
+// Random numbers that depend on the seed and the index alone.
+struct Random {
+  uint64_t seed;
+
+  uint64_t Bits(uint64_t index) const {
+    uint64_t x = seed + (index + 1) * 0x9e3779b97f4a7c15u;
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+  }
+  double Uniform(uint64_t index) const { return static_cast<double>(Bits(index) >> 11) / 0x1p53; }
+  // Nearly normal: four 16-bit uniform numbers added up.
+  double Normal(uint64_t index) const {
+    const uint64_t bits = Bits(index);
+    double sum = -2.0;
+    for (int i = 0; i < 4; ++i) sum += static_cast<double>((bits >> (16 * i)) & 0xffff) / 0x1p16;
+    return sum * 1.7320508;
+  }
+  Random Derive(uint64_t purpose) const { return {Bits(~purpose)}; }
+};
+
+enum Upstream { kNoUpstream, kScalarUpstream, kRowUpstream };
+
+struct Case {
+  int loss;
+  int float_type;
+  int labels_type;
+  bool gradient;
+  int upstream;
+  int64_t rows;
+  int64_t classes;
+  float gamma;
+  uint64_t seed;
+
+  std::string Name() const {
+    const char* const losses[] = {"softmax", "sigmoid", "focal"};
+    const char* const floats[] = {"float32", "bfloat16", "float16"};
+    const char* const labels[] = {"int32", "int64", "multi-hot"};
+    const char* const upstreams[] = {"no upstream", "scalar upstream", "row upstream"};
+    char text[200];
+    snprintf(text, sizeof(text), "%s %s %s [%lld, %lld] %s, %s, gamma %g, seed %llu", losses[loss],
+             floats[float_type], labels[labels_type], static_cast<long long>(rows),
+             static_cast<long long>(classes), gradient ? "gradient" : "forward only",
+             upstreams[upstream], static_cast<double>(gamma),
+             static_cast<unsigned long long>(seed));
+    return text;
+  }
+};
+
+inline int64_t FloatBytes(int float_type) { return float_type == kCbkFloat32 ? 4 : 2; }
+
+// Element `index` of an array of a CbkFloat type.
+inline float ReadFloat(int float_type, const void* array, int64_t index) {
+  if (float_type == kCbkFloat32) return static_cast<const float*>(array)[index];
+  const uint16_t bits = static_cast<const uint16_t*>(array)[index];
+  return float_type == kCbkBfloat16 ? BfloatValue(bits) : HalfValue(bits);
+}
+
+inline void WriteFloat(int float_type, float value, void* array, int64_t index) {
+  if (float_type == kCbkFloat32) {
+    static_cast<float*>(array)[index] = value;
+  } else {
+    static_cast<uint16_t*>(array)[index] =
+        float_type == kCbkBfloat16 ? BfloatBits(value) : HalfBits(value);
+  }
+}
+
+struct HostProblem {
+  Case what;
+  std::vector<unsigned char> logits;
+  std::vector<unsigned char> labels;
+  std::vector<float> class_weights;
+  std::vector<float> upstream;
+
+  float Logit(int64_t row, int64_t c) const {
+    return ReadFloat(what.float_type, logits.data(), row * what.classes + c);
+  }
+  float MultiHot(int64_t row, int64_t c) const {
+    return reinterpret_cast<const float*>(labels.data())[row * what.classes + c];
+  }
+  // The class id, whether or not it is one.
+  int64_t ClassId(int64_t row) const {
+    return what.labels_type == kCbkInt64 ? reinterpret_cast<const int64_t*>(labels.data())[row]
+                                         : reinterpret_cast<const int32_t*>(labels.data())[row];
+  }
+  double UpstreamOf(int64_t row) const {
+    if (what.upstream == kNoUpstream) return 1.0;
+    return static_cast<double>(upstream[what.upstream == kScalarUpstream ? 0 : row]);
+  }
+};
+
+inline int64_t RandomClassId(const Case& what, uint64_t bits) {
+  const uint64_t classes = static_cast<uint64_t>(what.classes);
+  if (bits % 16 != 0) return static_cast<int64_t>((bits >> 8) % classes);
+  const int64_t wrong_32[] = {-1, what.classes, INT32_MIN, INT32_MAX};
+  // The last ones are in range if cut to 32 bits.
+  const int64_t wrong_64[] = {-1, what.classes, int64_t{1} << 32, -(int64_t{1} << 40), INT64_MIN};
+  return what.labels_type == kCbkInt32 ? wrong_32[(bits >> 4) % 4] : wrong_64[(bits >> 4) % 5];
+}
+
+inline void FillLabels(const Random& random, HostProblem* problem) {
+  const Case& what = problem->what;
+  const int64_t per_row = what.labels_type == kCbkMultiHot ? what.classes : 1;
+  const int64_t bytes = what.labels_type == kCbkInt64 ? 8 : 4;
+  problem->labels.resize(static_cast<size_t>(what.rows * per_row * bytes));
+  void* const labels = problem->labels.data();
+  InParallel(what.rows, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const uint64_t bits = random.Bits(static_cast<uint64_t>(row));
+      const int64_t id = RandomClassId(what, bits);
+      if (what.labels_type == kCbkInt32) {
+        static_cast<int32_t*>(labels)[row] = static_cast<int32_t>(id);
+      } else if (what.labels_type == kCbkInt64) {
+        static_cast<int64_t*>(labels)[row] = id;
+      } else {
+        const Random of_row = random.Derive(static_cast<uint64_t>(row));
+        float* const y = static_cast<float*>(labels) + row * what.classes;
+        for (int64_t c = 0; c < what.classes; ++c) {
+          const double u = of_row.Uniform(static_cast<uint64_t>(c));
+          switch ((bits >> 32) % 5) {  // Hard, one (or none), none, soft, and smoothed labels.
+            case 0: y[c] = u < 0.3 ? 1.0f : 0.0f; break;
+            case 1: y[c] = c == id ? 1.0f : 0.0f; break;
+            case 2: y[c] = 0.0f; break;
+            case 3: y[c] = static_cast<float>(u); break;
+            default: y[c] = c == id ? 0.9f : 0.1f / static_cast<float>(what.classes);
+          }
+        }
+      }
+    }
+  });
+}
+
+// Rows of several kinds; sizes stay within float16.
+inline float RandomLogit(int kind, const Random& random, int64_t c) {
+  const uint64_t index = static_cast<uint64_t>(c);
+  switch (kind) {
+    case 0: return static_cast<float>(200.0 * random.Uniform(index) - 100.0);
+    case 1: return static_cast<float>(2e4 * random.Uniform(index) - 1e4);
+    case 2: return static_cast<float>(random.Normal(~uint64_t{0}));  // All equal.
+    case 3: return random.Bits(index) % 4 == 0 ? -INFINITY
+                                               : static_cast<float>(3.0 * random.Normal(index));
+    case 4: return static_cast<float>(0.001 * c - 20.0);  // Rising.
+    default: return static_cast<float>(3.0 * random.Normal(index));
+  }
+}
+
+inline void FillLogits(const Random& random, HostProblem* problem) {
+  const Case& what = problem->what;
+  problem->logits.resize(
+      static_cast<size_t>(what.rows * what.classes * FloatBytes(what.float_type)));
+  InParallel(what.rows, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const Random of_row = random.Derive(static_cast<uint64_t>(row));
+      const int kind = static_cast<int>(of_row.Bits(1u << 31) % 12);
+      for (int64_t c = 0; c < what.classes; ++c) {
+        float z = RandomLogit(kind, of_row, c);
+        // A present class with logit minus infinity has an infinite loss: not to be compared.
+        const bool present = what.labels_type == kCbkMultiHot ? problem->MultiHot(row, c) != 0.0f
+                                                              : problem->ClassId(row) == c;
+        if (present && isinf(z)) z = -3.0f;
+        WriteFloat(what.float_type, z, problem->logits.data(), row * what.classes + c);
+      }
+      if (kind == 5) {
+        const uint64_t at = of_row.Bits(1u << 30) % static_cast<uint64_t>(what.classes);
+        WriteFloat(what.float_type, NAN, problem->logits.data(),
+                   row * what.classes + static_cast<int64_t>(at));
+      }
+    }
+  });
+}
+
+inline HostProblem MakeProblem(const Case& what) {
+  HostProblem problem;
+  problem.what = what;
+  const Random random = {what.seed};
+  FillLabels(random.Derive(0), &problem);
+  FillLogits(random.Derive(1), &problem);
+  for (int64_t c = 0; c < what.classes; ++c) {
+    problem.class_weights.push_back(
+        static_cast<float>(exp(random.Derive(2).Normal(static_cast<uint64_t>(c)))));
+  }
+  const int64_t upstreams = what.upstream == kRowUpstream ? what.rows : what.upstream;
+  for (int64_t i = 0; i < upstreams; ++i) {
+    const double u = random.Derive(3).Normal(static_cast<uint64_t>(i));
+    problem.upstream.push_back(i % 7 == 6 ? 0.0f : static_cast<float>(u));
+  }
+  return problem;
+}
+
+}  // namespace check
+}  // namespace cb_keras
+
+#endif  // CB_KERAS_OPS_CUDA_CHECK_PROBLEM_H_

@@ -1,0 +1,222 @@
+// The CUDA side of ../class_balanced_loss.h: which kernel a problem gets, and in what shape.
+
+#include "../class_balanced_loss.h"
+
+#include <algorithm>
+
+#include "launch.cuh"
+#include "row_kernels.cuh"
+#include "scale_kernel.cuh"
+#include "tile_kernels.cuh"
+
+namespace cb_keras {
+namespace {
+
+// Up to here a warp per row finds its row in shared memory; beyond, a block per row pays.
+constexpr int kMaxTileClasses = 512;
+// Enough bytes under way in each of a multiprocessor's dozen blocks, and shared memory for all.
+constexpr int kTileFloats = 2560;
+// Positions within a row are 32-bit integers.
+constexpr int64_t kMaxClasses = int64_t{1} << 30;
+
+size_t FloatBytes(int float_type) { return float_type == kCbkFloat32 ? 4 : 2; }
+
+Modulation MakeModulation(const CbkProblem& problem) {
+  const float gamma = problem.loss == kCbkFocal ? problem.gamma : 0.0f;
+  const Modulation::Kind kind = gamma == 0.0f   ? Modulation::kNone
+                                : gamma == 1.0f ? Modulation::kIdentity
+                                : gamma == 2.0f ? Modulation::kSquare
+                                : gamma == 0.5f ? Modulation::kSquareRoot
+                                                : Modulation::kPower;
+  return {kind, gamma};
+}
+
+// The most lanes of a warp whose word is in one bank of shared memory, when groups of `lanes` lanes
+// read `lanes` neighbouring words each, from rows that lie `classes` words apart.
+int BankConflict(int lanes, int classes) {
+  int words[32] = {};
+  for (int lane = 0; lane < 32; ++lane) ++words[(lane / lanes * classes + lane % lanes) % 32];
+  return *std::max_element(words, words + 32);
+}
+
+// The number of lanes per row that promises the least time: steps along the row, each worth the
+// arithmetic of one element and its shared memory accesses, and what a row costs once, all of it
+// times how often the device is filled.
+int ChooseLanesLog2(const Device& device, int64_t rows, int classes) {
+  // Cycles of a multiprocessor per warp, by counting instructions.
+  constexpr double kArithmetic = 6.0, kAccess = 3.0, kRow = 10.0, kReductionStep = 3.0;
+  constexpr int kMaxSteps = 32;
+  const double resident = 1024.0 * device.multiprocessors;
+  int best = 5;
+  double best_time = 0.0;
+  for (int log2 = 5; log2 >= 0; --log2) {
+    const int lanes = 1 << log2;
+    const int steps = (classes + lanes - 1) / lanes;
+    if (steps > kMaxSteps) break;
+    const double fills = std::max(1.0, static_cast<double>(rows) * lanes / resident);
+    const double step = kArithmetic + kAccess * BankConflict(lanes, classes);
+    const double time = (steps * step + kRow + kReductionStep * log2) * fills;
+    if (log2 == 5 || time < best_time) {
+      best = log2;
+      best_time = time;
+    }
+  }
+  return best;
+}
+
+// As many rows as fill kTileFloats, unless that leaves multiprocessors idle.
+int ChooseTileRows(const Device& device, int64_t rows, int classes, int lanes_log2) {
+  const int groups = kTileThreads >> lanes_log2;
+  const int64_t wanted_tiles = 8 * device.multiprocessors;
+  int tile_rows = groups;
+  while (tile_rows + groups <= kTileThreads && (tile_rows + groups) * classes <= kTileFloats &&
+         rows / (tile_rows + groups) >= wanted_tiles) {
+    tile_rows += groups;
+  }
+  return tile_rows;
+}
+
+template <typename T, Form kForm, bool kGradient>
+cudaError_t LaunchTiles(const Device& device, LossArgs args, cudaStream_t stream) {
+  const int64_t rows = args.problem.rows;
+  args.lanes_log2 = ChooseLanesLog2(device, rows, args.classes);
+  args.tile_rows = ChooseTileRows(device, rows, args.classes, args.lanes_log2);
+  // Room to shift the tile by less than a vector. A multiple of it, because tile_rows is one.
+  args.tile_floats = args.tile_rows * args.classes + kTileVector;
+  const int arrays = kForm == Form::kMultiHot ? 2 : 1;
+  const size_t shared_bytes =
+      sizeof(TileRows) + sizeof(float) * static_cast<size_t>(arrays * args.tile_floats);
+  const int64_t tiles = (rows + args.tile_rows - 1) / args.tile_rows;
+  return Launch<&TileKernel<T, kForm, kGradient>>(device, tiles, kTileThreads, shared_bytes,
+                                                  stream, args);
+}
+
+// About eight vectors per thread; fewer where there are too few rows to fill the device.
+int ChooseRowThreads(const Device& device, int64_t rows, int64_t vectors) {
+  int threads = 64;
+  while (threads < kMaxRowThreads && threads * 8 < vectors) threads *= 2;
+  while (threads < kMaxRowThreads && threads < vectors &&
+         rows * threads < int64_t{1536} * device.multiprocessors) {
+    threads *= 2;
+  }
+  return threads;
+}
+
+template <typename T, Form kForm, bool kGradient>
+cudaError_t LaunchRows(const Device& device, LossArgs args, cudaStream_t stream) {
+  const int64_t vectors = args.classes / kRowWidth<T, kForm> + 1;
+  size_t shared_bytes = sizeof(BlockScratch);
+  if (kGradient && kForm != Form::kClassIds) {
+    // Two blocks per multiprocessor, so that one reads while the other writes.
+    const int64_t limit = std::min(
+        device.shared_bytes_per_block,
+        device.shared_bytes_per_multiprocessor / 2 - device.reserved_shared_bytes);
+    const int64_t wanted = static_cast<int64_t>(shared_bytes) + vectors * kStageBytes;
+    args.staged = wanted <= limit;
+    if (args.staged) shared_bytes = static_cast<size_t>(wanted);
+  }
+  const int threads = ChooseRowThreads(device, args.problem.rows, vectors);
+  return Launch<&RowKernel<T, kForm, kGradient>>(device, args.problem.rows, threads, shared_bytes,
+                                                 stream, args);
+}
+
+template <typename T, Form kForm, bool kGradient>
+cudaError_t LaunchLoss(const Device& device, const LossArgs& args, cudaStream_t stream) {
+  return args.classes <= kMaxTileClasses
+             ? LaunchTiles<T, kForm, kGradient>(device, args, stream)
+             : LaunchRows<T, kForm, kGradient>(device, args, stream);
+}
+
+template <typename T, Form kForm>
+cudaError_t ChooseGradient(const Device& device, const LossArgs& args, cudaStream_t stream) {
+  return args.problem.gradient != nullptr ? LaunchLoss<T, kForm, true>(device, args, stream)
+                                          : LaunchLoss<T, kForm, false>(device, args, stream);
+}
+
+template <typename T>
+cudaError_t ChooseForm(const Device& device, const LossArgs& args, cudaStream_t stream) {
+  if (args.problem.loss == kCbkSoftmax) {
+    return ChooseGradient<T, Form::kSoftmax>(device, args, stream);
+  }
+  return args.problem.labels_type == kCbkMultiHot
+             ? ChooseGradient<T, Form::kMultiHot>(device, args, stream)
+             : ChooseGradient<T, Form::kClassIds>(device, args, stream);
+}
+
+bool IsValid(const CbkProblem& problem) {
+  const bool known = problem.loss >= kCbkSoftmax && problem.loss <= kCbkFocal &&
+                     problem.float_type >= kCbkFloat32 && problem.float_type <= kCbkFloat16 &&
+                     problem.labels_type >= kCbkInt32 && problem.labels_type <= kCbkMultiHot;
+  const bool fits = problem.loss != kCbkSoftmax || problem.labels_type != kCbkMultiHot;
+  return known && fits && problem.rows >= 0 && problem.classes >= 1 &&
+         problem.classes <= kMaxClasses;
+}
+
+cudaError_t RunLoss(const CbkProblem& problem, cudaStream_t stream) {
+  if (!IsValid(problem)) return cudaErrorInvalidValue;
+  if (problem.rows == 0) return cudaSuccess;
+  const Device* device = nullptr;
+  const cudaError_t error = CurrentDevice(&device);
+  if (error != cudaSuccess) return error;
+  LossArgs args = {};
+  args.problem = problem;
+  args.classes = static_cast<int>(problem.classes);
+  args.modulation = MakeModulation(problem);
+  const double bytes = static_cast<double>(problem.rows) * static_cast<double>(problem.classes) *
+                       static_cast<double>(FloatBytes(problem.float_type));
+  args.stream_gradient = bytes > 0.5 * device->cache_bytes;
+  switch (problem.float_type) {
+    case kCbkFloat32:
+      return ChooseForm<float>(*device, args, stream);
+    case kCbkBfloat16:
+      return ChooseForm<__nv_bfloat16>(*device, args, stream);
+    default:
+      return ChooseForm<__half>(*device, args, stream);
+  }
+}
+
+template <typename T>
+cudaError_t LaunchScale(const Device& device, ScaleArgs args, cudaStream_t stream) {
+  // About four vectors per thread.
+  int lanes = 1;
+  for (; lanes < kScaleThreads && lanes * kWidest<T> * 4 <= args.classes; lanes *= 2) {
+    ++args.lanes_log2;
+  }
+  const int64_t rows_per_block = kScaleThreads / lanes;
+  const int64_t blocks = (args.scaling.rows + rows_per_block - 1) / rows_per_block;
+  return Launch<&ScaleKernel<T>>(device, blocks, kScaleThreads, 0, stream, args);
+}
+
+cudaError_t RunScale(const CbkScaling& scaling, cudaStream_t stream) {
+  const bool valid = scaling.float_type >= kCbkFloat32 && scaling.float_type <= kCbkFloat16 &&
+                     scaling.rows >= 0 && scaling.classes >= 1 && scaling.classes <= kMaxClasses;
+  if (!valid) return cudaErrorInvalidValue;
+  if (scaling.rows == 0) return cudaSuccess;
+  const Device* device = nullptr;
+  const cudaError_t error = CurrentDevice(&device);
+  if (error != cudaSuccess) return error;
+  const ScaleArgs args = {scaling, static_cast<int>(scaling.classes), 0};
+  switch (scaling.float_type) {
+    case kCbkFloat32:
+      return LaunchScale<float>(*device, args, stream);
+    case kCbkBfloat16:
+      return LaunchScale<__nv_bfloat16>(*device, args, stream);
+    default:
+      return LaunchScale<__half>(*device, args, stream);
+  }
+}
+
+}  // namespace
+}  // namespace cb_keras
+
+extern "C" int CbkCudaLoss(const struct CbkProblem* problem, void* stream) {
+  return cb_keras::RunLoss(*problem, static_cast<cudaStream_t>(stream));
+}
+
+extern "C" int CbkCudaScale(const struct CbkScaling* scaling, void* stream) {
+  return cb_keras::RunScale(*scaling, static_cast<cudaStream_t>(stream));
+}
+
+extern "C" const char* CbkCudaErrorString(int error) {
+  return cudaGetErrorString(static_cast<cudaError_t>(error));
+}

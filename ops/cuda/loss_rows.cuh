@@ -1,0 +1,72 @@
+// What the kernels are told about a launch and about each of its rows.
+
+#ifndef CB_KERAS_OPS_CUDA_LOSS_ROWS_CUH_
+#define CB_KERAS_OPS_CUDA_LOSS_ROWS_CUH_
+
+#include <math.h>
+
+#include "../class_balanced_loss.h"
+#include "platform.cuh"
+#include "terms.cuh"
+
+namespace cb_keras {
+
+// The three ways a row is worked out.
+enum class Form {
+  kSoftmax,   // One pass for the sum of exponentials, one for the gradient.
+  kClassIds,  // Sigmoid and focal, one class present: the row's weight is known, one pass.
+  kMultiHot,  // Sigmoid and focal: the weight is a mean over the row, known after the first pass.
+};
+
+struct LossArgs {
+  CbkProblem problem;
+  int classes;
+  Modulation modulation;
+  bool stream_gradient;  // The gradient is too large to be found in the cache afterwards.
+  // For kernels that give each row a group of 2^lanes_log2 lanes:
+  int lanes_log2;
+  int tile_rows;
+  int tile_floats;
+  // For kernels that give each row a block: keep the row in shared memory between the passes.
+  bool staged;
+};
+
+// -1 where the class id is out of range.
+__device__ __forceinline__ int ReadLabel(const LossArgs& args, int64_t row) {
+  const int64_t label = args.problem.labels_type == kCbkInt64
+                            ? static_cast<const int64_t*>(args.problem.labels)[row]
+                            : static_cast<const int32_t*>(args.problem.labels)[row];
+  return label >= 0 && label < args.classes ? static_cast<int>(label) : -1;
+}
+
+// NaN for label -1: it makes the loss and the gradient NaN.
+__device__ __forceinline__ float ReadWeight(const LossArgs& args, int label) {
+  return label >= 0 ? args.problem.class_weights[label] : NAN;
+}
+
+__device__ __forceinline__ float ReadUpstream(const LossArgs& args, int64_t row) {
+  if (args.problem.upstream == nullptr) return 1.0f;
+  return args.problem.upstream[args.problem.upstream_is_scalar ? 0 : row];
+}
+
+// From exponentials 2^(z log2(e) - shift): their sum over all `others` than the label's class, and
+// the exponent of that. Only the others' sum is accurate where the label's class has almost all the
+// probability, so both the loss and the label's gradient are made of it. The exponentials are as
+// accurate as those of terms.cuh: z log2(e) - shift is rounded once, and the rounding of `shift`
+// itself, the same for all, cancels.
+__device__ __forceinline__ float SoftmaxLoss(float others, float own_exponent) {
+  const float own = Exp2Approx(own_exponent);
+  return own_exponent > -20.0f ? log1pf(others / own)
+                               : logf(others + own) - own_exponent * kLn2;
+}
+
+// The mean of the present classes' weights; of all where none is present.
+__device__ __forceinline__ float MultiHotWeight(float label_sum, float weighted_label_sum,
+                                                float weight_sum, int classes) {
+  return label_sum <= 0.0f ? weight_sum / static_cast<float>(classes)
+                           : weighted_label_sum / label_sum;
+}
+
+}  // namespace cb_keras
+
+#endif  // CB_KERAS_OPS_CUDA_LOSS_ROWS_CUH_

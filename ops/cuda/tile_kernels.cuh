@@ -1,0 +1,259 @@
+// Losses of few classes: a block takes a tile of consecutive rows through shared memory.
+//
+// Rows of a few dozen elements begin anywhere, but a tile of them is one dense stretch: it is read
+// and written in vectors whatever the number of classes. In shared memory, as float32, a group of
+// 1 to 32 lanes works on each row, element by element.
+
+#ifndef CB_KERAS_OPS_CUDA_TILE_KERNELS_CUH_
+#define CB_KERAS_OPS_CUDA_TILE_KERNELS_CUH_
+
+#include <float.h>
+
+#include "loss_rows.cuh"
+#include "memory.cuh"
+#include "reduce.cuh"
+
+namespace cb_keras {
+
+constexpr int kTileThreads = 128;
+
+// Blocks per multiprocessor that the registers are to allow; more would spill multi-hot's.
+template <Form kForm>
+constexpr int kTileBlocks = (kForm == Form::kMultiHot ? 1024 : kResidentThreads) / kTileThreads;
+
+// Four elements, although 16-bit types would allow eight: threads then write neighbouring 16-byte
+// pieces of shared memory, without bank conflicts.
+constexpr int kTileVector = 4;
+
+// Shared memory: this, then `tile_floats` floats of logits, then as many of multi-hot labels.
+// A tile has at most one row per thread.
+struct TileRows {
+  int labels[kTileThreads];
+  float weights[kTileThreads];
+  float upstreams[kTileThreads];
+  float sums[kTileThreads];       // Softmax: of the other classes' exponentials. Else the loss.
+  float exponents[kTileThreads];  // Softmax: of the label's class.
+};
+
+// Reads `size` elements to shared memory and returns where the first one went: such that vectors
+// lie at multiples of their size there, too.
+template <typename T>
+__device__ __forceinline__ float* LoadTile(const T* source, int size, float* tile) {
+  const Span<kTileVector> span = MakeSpan<kTileVector>(source, size, true);
+  float* const first = tile + (-span.head & (kTileVector - 1));
+  ForBlockShare<4>(
+      span.vectors,
+      [&](int i) { return LoadBits<T, kTileVector>(source + span.VectorStart(i)); },
+      [&](int i, const Bits<T, kTileVector>& bits) {
+        float values[kTileVector];
+        Unpack<T>(bits, values);
+        StoreShared(reinterpret_cast<uint4*>(first + span.VectorStart(i)), Pack<float>(values));
+      });
+#pragma unroll 1
+  for (int i = threadIdx.x; i < span.LooseCount(); i += blockDim.x) {
+    first[span.Loose(i)] = ToFloat(source[span.Loose(i)]);
+  }
+  return first;
+}
+
+template <typename T>
+__device__ __forceinline__ void StoreTile(const float* first, int size, T* target, bool stream) {
+  const int head = MakeSpan<kTileVector>(target, size, true).head;
+  const bool same_cut = Misalignment<16>(first + head) == 0;
+  const Span<kTileVector> span = MakeSpan<kTileVector>(target, size, same_cut);
+  for (int i = threadIdx.x; i < span.vectors; i += blockDim.x) {
+    float values[kTileVector];
+    Unpack<float>(*reinterpret_cast<const uint4*>(first + span.VectorStart(i)), values);
+    StoreBits<T, kTileVector>(target + span.VectorStart(i), Pack<T>(values), stream);
+  }
+#pragma unroll 1
+  for (int i = threadIdx.x; i < span.LooseCount(); i += blockDim.x) {
+    FromFloat(first[span.Loose(i)], &target[span.Loose(i)]);
+  }
+}
+
+// One lane of the group that works on one row, and the row: `size` elements at z (and y), which the
+// gradient replaces. A group without a row has size 0 and label -1.
+struct GroupRow {
+  int lane;
+  int lanes;
+  int size;
+  float* z;
+  const float* y;
+  int label;
+  float weight;
+  float upstream;
+
+  // Whether this lane works on the label's class. It treats that class before and after the others,
+  // which saves the others a comparison each.
+  __device__ __forceinline__ bool HasLabel() const {
+    return label >= 0 && (label & (lanes - 1)) == lane;
+  }
+};
+
+template <bool kGradient>
+__device__ __forceinline__ void SoftmaxGroup(const GroupRow& row, float* sum, float* exponent) {
+  const float own_z = row.label >= 0 ? row.z[row.label] : NAN;
+  float max = -FLT_MAX;
+#pragma unroll 4
+  for (int c = row.lane; c < row.size; c += row.lanes) max = fmaxf(max, row.z[c]);
+  const float shift = GroupMax(max, row.lanes) * kLog2E;
+  __syncwarp();  // All lanes have read own_z, which one of them is about to overwrite.
+
+  if (row.HasLabel()) row.z[row.label] = -INFINITY;
+  float others = 0.0f;
+#pragma unroll 4
+  for (int c = row.lane; c < row.size; c += row.lanes) {
+    const float e = Exp2Approx(fmaf(row.z[c], kLog2E, -shift));
+    if (kGradient) row.z[c] = e;
+    others += e;
+  }
+  others = GroupSum(others, row.lanes);
+  const float own_exponent = fmaf(own_z, kLog2E, -shift);
+
+  if (kGradient) {
+    const float factor =
+        row.upstream * row.weight * ReciprocalApprox(others + Exp2Approx(own_exponent));
+#pragma unroll 4
+    for (int c = row.lane; c < row.size; c += row.lanes) row.z[c] *= factor;
+    if (row.HasLabel()) row.z[row.label] = -others * factor;
+  }
+  if (row.lane > 0) return;
+  *sum = others;
+  *exponent = own_exponent;
+}
+
+// These return the row's loss to all lanes of the group.
+
+template <bool kFocal, bool kGradient>
+__device__ __forceinline__ float ClassIdsGroup(const GroupRow& row, const Modulation& modulation) {
+  const float factor = row.upstream * row.weight;
+  if (row.HasLabel()) row.z[row.label] = -row.z[row.label];
+  float sum = 0.0f;
+#pragma unroll 2
+  for (int c = row.lane; c < row.size; c += row.lanes) {
+    const float x[1] = {row.z[c]};
+    float value[1], slope[1];
+    Evaluate<kFocal>(modulation, x, value, slope);
+    sum += value[0];
+    if (kGradient) row.z[c] = factor * slope[0];
+  }
+  if (kGradient && row.HasLabel()) row.z[row.label] = -row.z[row.label];
+  return row.weight * GroupSum(sum, row.lanes);
+}
+
+template <bool kFocal, bool kGradient>
+__device__ __forceinline__ float MultiHotGroup(const GroupRow& row, const Modulation& modulation,
+                                               const float* class_weights) {
+  float sum = 0.0f, label_sum = 0.0f, weighted_label_sum = 0.0f, weight_sum = 0.0f;
+  for (int c = row.lane; c < row.size; c += row.lanes) {
+    const float z[1] = {row.z[c]}, y[1] = {row.y[c]};
+    float value[1], slope[1];
+    EvaluateMixed<kFocal>(modulation, z, y, value, slope);
+    const float class_weight = class_weights[c];
+    sum += value[0];
+    label_sum += y[0];
+    weighted_label_sum += y[0] * class_weight;
+    weight_sum += class_weight;
+    if (kGradient) row.z[c] = slope[0];
+  }
+  const float weight = MultiHotWeight(
+      GroupSum(label_sum, row.lanes), GroupSum(weighted_label_sum, row.lanes),
+      GroupSum(weight_sum, row.lanes), row.size);
+  if (kGradient) {
+    const float factor = row.upstream * weight;
+    for (int c = row.lane; c < row.size; c += row.lanes) row.z[c] *= factor;
+  }
+  return weight * GroupSum(sum, row.lanes);
+}
+
+template <Form kForm, bool kGradient>
+__device__ __forceinline__ float TermsGroup(const LossArgs& args, const GroupRow& row) {
+  const Modulation& modulation = args.modulation;
+  const bool focal = modulation.kind != Modulation::kNone;
+  if constexpr (kForm == Form::kClassIds) {
+    return focal ? ClassIdsGroup<true, kGradient>(row, modulation)
+                 : ClassIdsGroup<false, kGradient>(row, modulation);
+  } else {
+    const float* const class_weights = args.problem.class_weights;
+    return focal ? MultiHotGroup<true, kGradient>(row, modulation, class_weights)
+                 : MultiHotGroup<false, kGradient>(row, modulation, class_weights);
+  }
+}
+
+// The rows of a tile, `count` of them, from and to shared memory.
+template <Form kForm, bool kGradient>
+__device__ __forceinline__ void WorkOnTile(const LossArgs& args, int count, float* z,
+                                           const float* y, TileRows* rows) {
+  const int lanes = 1 << args.lanes_log2;
+  const int groups = kTileThreads >> args.lanes_log2;
+  const int thread = static_cast<int>(threadIdx.x);
+  // tile_rows is a multiple of `groups`: all lanes of a warp go round equally often.
+  for (int r = thread >> args.lanes_log2; r < args.tile_rows; r += groups) {
+    GroupRow row;
+    row.lane = thread & (lanes - 1);
+    row.lanes = lanes;
+    row.size = r < count ? args.classes : 0;
+    row.z = z + r * args.classes;
+    row.y = y + r * args.classes;
+    row.label = rows->labels[r];
+    row.weight = rows->weights[r];
+    row.upstream = rows->upstreams[r];
+    if constexpr (kForm == Form::kSoftmax) {
+      SoftmaxGroup<kGradient>(row, &rows->sums[r], &rows->exponents[r]);
+    } else {
+      const float loss = TermsGroup<kForm, kGradient>(args, row);
+      if (row.lane == 0) rows->sums[r] = loss;
+    }
+  }
+}
+
+// The loss of row r of a tile. Logarithms are taken here, one row per thread, instead of by all
+// lanes of a group at once.
+template <Form kForm>
+__device__ __forceinline__ float TileLoss(const TileRows& rows, int r) {
+  if constexpr (kForm != Form::kSoftmax) return rows.sums[r];
+  return rows.weights[r] * SoftmaxLoss(rows.sums[r], rows.exponents[r]);
+}
+
+template <typename T, Form kForm, bool kGradient>
+__global__ void __launch_bounds__(kTileThreads, kTileBlocks<kForm>)
+    TileKernel(const LossArgs args) {
+  CBK_SHARED_MEMORY(shared);
+  auto* const rows = reinterpret_cast<TileRows*>(shared);
+  auto* const tile = reinterpret_cast<float*>(shared + sizeof(TileRows));
+  const int thread = static_cast<int>(threadIdx.x);
+  for (int64_t first = static_cast<int64_t>(blockIdx.x) * args.tile_rows;
+       first < args.problem.rows; first += static_cast<int64_t>(gridDim.x) * args.tile_rows) {
+    const int64_t left = args.problem.rows - first;
+    const int count = left < args.tile_rows ? static_cast<int>(left) : args.tile_rows;
+    const int64_t offset = first * args.classes;
+    int label = -1;
+    if (kForm != Form::kMultiHot && thread < count) label = ReadLabel(args, first + thread);
+    const auto* const logits = static_cast<const T*>(args.problem.logits) + offset;
+    float* const z = LoadTile(logits, count * args.classes, tile);
+    const float* y = z;
+    if constexpr (kForm == Form::kMultiHot) {
+      const auto* const labels = static_cast<const float*>(args.problem.labels) + offset;
+      y = LoadTile(labels, count * args.classes, tile + args.tile_floats);
+    }
+    rows->labels[thread] = label;
+    rows->weights[thread] = ReadWeight(args, label);
+    rows->upstreams[thread] = thread < count ? ReadUpstream(args, first + thread) : 0.0f;
+    __syncthreads();
+
+    WorkOnTile<kForm, kGradient>(args, count, z, y, rows);
+    __syncthreads();
+
+    if constexpr (kGradient) {
+      auto* const gradient = static_cast<T*>(args.problem.gradient) + offset;
+      StoreTile(z, count * args.classes, gradient, args.stream_gradient);
+    }
+    if (thread < count) args.problem.losses[first + thread] = TileLoss<kForm>(*rows, thread);
+    __syncthreads();  // The next tile overwrites this one.
+  }
+}
+
+}  // namespace cb_keras
+
+#endif  // CB_KERAS_OPS_CUDA_TILE_KERNELS_CUH_

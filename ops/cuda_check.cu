@@ -1,0 +1,190 @@
+// Checks and times the CUDA kernels of cuda/class_balanced_loss.cu without TensorFlow:
+//
+//   nvcc -O2 -std=c++17 -arch=native ops/cuda_check.cu ops/cuda/class_balanced_loss.cu -o check
+//   ./check [--seed=N] [--checks-only] [--timing-only] [--emulated] [--json=FILE]
+//
+// --checks-only   a selection of smaller shapes, for compute-sanitizer; no timing.
+// --timing-only   no checks.
+// --emulated      the few small shapes that the emulated build always takes; no timing.
+// --json=FILE     the timings for programs.
+//
+// Exit status: 0 if all checks passed, 77 if there is no GPU, else 1. Without a GPU the same checks
+// run on an emulation of one:
+//
+//   g++ -x c++ -std=c++17 -O1 -g -DCBK_EMULATE -Wall -Wextra -Wno-unknown-pragmas -pthread
+//       -fsanitize=address,undefined -fno-sanitize-recover=all
+//       ops/cuda_check.cu ops/cuda/class_balanced_loss.cu -o check
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "class_balanced_loss.h"
+#include "cuda/check_kernels.h"
+#ifndef CBK_EMULATE
+#include "cuda/check_timing.h"
+#endif
+
+namespace cb_keras {
+namespace check {
+namespace {
+
+struct Flags {
+  uint64_t seed = static_cast<uint64_t>(
+      std::chrono::system_clock::now().time_since_epoch().count() % 1000000007);
+  bool checks = true;
+  bool timing = true;
+  bool small = false;
+  bool emulated = false;
+  std::string json_path;
+};
+
+Flags ParseFlags(int count, char** arguments) {
+  Flags flags;
+  for (int i = 1; i < count; ++i) {
+    const std::string argument = arguments[i];
+    if (argument.rfind("--seed=", 0) == 0) {
+      flags.seed = strtoull(argument.c_str() + 7, nullptr, 10);
+    } else if (argument.rfind("--json=", 0) == 0) {
+      flags.json_path = argument.substr(7);
+    } else if (argument == "--checks-only") {
+      flags.small = true;
+    } else if (argument == "--timing-only") {
+      flags.checks = false;
+    } else if (argument == "--emulated") {
+      flags.emulated = true;
+    } else {
+      fprintf(stderr, "unknown argument %s; see the top of ops/cuda_check.cu\n", arguments[i]);
+      exit(1);
+    }
+  }
+#ifdef CBK_EMULATE
+  flags.emulated = true;
+#endif
+  if (flags.small || flags.emulated) flags.timing = false;
+  return flags;
+}
+
+struct Shape {
+  int64_t rows, classes;
+};
+
+std::vector<Shape> AllShapes(const Flags& flags) {
+  if (flags.emulated) {
+    return {{0, 10},  {127, 1}, {127, 2},  {127, 10},  {300, 10},  {127, 31},   {127, 33},
+            {40, 80}, {9, 257}, {5, 512},  {7, 513},   {6, 1000},  {0, 8142},   {1, 8142},
+            {3, 8142}};
+  }
+  std::vector<Shape> shapes;
+  for (const int64_t classes : {1, 2, 10, 31, 33, 80, 512, 513, 1000, 8142, 100003}) {
+    for (const int64_t rows : {0, 1, 127, 4096}) {
+      if (!flags.small || rows * classes <= 1200000) shapes.push_back({rows, classes});
+    }
+  }
+  // More tiles and more rows than a grid has blocks.
+  if (!flags.small) shapes.insert(shapes.end(), {{9000000, 3}, {70000, 600}});
+  return shapes;
+}
+
+// Whether a problem of that shape fits on the device; says so if not.
+bool Fits(const Case& what) {
+  size_t available = 0, total = 0;
+  Require(cudaMemGetInfo(&available, &total), "cudaMemGetInfo");
+  const double bytes = static_cast<double>(what.rows) * static_cast<double>(what.classes) *
+                       static_cast<double>(2 * FloatBytes(what.float_type) +
+                                           (what.labels_type == kCbkMultiHot ? 4 : 0));
+  const bool fits = bytes < 0.9 * static_cast<double>(available);
+  if (!fits) {
+    printf("skipped, needs %.1f GB of the device's memory: %s\n", bytes / 1e9,
+           what.Name().c_str());
+  }
+  return fits;
+}
+
+// All losses, types, kinds of labels, with and without gradient. All kinds of upstream factors
+// with each of them where that is quick, else in turn; the values of gamma always in turn.
+void CheckShape(const Shape& shape, const Flags& flags, Report* report) {
+  static const float gammas[] = {1.0f, 2.0f, 0.5f, 5.0f, 0.0f, 1.7f};
+  static uint64_t turn = 0;
+  const bool in_turn = flags.emulated || shape.rows * shape.classes > 10000000;
+  const bool huge = shape.rows * shape.classes > 100000000;
+  for (int loss = kCbkSoftmax; loss <= kCbkFocal; ++loss) {
+    for (int type = kCbkFloat32; type <= kCbkFloat16; ++type) {
+      for (int labels = kCbkInt32; labels <= kCbkMultiHot; ++labels) {
+        if (loss == kCbkSoftmax && labels == kCbkMultiHot) continue;
+        for (int variant = 0; variant < (huge ? 1 : in_turn ? 2 : 6); ++variant) {
+          ++turn;
+          const int upstream = static_cast<int>(in_turn ? turn % 3 : variant / 2);
+          const float gamma = gammas[turn / 2 % 6];
+          const Case what = {loss,       type,          labels, variant % 2 == 0,  upstream,
+                             shape.rows, shape.classes, gamma,  flags.seed + turn};
+          if (Fits(what)) CheckLoss(what, report);
+        }
+      }
+    }
+  }
+}
+
+void CheckScales(const Flags& flags, Report* report) {
+  uint64_t turn = 0;
+  for (const int64_t classes : {1, 10, 33, 1000, 8142}) {
+    for (const int64_t rows : {0, 1, 127, 1000}) {
+      if ((flags.emulated || flags.small) && rows * classes > 200000) continue;
+      for (int type = kCbkFloat32; type <= kCbkFloat16; ++type) {
+        for (const bool scalar : {false, true}) {
+          CheckScale({type, scalar, rows, classes, flags.seed + ++turn}, report);
+        }
+      }
+    }
+  }
+}
+
+// Arguments that make no sense are refused before any work.
+void CheckRefusals(Report* report) {
+  CbkProblem problem = {};
+  problem.classes = 10;
+  report->Add(CbkCudaLoss(&problem, nullptr) == cudaSuccess, "no rows are no error");
+  problem.labels_type = kCbkMultiHot;
+  report->Add(CbkCudaLoss(&problem, nullptr) != cudaSuccess, "softmax has no multi-hot labels");
+  problem.labels_type = kCbkInt32;
+  problem.float_type = 3;
+  report->Add(CbkCudaLoss(&problem, nullptr) != cudaSuccess, "there is no float type 3");
+  problem.float_type = kCbkFloat32;
+  problem.classes = 0;
+  const int error = CbkCudaLoss(&problem, nullptr);
+  report->Add(error != cudaSuccess, "no classes are an error");
+  report->Add(strstr(CbkCudaErrorString(error), "invalid") != nullptr, "errors have names");
+}
+
+int Main(int count, char** arguments) {
+  const Flags flags = ParseFlags(count, arguments);
+  int devices = 0;
+  if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) {
+    printf("no GPU: nothing was checked\n");
+    return 77;
+  }
+  printf("--seed=%llu\n", static_cast<unsigned long long>(flags.seed));
+  Report report;
+  if (flags.checks) {
+    CheckRefusals(&report);
+    CheckScales(flags, &report);
+    for (const Shape& shape : AllShapes(flags)) CheckShape(shape, flags, &report);
+  }
+#ifndef CBK_EMULATE
+  if (flags.timing) TimeAll(flags.seed, flags.json_path);
+#endif
+  printf("%lld checks passed, %lld failed\n", static_cast<long long>(report.passed()),
+         static_cast<long long>(report.failed()));
+  return report.failed() == 0 ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace check
+}  // namespace cb_keras
+
+int main(int count, char** arguments) { return cb_keras::check::Main(count, arguments); }

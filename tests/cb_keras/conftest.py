@@ -1,0 +1,23 @@
+"""Fixtures of the library's tests."""
+
+import pytest
+
+from cb_keras import fused
+from tests.cb_keras.gradients import BACKEND
+from tests.fused_library import ensure_library
+
+
+@pytest.fixture(scope="session")
+def fused_op():
+    """The fused op is available: built if it was not yet. Skips on backends without it."""
+    ensure_library()
+
+
+@pytest.fixture(params=["keras.ops", "fused op"] if BACKEND == "tensorflow" else ["keras.ops"])
+def both_ways(request, monkeypatch):
+    """Runs a test twice: `fused="auto"` finds no op, and it finds one. Returns which."""
+    if request.param == "keras.ops":
+        monkeypatch.setattr(fused, "why_not", lambda *_, **__: "this test is of keras.ops")
+    else:
+        request.getfixturevalue("fused_op")
+    return request.param

@@ -1,0 +1,232 @@
+"""The fused op and labels of every kind, NaN and masked logits, and inputs that it refuses."""
+
+import numpy as np
+import pytest
+
+from cb_keras import fused
+from tests.cb_keras import reference
+from tests.cb_keras.gradients import value_and_gradient
+from tests.cb_keras.test_functional import IDS, LOGITS, LOSSES, TARGETS, WEIGHTS, kinds
+from tests.cb_keras.test_functional_labels import INTEGERS
+from tests.cb_keras.test_fused import forms, ours, problem
+from tests.cb_keras.test_fused_gradient import raw_ops
+from tests.fused_library import require_tensorflow
+
+tf = require_tensorflow()
+pytestmark = pytest.mark.usefixtures("fused_op")
+
+InvalidArgument = tf.errors.InvalidArgumentError
+dense_kinds = pytest.mark.parametrize("kind", ["sigmoid", "focal"])
+
+
+def loss(kind, labels, logits=LOGITS, weights=WEIGHTS, gamma=1.0):
+    return fused.crossentropy(kind, labels, tf.constant(logits, "float32"), weights, gamma)
+
+
+@pytest.mark.parametrize("dtype", [*INTEGERS, "float32", "float64"])
+@pytest.mark.parametrize("shape", [(4,), (4, 1)])
+@kinds
+def test_class_ids_of_every_type_and_shape(kind, shape, dtype):
+    value = loss(kind, IDS.astype(dtype).reshape(shape))
+    expected = reference.loss(kind, LOGITS, TARGETS, WEIGHTS[IDS])
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [*INTEGERS, "bool", "float16", "bfloat16", "float32", "float64"])
+@dense_kinds
+def test_multi_hot_labels_of_every_type(kind, dtype):
+    multi = np.array([[1, 1, 0], [1, 1, 1], [0, 0, 0], [0, 0, 1]])
+    # By hand from the weights 0.2, 0.7, 2.1; no label at all: the mean of all weights.
+    expected = reference.loss(kind, LOGITS, multi, np.array([0.45, 1.0, 1.0, 2.1]))
+    np.testing.assert_allclose(loss(kind, tf.cast(multi, dtype)), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("labels_shape", [(2, 3, 4), (2, 3, 4, 1), (2, 3, 4, 5)])
+@pytest.mark.parametrize("run", [lambda f: f, tf.function], ids=["eager", "graph"])
+@kinds
+def test_leading_dimensions_are_kept(kind, run, labels_shape, rng):
+    if kind == "softmax" and labels_shape[-1] == 5:
+        pytest.skip("the op's softmax loss takes class ids")
+    logits, ids = rng.normal(size=(2, 3, 4, 5)), rng.integers(0, 5, (2, 3, 4))
+    weights, targets = rng.uniform(0.5, 2, 5), reference.one_hot(ids, 5)
+    labels = targets if labels_shape[-1] == 5 else ids.reshape(labels_shape)
+    value, gradient = value_and_gradient(
+        run(lambda z: fused.crossentropy(kind, labels, z, weights, 1.0)), logits
+    )
+    expected = reference.loss(kind, logits, targets, weights[ids])
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    slope = reference.gradient(kind, logits, targets, weights[ids])
+    np.testing.assert_allclose(gradient, slope, rtol=1e-5, atol=1e-6)
+
+
+@kinds
+def test_a_scalar_label_of_a_vector_of_logits(kind):
+    value = loss(kind, 1, LOGITS[1])
+    assert value.shape == ()
+    expected = reference.loss(kind, LOGITS[1], TARGETS[1], WEIGHTS[IDS[1]])
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+
+
+@kinds
+def test_sizes_unknown_while_tracing_stay_unknown(kind):
+    function = tf.function(
+        lambda y, z: fused.crossentropy(kind, y, z, WEIGHTS, 1.0),
+        input_signature=[
+            tf.TensorSpec((None, None), "int64"),
+            tf.TensorSpec((None, None, 3), "float32"),
+        ],
+    )
+    assert function.get_concrete_function().output_shapes.as_list() == [None, None]
+    expected = reference.loss(kind, LOGITS, TARGETS, WEIGHTS[IDS]).reshape(2, 2)
+    value = function(IDS.reshape(2, 2), LOGITS.reshape(2, 2, 3).astype("float32"))
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("column", [0, 5, 31, 32])
+@kinds
+def test_a_nan_logit_gives_nan_to_its_row_or_element_and_leaves_the_others_alone(
+    kind, column, dtype, rng
+):
+    for form in forms(kind, 33):
+        labels, logits, weights, _, _ = problem(kind, form, 5, 33, rng, dtype)
+        if form != "multi-hot":
+            labels[2] = column if form == "int32" else 7  # the label's own logit, or another's
+        value, gradient = ours(kind, labels, logits, weights, dtype=dtype)
+        logits[2, column] = np.nan
+        bad_value, bad_gradient = ours(kind, labels, logits, weights, dtype=dtype)
+        value[2] = gradient[2, column] = np.nan
+        if kind == "softmax":
+            gradient[2] = np.nan
+        np.testing.assert_array_equal(bad_value, value)
+        np.testing.assert_array_equal(bad_gradient.astype("float32"), gradient.astype("float32"))
+
+
+@pytest.mark.parametrize(
+    ("masked", "dtype"),
+    [
+        *((-np.inf, "float32"), (-np.inf, "bfloat16"), (-np.inf, "float16")),
+        *((-1e9, "float32"), (-1e9, "bfloat16"), (-6e4, "float16")),
+    ],
+)
+def test_masked_classes_of_softmax_have_no_gradient_and_no_part_in_the_loss(masked, dtype, rng):
+    ids, logits, weights, _, _ = problem("softmax", "int32", 6, 40, rng, dtype)
+    kept = np.setdiff1d(np.arange(40), [0, 3, 17, 38, 39])
+    ids = rng.integers(0, len(kept), 6)
+    value, gradient = ours("softmax", ids, logits[:, kept], weights[kept], dtype=dtype)
+    logits[:, np.setdiff1d(np.arange(40), kept)] = masked
+    all_values, all_gradients = ours("softmax", kept[ids], logits, weights, dtype=dtype)
+    np.testing.assert_allclose(all_values, value, rtol=1e-6)
+    np.testing.assert_allclose(
+        all_gradients[:, kept].astype("float64"), gradient.astype("float64"), rtol=1e-6
+    )
+    assert (np.delete(all_gradients, kept, axis=1) == 0).all()
+
+
+@kinds
+def test_a_class_of_weight_zero_costs_nothing_and_has_no_gradient(kind, rng):
+    value, gradient = ours(kind, [0, 1], rng.normal(size=(2, 3)), np.array([0.0, 1, 1]))
+    assert value[0] == 0
+    assert (gradient[0] == 0).all()
+    assert value[1] > 0
+
+
+@pytest.mark.parametrize("tape", [False, True], ids=["loss alone", "with gradient"])
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.array([0, 2, -1, 9], "int32"), r"labels\[2\] is -1, .*\[0, 3\)"),
+        (np.array([0, 2, 1, 3], "int64"), r"labels\[3\] is 3, .*with 3 logits.*\[0, 3\)"),
+        (np.array([0, 2**40, 1, 3], "int64"), r"labels\[1\] is 1099511627776"),
+        (np.array([200, 2, 1, 0], "uint8"), r"labels\[0\] is 200"),
+        (np.array([0, 2, 7.0, 0], "float32"), r"labels\[2\] is 7"),
+        (np.array([0, 2, 1.5, 0], "float32"), r"labels\[2\] is -1"),  # no whole number
+        (np.array([0, 2, np.nan, 0], "float32"), r"labels\[2\] is -1"),
+        (np.array([0, 2, 1e20, 0], "float32"), r"labels\[2\] is -1"),
+        (np.array([[0, 2], [1, 5]], "int32"), r"labels\[3\] is 5"),  # its place in the flat labels
+    ],
+    ids=lambda value: str(value) if isinstance(value, np.ndarray) else "",
+)
+@kinds
+def test_a_label_that_is_no_class_is_refused_by_position_and_value(kind, labels, message, tape):
+    logits = LOGITS.reshape(*labels.shape, 3)
+    with tf.device("CPU:0"), pytest.raises(InvalidArgument, match=message):
+        ours(kind, labels, logits, WEIGHTS) if tape else loss(kind, labels, logits)
+
+
+@kinds
+def test_a_label_that_is_no_class_is_refused_in_a_graph(kind):
+    step = tf.function(lambda labels: loss(kind, labels), reduce_retracing=True)
+    with tf.device("CPU:0"), pytest.raises(InvalidArgument, match=r"labels\[1\] is 3"):
+        step(tf.constant([0, 3, 1, 2]))
+
+
+@pytest.mark.parametrize(
+    ("labels", "predictions", "classes", "message"),
+    [
+        ((4, 2), (4, 3), 3, r"`y_true` has shape \(4, 2\).*`y_pred` of shape \(4, 3\)"),
+        ((5,), (4, 3), 3, r"`y_true` has shape \(5,\).*`y_pred` of shape \(4, 3\)"),
+        ((4,), (4, 3), 4, r"`y_pred` has 3 classes \(shape \(4, 3\)\).*are 4 class"),
+        ((2,), (2, 1), 1, r"one output only"),
+        ((), (), 1, r"`y_pred` must be \[\.\.\., C\]"),
+    ],
+)
+@kinds
+def test_shapes_that_do_not_fit_are_refused(kind, labels, predictions, classes, message):
+    with pytest.raises(ValueError, match=message):
+        loss(kind, np.zeros(labels, "int32"), np.zeros(predictions), np.ones(classes))
+
+
+@pytest.mark.parametrize("gamma", [-1, float("nan"), float("inf"), True, "1", None])
+def test_gamma_out_of_range_is_refused_with_its_value(gamma):
+    with pytest.raises(ValueError, match="`gamma` must be a finite number >= 0, got"):
+        loss("focal", IDS, gamma=gamma)
+
+
+RIGHT = {
+    "logits": np.zeros((2, 3), "float32"),
+    "labels": np.zeros(2, "int32"),
+    "class_weights": np.ones(3, "float32"),
+    "gamma": np.float32(1),
+    "upstream": np.float32(1),
+}
+
+
+@pytest.mark.parametrize("run", [lambda f: f, tf.function], ids=["eager", "graph"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"logits": np.zeros(3)}, r"logits must be \[N, C\] with C >= 1, got shape \[3\]"),
+        ({"logits": np.zeros((2, 0))}, r"logits must be \[N, C\] with C >= 1, got shape \[2,0\]"),
+        ({"labels": np.zeros(3, "int32")}, r"labels must have shape \[2\], got \[3\] .*\[2,3\]"),
+        ({"labels": np.zeros((2, 4))}, r"labels must have shape \[2,3\], got \[2,4\]"),
+        ({"class_weights": np.ones(4)}, r"class_weights must have shape \[3\], got \[4\]"),
+        ({"gamma": np.ones(1)}, r"gamma must be a scalar, got shape \[1\]"),
+        ({"upstream": np.ones(3)}, r"upstream must be a scalar or have shape \[2\], got \[3\]"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+@pytest.mark.parametrize("kind", LOSSES)
+def test_the_raw_op_refuses_shapes_that_do_not_fit(kind, change, message, run):
+    change = {k: v if v.dtype == "int32" else np.float32(v) for k, v in change.items()}
+
+    def call():
+        return raw_ops().cb_keras_loss_and_gradient(**{**RIGHT, **change}, loss=kind)
+
+    if run is tf.function:  # the shape function speaks before the kernel, but not of everything
+        message += "|must be rank 2 but is|must be rank 0 but is|imensions must be equal"
+    with pytest.raises((ValueError, InvalidArgument), match=message):
+        run(call)()
+
+
+@pytest.mark.parametrize("gamma", [-0.5, np.nan, np.inf])
+def test_the_raw_op_refuses_gamma_out_of_range_with_its_value(gamma):
+    inputs = {**RIGHT, "gamma": np.float32(gamma)}
+    with pytest.raises(InvalidArgument, match=f"gamma must be finite and >= 0, got {gamma}"):
+        raw_ops().cb_keras_loss_and_gradient(**inputs, loss="focal")
+
+
+def test_the_raw_softmax_op_refuses_one_hot_labels():
+    inputs = {**RIGHT, "labels": np.zeros((2, 3), "float32")}
+    with pytest.raises(InvalidArgument, match="softmax loss takes class ids, got float labels"):
+        raw_ops().cb_keras_loss_and_gradient(**inputs, loss="softmax")

@@ -1,0 +1,200 @@
+"""The build of the op library: what goes into it, what names it, and what can go wrong.
+
+Scripts stand in for the compilers wherever what they make does not matter.
+"""
+
+import dataclasses
+import importlib.util
+import os
+import pathlib
+import re
+import shutil
+import sys
+import types
+
+import pytest
+
+from tests.fused_library import ROOT
+
+FAKE_CXX = """#!/bin/sh
+if [ "$1" = --version ]; then echo "fake 1.0"; exit; fi
+echo "$@" >> "$(dirname "$0")/log"
+{body}
+while [ $# -gt 0 ]; do [ "$1" = -o ] && echo made > "$2"; shift; done
+"""
+FAKE_NVCC = FAKE_CXX.replace("fake 1.0", "Cuda compilation tools, release 12.4, V12.4.131")
+TENSORFLOW = types.SimpleNamespace(
+    __version__="2.21.0",
+    sysconfig=types.SimpleNamespace(
+        get_compile_flags=lambda: ["-I/here", "-DABI=1"], get_link_flags=lambda: ["-L/here", "-lx"]
+    ),
+)
+
+
+def load(folder):
+    """The module build.py of a folder of sources."""
+    spec = importlib.util.spec_from_file_location(f"build of {folder}", folder / "build.py")
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def executable(path, text):
+    path.write_text(text)
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.fixture
+def build(tmp_path, monkeypatch):
+    """The module of a copy of the sources; nvcc is left out unless a test brings its own."""
+    monkeypatch.setenv("CB_KERAS_CUDA", "0")
+    shutil.copytree(ROOT / "ops", tmp_path / "ops")
+    return load(tmp_path / "ops")
+
+
+@pytest.fixture
+def cxx(tmp_path, monkeypatch):
+    """Function that makes CXX a script which runs `body` for every file, then makes its output."""
+
+    def make(body=""):
+        path = executable(tmp_path / "fakecxx", FAKE_CXX.format(body=body))
+        monkeypatch.setenv("CXX", path)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def nvcc(build, tmp_path, monkeypatch):
+    """A script that is the first nvcc on PATH, and wanted."""
+    (tmp_path / "bin").mkdir()
+    path = executable(tmp_path / "bin" / "nvcc", FAKE_NVCC.format(body=""))
+    monkeypatch.setenv("CB_KERAS_CUDA", "1")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    return path
+
+
+def log(script):
+    return (pathlib.Path(script).parent / "log").read_text().splitlines()
+
+
+def test_without_a_compiler_the_error_says_what_to_install(build, monkeypatch):
+    monkeypatch.setattr(build, "shutil", types.SimpleNamespace(which=lambda _: None))
+    with pytest.raises(build.BuildError, match=r"no C\+\+ compiler .*apt-get install g\+\+"):
+        build.Toolchain.find(TENSORFLOW)
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_an_empty_cxx_is_no_cxx(value, build, monkeypatch):
+    monkeypatch.setattr(build, "shutil", types.SimpleNamespace(which=lambda name: name))
+    monkeypatch.delenv("CXX", raising=False)
+    if value is not None:
+        monkeypatch.setenv("CXX", value)
+    assert build.find_cxx() == "g++"
+
+
+def test_a_compile_error_shows_the_command_and_the_words_of_the_compiler(build, cxx, tmp_path):
+    script = cxx("echo 'rows.cc:7: no such luck' >&2; exit 3")
+    with pytest.raises(build.BuildError) as error:
+        build.build(build.Toolchain.find(TENSORFLOW), tmp_path / "out" / "library.so")
+    command, words = str(error.value).split(" failed with status 3:\n")
+    assert re.match(rf"{script} -std=c\+\+17 .* -c .*\.cc -o .*\.o$", command)
+    assert words == "rows.cc:7: no such luck"
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_compiler_that_cannot_be_run_is_named(build, cxx, tmp_path):
+    pathlib.Path(cxx()).write_text("#!/nowhere/sh\n")
+    with pytest.raises(build.BuildError, match=r"fakecxx can't be run: "):
+        build.Toolchain.find(TENSORFLOW)
+
+
+def test_cuda_1_without_nvcc_says_what_to_do(build, monkeypatch):
+    monkeypatch.setenv("CB_KERAS_CUDA", "1")
+    monkeypatch.setattr(build, "shutil", types.SimpleNamespace(which=lambda _: None))
+    with pytest.raises(build.BuildError, match=r"CB_KERAS_CUDA=1, but there is no nvcc; .*PATH"):
+        build.find_nvcc()
+
+
+@pytest.mark.parametrize("value", ["yes", "2", "true"])
+def test_another_value_of_cuda_is_refused(value, build, monkeypatch):
+    monkeypatch.setenv("CB_KERAS_CUDA", value)
+    with pytest.raises(build.BuildError, match=f"CB_KERAS_CUDA must be 0 or 1, got '{value}'"):
+        build.find_nvcc()
+
+
+def test_nvcc_compiles_for_every_gpu_from_sm_75_on_and_links_cudart_in(build, cxx, nvcc, tmp_path):
+    cxx()
+    toolchain = build.Toolchain.find(TENSORFLOW)
+    assert (toolchain.nvcc, toolchain.nvcc_version) == (nvcc, "12.4.131")
+    build.build(toolchain, tmp_path / "library.so")
+    compiled, linked = log(nvcc)
+    for target in ("75,code=sm_75", "80,code=sm_80", "86,code=sm_86", "90,code=sm_90"):
+        assert f"-gencode=arch=compute_{target} " in compiled
+    assert "-gencode=arch=compute_90,code=compute_90 " in compiled
+    assert "-cudart=static" in linked
+
+
+@pytest.mark.parametrize("where", ["PATH", "CUDA_HOME"])
+def test_nvcc_is_found_unless_cuda_0_leaves_it_out(where, build, nvcc, monkeypatch):
+    monkeypatch.setenv("CB_KERAS_CUDA", "")
+    if where == "CUDA_HOME":
+        monkeypatch.setenv("PATH", "")
+        monkeypatch.setenv("CUDA_HOME", str(pathlib.Path(nvcc).parents[1]))
+    assert build.find_nvcc() == nvcc
+    monkeypatch.setenv("CB_KERAS_CUDA", "0")
+    assert build.find_nvcc() is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tensorflow_version": "2.22.0"},
+        {"cxx_version": "g++ 13"},
+        {"nvcc": "nvcc", "nvcc_version": "12.4"},
+        {"nvcc": "nvcc", "nvcc_version": "13.0"},
+        {"compile_flags": ("-I/here", "-DABI=0")},
+        {"link_flags": ("-L/here", "-ly")},
+    ],
+    ids=str,
+)
+def test_the_key_changes_with_what_the_library_is_made_of(change, build, cxx):
+    cxx()
+    toolchain = build.Toolchain.find(TENSORFLOW)
+    twelve = dataclasses.replace(toolchain, nvcc="nvcc", nvcc_version="12.5")
+    changed = dataclasses.replace(toolchain, **change)
+    assert re.fullmatch("[0-9a-f]{16}", toolchain.key)
+    assert len({toolchain.key, twelve.key, changed.key}) == 3
+
+
+def test_the_key_does_not_change_with_the_folders_of_tensorflow(build, cxx):
+    cxx()
+    toolchain = build.Toolchain.find(TENSORFLOW)
+    there = {"compile_flags": ("-I/there", "-DABI=1"), "link_flags": ("-L/there", "-lx")}
+    assert dataclasses.replace(toolchain, **there).key == toolchain.key
+
+
+def test_the_key_changes_with_every_source_that_a_compiler_reads(build, cxx, nvcc, tmp_path):
+    script = cxx()
+    toolchain = build.Toolchain.find(TENSORFLOW)
+    build.build(toolchain, tmp_path / "library.so")
+    todo = {build.FOLDER / "build.py"}
+    for line in log(script) + log(nvcc):
+        todo |= {pathlib.Path(name) for name in re.findall(r" -c (\S+)", line)}
+    read = set()
+    while todo:
+        path = todo.pop()
+        if path.is_relative_to(build.FOLDER) and path.is_file() and path not in read:
+            read.add(path)
+            included = re.findall(r'#include "(.*)"', path.read_text())
+            todo |= {pathlib.Path(os.path.normpath(path.parent / name)) for name in included}
+    names = {path.relative_to(build.FOLDER).as_posix() for path in read}
+    assert {"class_balanced_loss.h", "cpu/simd.h", "tensorflow/ops.cc", "build.py"} <= names
+    assert "cuda/class_balanced_loss.cu" in names
+    keys = [toolchain.key]
+    for path in sorted(read):
+        path.write_text(path.read_text() + "\n")
+        keys.append(toolchain.key)
+        assert keys[-1] != keys[-2], path
+    assert len(set(keys)) == len(keys)

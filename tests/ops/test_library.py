@@ -1,0 +1,187 @@
+"""The built library: what it says of itself, and what a build leaves behind, alone or not."""
+
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from cb_keras import fused
+from tests.fused_library import ROOT, ensure_library, library_path, require_tensorflow, run_python
+
+tf = require_tensorflow()
+
+# Runs without TensorFlow: the build imports nothing but the standard library.
+BUILD = """
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("build", "ops/build.py")
+build = sys.modules["build"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(build)
+build.build(build.Toolchain(sys.argv[1], "fake", None, None, "2.21", (), ()), sys.argv[2])
+"""
+STOPS_WHEN_LINKING = """#!/bin/sh
+case "$*" in *-shared*) touch "$(dirname "$0")/linking"; exec sleep 100;; esac
+while [ $# -gt 0 ]; do [ "$1" = -o ] && echo made > "$2"; shift; done
+"""
+FAILS = """#!/bin/sh
+[ "$1" = --version ] || { echo no >&2; exit 3; }
+echo fake 1.0
+"""
+LOGS_ITS_OUTPUTS = """#!/bin/sh
+for word in "$@"; do
+  case "$last $word" in "-o "*.o) basename "$word" >> LOG;; esac
+  last="$word"
+done
+exec CXX "$@"
+"""
+
+
+@pytest.fixture
+def library():
+    ensure_library()
+    return library_path()
+
+
+@pytest.fixture
+def builder():
+    return fused._builder()
+
+
+def executable(path, text):
+    path.write_text(text)
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_the_library_is_described_without_being_loaded(library, builder, tmp_path):
+    (tmp_path / "no ELF.so").write_bytes(bytes(64) + library.read_bytes()[64:])
+    description = builder.describe(tmp_path / "no ELF.so")
+    assert description.keys() == {"tensorflow", "sources", "compiler", "cuda"}
+    assert description["tensorflow"] == tf.__version__
+    assert description["sources"] == builder.sources_digest()
+    assert ("no CUDA" in fused.status()) == (description["cuda"] is None)
+
+
+def test_a_file_that_is_no_library_has_no_description(builder):
+    assert builder.describe(__file__) is None
+
+
+def test_the_library_has_the_kernels_of_every_instruction_set(library):
+    content = library.read_bytes()
+    x86 = ["avx2", "avx512"] if platform.machine() == "x86_64" else []
+    for name in ["baseline", *x86]:
+        assert f"N8cb_keras{len(name)}{name}11kRowKernelsE".encode() in content
+
+
+def test_building_what_is_built_returns_it_and_leaves_the_op_in_use(
+    library, builder, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("CB_KERAS_CUDA", "0")
+    monkeypatch.setenv("CB_KERAS_CACHE", str(tmp_path))
+    path = tmp_path / f"{builder.Toolchain.find(tf).key}.so"
+    shutil.copy(library, path)
+    before = path.stat()
+    assert fused.build() == path
+    assert path.stat() == before
+    assert fused.available()
+    assert "in use" in fused.status()
+
+
+def test_a_cache_folder_that_cannot_be_made_is_named(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CB_KERAS_CUDA", "0")
+    monkeypatch.setenv("CB_KERAS_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(fused.FusedOpError, match=r"the fused op can't be built: .*file/cache"):
+        fused.build()
+
+
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
+def test_an_interrupted_build_leaves_no_library_and_the_next_one_makes_it(kill, tmp_path):
+    script = executable(tmp_path / "fakecxx", STOPS_WHEN_LINKING)
+    command = [sys.executable, "-c", BUILD, script, tmp_path / "out" / "library.so"]
+    # In a group of its own, so that the linker goes with it.
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, process_group=0)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "linking").exists():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(process.pid, kill)
+    process.communicate()
+    assert process.returncode != 0
+    assert list((tmp_path / "out").rglob("*.so")) == []
+    executable(tmp_path / "fakecxx", STOPS_WHEN_LINKING.replace("exec sleep 100", ""))
+    subprocess.run(command, cwd=ROOT, check=True)
+    assert (tmp_path / "out" / "library.so").is_file()
+
+
+@pytest.mark.slow
+def test_two_processes_that_build_at_once_make_one_library_and_both_use_it(builder, tmp_path):
+    if builder.find_cxx() is None:
+        pytest.skip("there is no C++ compiler")
+    script = LOGS_ITS_OUTPUTS.replace("LOG", str(tmp_path / "log"))
+    script = script.replace("CXX", builder.find_cxx())
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "CXX": executable(tmp_path / "cxx", script),
+        "CB_KERAS_CUDA": "0",
+        "CB_KERAS_CACHE": str(tmp_path / "cache"),
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "cb_keras.fused", "build"],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    outputs = [process.communicate(timeout=600) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    (library,) = (tmp_path / "cache").glob("*.so")
+    for output, _ in outputs:
+        built, status = output.splitlines()
+        assert built == f"built: {library}"
+        assert status.startswith(f"fused op: in use: {library} (CPU kernels: ")
+    compiled = (tmp_path / "log").read_text().split()
+    assert len(compiled) == len(set(compiled)) >= 4
+    assert [p for p in library.parent.iterdir() if p.suffix not in (".so", ".lock")] == []
+
+
+def test_the_command_status_prints_one_line_and_succeeds(library):
+    process = run_python("-m", "cb_keras.fused", "status")
+    assert (process.returncode, process.stdout) == (0, fused.status() + "\n")
+
+
+def test_the_command_build_fails_with_what_the_compiler_said(tmp_path):
+    process = run_python(
+        *("-m", "cb_keras.fused", "build"),
+        CXX=executable(tmp_path / "fakecxx", FAILS),
+        CB_KERAS_CUDA="0",
+        CB_KERAS_CACHE=str(tmp_path),
+    )
+    assert (process.returncode, process.stdout) == (1, "")
+    error = process.stderr[process.stderr.index("error: ") :]
+    assert error.startswith("error: the fused op can't be built: ")
+    assert error.endswith(" failed with status 3:\nno\n")
+    assert list(tmp_path.glob("*.so")) == []
+
+
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["status", "build"]])
+def test_any_other_command_shows_the_usage(arguments, capsys):
+    assert fused._main(arguments) == 2
+    assert tuple(capsys.readouterr()) == ("", "usage: python -m cb_keras.fused status|build\n")
+
+
+def test_the_exit_status_of_another_command_is_2():
+    process = run_python("-m", "cb_keras.fused", "nonsense")
+    assert process.returncode == 2
+    assert process.stderr.endswith("usage: python -m cb_keras.fused status|build\n")
