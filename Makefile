@@ -2,6 +2,7 @@
 # make test        installs what the tests need and runs them all
 # make lint        ruff
 # make cuda-check  compiles the CUDA kernels with nvcc alone, and checks them where there is a GPU
+# make cuda-emulation  runs the same checks of the CUDA kernels on the CPU, under ASan and UBSan
 # All of them make and use .venv; PYTHON=python3.12 chooses the interpreter.
 
 PYTHON ?= python3
@@ -13,10 +14,11 @@ BIN := .venv/bin
 TORCH ?= torch==2.13.0
 
 NVCC ?= nvcc
+CUDA_SOURCES := ops/cuda_check.cu ops/class_balanced_loss.h $(wildcard ops/cuda/*)
 CUDA_TARGETS := $(foreach n,75 80 86 89 90,-gencode arch=compute_$(n),code=sm_$(n)) \
   -gencode arch=compute_90,code=compute_90
 
-.PHONY: demo test test-tensorflow test-jax test-torch lint cuda-check clean
+.PHONY: demo test test-tensorflow test-jax test-torch lint cuda-check cuda-emulation clean
 
 demo: .venv/demo
 	$(BIN)/python -m experiments.demo
@@ -41,7 +43,17 @@ lint: .venv/tests
 cuda-check: build/cuda_check
 	build/cuda_check || { status=$$?; test $$status -eq 77; }
 
-build/cuda_check: ops/cuda_check.cu $(wildcard ops/cuda/*) ops/class_balanced_loss.h
+# The CUDA sources as C++, on an emulation of the GPU; needs g++ alone.
+cuda-emulation: build/cuda_emulation
+	build/cuda_emulation --emulated
+
+build/cuda_emulation: $(CUDA_SOURCES)
+	@mkdir -p build
+	g++ -x c++ -std=c++17 -O1 -g -DCBK_EMULATE -Wall -Wextra -Wno-unknown-pragmas -pthread \
+	  -fsanitize=address,undefined -fno-sanitize-recover=all \
+	  ops/cuda_check.cu ops/cuda/class_balanced_loss.cu -o $@
+
+build/cuda_check: $(CUDA_SOURCES)
 	@mkdir -p build
 	$(NVCC) -std=c++17 -O2 $(CUDA_TARGETS) -o $@ ops/cuda_check.cu ops/cuda/class_balanced_loss.cu
 

@@ -27,8 +27,8 @@ def main():
     picture = folders[1].parent / "comparison.png"
     plots.draw_comparison(
         {
-            "plain focal loss (power 0)": folders[0],
-            "with the class-balanced term (power 1)": folders[1],
+            "power 0 (plain)": folders[0],
+            "power 1 (class-balanced)": folders[1],
         },
         picture,
     )

@@ -56,13 +56,13 @@ def draw_comparison(folders, path):
     for i, (label, (_, metrics)) in enumerate(runs.items()):
         accuracies = [np.nan if a is None else a for a in metrics["per_class_accuracy"]]
         shade = 0.75 - 0.75 * i / max(len(runs) - 1, 1)
-        label += f": balanced accuracy {metrics['balanced_accuracy']:.3f}"
+        label += f": {metrics['balanced_accuracy']:.3f}"
         x = positions + (i - (len(runs) - 1) / 2) * width
         right.bar(x, accuracies, width, color=str(shade), label=label)
-    right.set_ylim(0, 1.25)
+    right.set_ylim(0, 1.45)
     right.set_yticks(np.linspace(0, 1, 6))
     right.set_ylabel("test accuracy")
-    right.legend(frameon=False, loc="upper center")
+    right.legend(frameon=False, loc="upper center", title="balanced accuracy")
     for axes in (left, right):
         _class_axis(axes, config)
     flags = config["flags"]

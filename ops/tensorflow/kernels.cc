@@ -119,7 +119,7 @@ struct OnGpu {
   static bool Nothing(const CbkScaling&) { return false; }  // the factors are on the device
 
   static void Copy(OpKernelContext* ctx, void* to, const void* from, int64_t bytes) {
-    stream_executor::DeviceMemoryBase target(to, bytes), source(const_cast<void*>(from), bytes);
+    stream_executor::DeviceAddressBase target(to, bytes), source(const_cast<void*>(from), bytes);
     OP_REQUIRES_OK(ctx, StreamOf(ctx)->MemcpyD2D(&target, source, bytes));
   }
 };
