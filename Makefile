@@ -26,14 +26,14 @@ demo: .venv/demo
 test: test-tensorflow test-jax test-torch
 
 test-tensorflow: .venv/tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 # The library on the other backends of Keras; the programs are TensorFlow's.
 test-jax: .venv/tests
-	KERAS_BACKEND=jax $(BIN)/python -m pytest tests/cb_keras
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -n 2 --dist worksteal tests/cb_keras
 
 test-torch: .venv/tests
-	KERAS_BACKEND=torch $(BIN)/python -m pytest tests/cb_keras
+	KERAS_BACKEND=torch $(BIN)/python -m pytest -n 2 --dist worksteal tests/cb_keras
 
 lint: .venv/tests
 	$(BIN)/ruff check .

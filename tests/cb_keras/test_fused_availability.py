@@ -50,7 +50,7 @@ import numpy as np, tensorflow as tf
 
 model = tf.saved_model.load("saved_model")
 logits = model.serve(np.load("inputs.npy"))
-print(json.dumps([sorted({"keras", "cb_keras"} & set(sys.modules)), logits.numpy().tolist()]))
+print(json.dumps(["cb_keras" in sys.modules, logits.numpy().tolist()]))
 """
 
 
@@ -118,7 +118,7 @@ def test_without_a_library_the_reason_names_the_command_that_builds_it(cache):
 
 
 @pytest.mark.parametrize("name", ["tensorflow", "sources"])
-def test_a_library_for_another_tensorflow_or_of_other_sources_is_not_loaded(name, cache, library):
+def test_a_library_for_another_tensorflow_or_of_other_sources_is_not_loaded(name, library, cache):
     content, value = library.read_bytes(), fused._builder().describe(library)[name]
     other = "0" * len(value)
     old, new = (f'"{name}": "{x}"'.encode() for x in (value, other))
@@ -150,7 +150,7 @@ def test_a_library_whose_end_is_missing_gives_a_reason_and_no_crash(tmp_path, li
     assert "fused op: not in use: " in process.stdout
 
 
-def test_a_library_that_cannot_be_loaded_gives_the_reason_of_the_linker(cache, library):
+def test_a_library_that_cannot_be_loaded_gives_the_reason_of_the_linker(library, cache):
     (cache / "damaged.so").write_bytes(bytes(64) + library.read_bytes()[64:])
     assert_not_used(r".*damaged\.so can't be loaded: .*ELF header")
 
@@ -237,6 +237,6 @@ def test_a_keras_file_made_with_the_op_trains_where_there_is_none(backend, train
 
 def test_a_saved_model_of_a_model_that_trained_with_the_op_needs_tensorflow_alone(trained):
     folder, _, logits = trained
-    modules, served = report(SERVE_WITH_TENSORFLOW_ALONE, folder=folder)
-    assert modules == []
+    ours, served = report(SERVE_WITH_TENSORFLOW_ALONE, folder=folder)
+    assert not ours  # TensorFlow itself imports Keras
     np.testing.assert_allclose(served, logits, rtol=1e-6)
