@@ -1,17 +1,18 @@
 """Checkpoint of a training run: all variables, and what else a continuation needs."""
 
-import io
+import hashlib
 import json
+import os
 import pathlib
 import zipfile
 
 import keras
 import numpy as np
 
+from experiments import record
 from experiments.cli import UserError
-from experiments.record import write_atomically
 
-_FILE = "state.npz"
+NEWEST, PREVIOUS, DAMAGED = "state.npz", "previous.npz", "damaged.npz"
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -40,44 +41,87 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 def save(folder, model, epochs_done, state):
-    """Writes the variables of model and optimizer, `epochs_done` and `state`, atomically."""
+    """Writes the variables of model and optimizer, `epochs_done` and `state`, atomically.
+
+    The checkpoint before stays beside it, for the case that this one is damaged later.
+    """
     arrays = {
         f"variable_{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(_variables(model))
     }
     header = {"epochs_done": epochs_done, "state": state, "names": _names(model)}
-    buffer = io.BytesIO()
-    np.savez(buffer, header=np.array(json.dumps(header)), **arrays)
-    pathlib.Path(folder).mkdir(exist_ok=True)
-    write_atomically(pathlib.Path(folder) / _FILE, buffer.getvalue())
+    arrays["header"] = np.array(json.dumps(header))
+    folder = pathlib.Path(folder)
+    folder.mkdir(exist_ok=True)
+    newest = folder / NEWEST
+    with record.appears_whole(newest) as temporary:
+        with open(temporary, "wb") as file:
+            np.savez(file, sha256=np.array(_digest(arrays)), **arrays)
+            file.flush()
+            os.fsync(file.fileno())  # before the older one gives up its place
+        if newest.exists():
+            os.replace(newest, folder / PREVIOUS)
 
 
 def restore(folder, model):
-    """Puts the checkpoint's values into `model` and its optimizer, which must be built.
+    """Puts the newest whole checkpoint's values into `model` and its optimizer, both built.
+
+    Where the newest is damaged, the one before is used, and a line says so.
 
     Returns:
         `(epochs_done, state)`, or `(0, None)` where there is no checkpoint.
 
     Raises:
-        UserError: The file is damaged, or belongs to another model.
+        UserError: No checkpoint is whole, or they belong to another model.
     """
-    path = pathlib.Path(folder) / _FILE
-    if not path.exists():
-        return 0, None
+    folder = pathlib.Path(folder)
+    problems = []
+    for path in (folder / NEWEST, folder / PREVIOUS):
+        if not path.exists():
+            continue
+        try:
+            header, values = _read(path)
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            problems.append(f"{path} is damaged ({error})")
+            continue
+        if problems:
+            print(f"{problems[0]}: going back to the checkpoint before it, {path}")
+            os.replace(folder / NEWEST, folder / DAMAGED)  # never to take the place of a whole one
+        _assign(model, path, header["names"], values)
+        return header["epochs_done"], header["state"]
+    if problems:
+        raise UserError(f"{'; '.join(problems)}; delete {folder} to start anew.")
+    return 0, None
+
+
+def _read(path):
+    """Header and values of a checkpoint; raises unless it is whole."""
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    if str(arrays.pop("sha256")) != _digest(arrays):
+        raise ValueError("its content does not match its checksum")
+    header = json.loads(str(arrays["header"]))
+    return header, [arrays[f"variable_{i}"] for i in range(len(header["names"]))]
+
+
+def _digest(arrays):
+    """SHA-256 of names, types, shapes and values."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.str} {arrays[name].shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _assign(model, path, names, values):
     variables = _variables(model)
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            header = json.loads(str(file["header"]))
-            values = [file[f"variable_{i}"] for i in range(len(header["names"]))]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is damaged ({error}); delete it to start anew.") from error
     shapes = [tuple(v.shape) for v in variables]
-    if header["names"] != _names(model) or shapes != [v.shape for v in values]:
+    if names != _names(model) or shapes != [v.shape for v in values]:
         raise UserError(
             f"{path} holds the variables of another model; choose another --output_dir."
         )
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
-    return header["epochs_done"], header["state"]
 
 
 def _variables(model):

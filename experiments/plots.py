@@ -9,6 +9,9 @@ import pathlib
 
 import numpy as np
 
+from experiments import record
+
+_PICTURES = ("class_counts", "curves", "per_class_accuracy", "confusion_matrix")
 _COLORS = {"many": "#2f6f9f", "medium": "#e0a030", "few": "#b8433f"}
 
 
@@ -18,22 +21,38 @@ def draw_all(folder):
     Returns:
         Paths of the pictures.
     """
+    return _draw(folder, _PICTURES)
+
+
+def draw_missing(folder):
+    """As `draw_all`, but only those that are not there, as after a run that was stopped."""
+    plots = pathlib.Path(folder, "plots")
+    return _draw(folder, [name for name in _PICTURES if not (plots / f"{name}.png").exists()])
+
+
+def _draw(folder, names):
+    if not names:
+        return []
     folder = pathlib.Path(folder)
     config, metrics = _read(folder)
     with open(folder / "history.csv", newline="") as file:
         history = list(csv.DictReader(file))
-    (folder / "plots").mkdir(exist_ok=True)
-    figures = {
-        "class_counts": _class_counts(config),
-        "curves": _curves(history, config),
-        "per_class_accuracy": _per_class_accuracy(config, metrics),
-        "confusion_matrix": _confusion_matrix(config, metrics),
+    draw = {
+        "class_counts": lambda: _class_counts(config),
+        "curves": lambda: _curves(history, config),
+        "per_class_accuracy": lambda: _per_class_accuracy(config, metrics),
+        "confusion_matrix": lambda: _confusion_matrix(config, metrics),
     }
-    paths = []
-    for name, figure in figures.items():
-        paths.append(folder / "plots" / f"{name}.png")
-        figure.savefig(paths[-1], dpi=120)
+    (folder / "plots").mkdir(exist_ok=True)
+    paths = [folder / "plots" / f"{name}.png" for name in names]
+    for name, path in zip(names, paths, strict=True):
+        _save(draw[name](), path)
     return paths
+
+
+def _save(figure, path):
+    with record.appears_whole(path) as temporary:
+        figure.savefig(temporary, dpi=120)
 
 
 def draw_comparison(folders, path):
@@ -67,7 +86,7 @@ def draw_comparison(folders, path):
         _class_axis(axes, config)
     flags = config["flags"]
     figure.suptitle(f"{flags['dataset']}, {flags['loss']} loss")
-    figure.savefig(path, dpi=120)
+    _save(figure, path)
 
 
 def _read(folder):

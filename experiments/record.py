@@ -2,6 +2,8 @@
 
 import contextlib
 import csv
+import errno
+import fcntl
 import io
 import json
 import os
@@ -10,6 +12,8 @@ import platform
 import shlex
 import sys
 import tempfile
+import time
+import weakref
 
 import keras
 
@@ -27,22 +31,32 @@ HISTORY_COLUMNS = (
     "images_per_second",
     "train_seconds",
 )
+_TEMPORARY = ".unfinished-"
 
 
 class RunDirectory:
-    """Paths and files of one run.
+    """Paths and files of one run; a context manager where it is held by `open_run`.
 
     Args:
         folder: The run directory.
+        lock: `Lock` of the folder, released with this object; None for reading only.
 
     Attributes:
         folder: The run directory, a `pathlib.Path`.
         history: List of the rows of `history.csv`, one dict an epoch.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder, lock=None):
         self.folder = pathlib.Path(folder)
         self.history = []
+        self._lock = lock
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        if self._lock:
+            self._lock.release()
 
     def path(self, name):
         """Path of a file of the run."""
@@ -81,10 +95,27 @@ def open_run(output_dir, flags, resume):
 
     Raises:
         UserError: The folder can't be written, holds something else, a run with other settings,
-            or a begun run without `resume`.
+            a begun run without `resume`, or another process is at work in it.
     """
-    run = RunDirectory(output_dir)
-    _check_writable(run.folder)
+    folder = pathlib.Path(output_dir)
+    _check_writable(folder)
+    run = RunDirectory(folder, Lock(folder))
+    try:
+        _check_content(run, flags, resume)
+    except BaseException:
+        run.__exit__()
+        raise
+    remove_temporaries(folder)
+    return run
+
+
+def read_config(folder):
+    """`config.json` of a run directory as a dict, or None where there is none.
+
+    Raises:
+        UserError: It is no JSON, or was not written by experiments.train.
+    """
+    run = RunDirectory(folder)
     try:
         config = run.read_json("config.json")
     except ValueError as error:
@@ -96,20 +127,30 @@ def open_run(output_dir, flags, resume):
             f"{run.path('config.json')} was not written by experiments.train; choose another "
             "folder."
         )
+    return config
+
+
+def differences(flags, theirs):
+    """Words for every setting in which a run that is there differs from the one asked for."""
+    flags = json.loads(json.dumps(flags))  # as the file has them: lists for tuples
+    return [
+        f"--{name} is {theirs.get(name)} there, {flags.get(name)} here"
+        for name in sorted({*flags, *theirs})
+        if flags.get(name) != theirs.get(name)
+    ]
+
+
+def _check_content(run, flags, resume):
+    config = read_config(run.folder)
     if config is None:
-        if any(run.folder.iterdir()):
+        if any(not _is_temporary(path) for path in run.folder.iterdir()):
             raise UserError(
                 f"--output_dir={run.folder} is not empty and holds no run; choose another folder."
             )
         if resume:
             print(f"nothing to continue in {run.folder}: starting a new run there")
-        return run
-    flags, theirs = json.loads(json.dumps(flags)), config["flags"]
-    different = [
-        f"--{name} is {theirs.get(name)} there, {flags.get(name)} here"
-        for name in sorted({*flags, *theirs})
-        if flags.get(name) != theirs.get(name)
-    ]
+        return
+    different = differences(flags, config["flags"])
     if different:
         raise UserError(
             f"--output_dir={run.folder} holds a run of another configuration "
@@ -120,7 +161,42 @@ def open_run(output_dir, flags, resume):
             f"--output_dir={run.folder} already holds this run; add --resume to continue it, "
             "choose another folder, or delete it."
         )
-    return run
+
+
+class Lock:
+    """The right to write into a folder, held by one process until it ends or releases it.
+
+    It is a lock on the folder itself (`flock`), so that a killed process leaves nothing behind.
+
+    Args:
+        folder: An existing folder.
+        patience: Seconds to wait; a process that was just killed takes a moment to vanish.
+
+    Raises:
+        UserError: Another process holds it.
+    """
+
+    def __init__(self, folder, patience=5.0):
+        descriptor = os.open(folder, os.O_RDONLY)
+        self.release = weakref.finalize(self, os.close, descriptor)
+        deadline = time.monotonic() + patience
+        while not _try_lock(descriptor):
+            if time.monotonic() > deadline:
+                self.release()
+                raise UserError(
+                    f"another process is at work in {folder}; wait for it, stop it, or choose "
+                    "another --output_dir."
+                )
+            time.sleep(0.1)
+
+
+def _try_lock(descriptor):
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        # A file system without locks is no reason to refuse the work.
+        return error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
+    return True
 
 
 def environment():
@@ -173,21 +249,58 @@ class HistoryWriter(keras.callbacks.Callback):
         )
 
 
-def write_atomically(path, content):
-    """Writes bytes so that `path` holds the old content or the new, never a part of it."""
+@contextlib.contextmanager
+def appears_whole(path):
+    """A temporary path beside `path` to write a file to, which then takes its place at once.
+
+    `path` holds the old content or the new, never a part of it, whenever the process or the machine
+    stops. The temporary name ends as `path` does, for writers that look at it.
+    """
     path = pathlib.Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=_TEMPORARY, suffix=path.suffix)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
+        os.close(handle)
+        yield pathlib.Path(name)
+        with open(name, "rb") as file:
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(temporary)
+            os.unlink(name)
         raise
+    sync_folder(path.parent)
+
+
+def write_atomically(path, content):
+    """Writes bytes so that `path` holds the old content or the new, never a part of it."""
+    with appears_whole(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def sync_folder(folder):
+    """Makes the names in a folder survive a power failure, as `fsync` does for content."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_temporary(path):
+    return path.name.startswith(_TEMPORARY)
+
+
+def remove_temporaries(folder, deep=True):
+    """Deletes what a killed process was about to write; the folder must be locked.
+
+    Args:
+        folder: The folder.
+        deep: Whether to look into the folders below it, too.
+    """
+    pattern = f"{_TEMPORARY}*"
+    for path in list(folder.rglob(pattern) if deep else folder.glob(pattern)):
+        path.unlink(missing_ok=True)
 
 
 def _umask():

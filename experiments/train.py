@@ -23,17 +23,23 @@ from experiments import (
 
 
 def main(argv):
-    """Runs the protocol that the flags describe, from data to SavedModel and figures."""
+    """Runs the protocol that the flags describe, unless the run is there and complete."""
     del argv
     settings = train_flags.checked_settings()
     flags = train_flags.recorded(settings)
-    run = record.open_run(settings["output_dir"], flags, settings["resume"])
-    finished = run.read_json("metrics.json")
-    if finished:
-        print(f"{run.folder} is complete:")
-        _print_summary(run, finished)
-        return
+    with record.open_run(settings["output_dir"], flags, settings["resume"]) as run:
+        figures = run.read_json("metrics.json")
+        if figures:
+            print(f"{run.folder} is complete:")
+        else:
+            figures = _train(run, settings, flags)
+        if settings["plots"]:
+            plots.draw_missing(run.folder)
+        _print_summary(run, figures)
 
+
+def _train(run, settings, flags):
+    """The protocol, from data to SavedModel; returns the figures of `metrics.json`."""
     data = datasets.load(settings["dataset"], settings["data_dir"], settings["download"])
     train, class_counts = datasets.cut_long_tail(
         data.train,
@@ -97,13 +103,12 @@ def main(argv):
         "train_seconds": progress.train_seconds,
         "images_per_second": progress.images_per_second,
     }
-    model.save(run.path("model.keras"))
+    with record.appears_whole(run.path("model.keras")) as temporary:
+        model.save(temporary)
     saved_model.export(model, run.path("saved_model"), description)
     figures = saved_model.evaluate(run.path("saved_model"), data.test, settings["eval_batch_size"])
     run.write_json("metrics.json", figures)
-    if settings["plots"]:
-        plots.draw_all(run.folder)
-    _print_summary(run, figures)
+    return figures
 
 
 def _resolve(settings, data, class_counts):

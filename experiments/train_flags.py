@@ -83,21 +83,40 @@ def checked_settings():
     Raises:
         UserError: Lists every flag that is out of range or contradicts another.
     """
-    holders = [
-        value
-        for value in (*vars(data_flags).values(), *globals().values())
-        if isinstance(value, flags.FlagHolder)
-    ]
-    settings = {holder.name: holder.value for holder in holders}
+    settings = checked(given_settings())
+    if settings["output_dir"] is None:
+        settings["output_dir"] = f"runs/{run_name(settings)}"
+    return settings
+
+
+def given_settings():
+    """Values of all flags as a dict, as they were given."""
+    return {holder.name: holder.value for holder in _holders()}
+
+
+def checked(settings):
+    """The settings, checked together.
+
+    Raises:
+        UserError: Lists every setting that is out of range or contradicts another.
+    """
     problems = [*_range_problems(settings), *_contradictions(settings)]
     if settings["train_epochs"] >= 1:  # else every schedule is wrong too, which says nothing new
         problems += _schedule_problems(settings)
     if problems:
         raise UserError("\n  ".join(problems))
-    settings["lr_boundaries"] = [float(b) for b in settings["lr_boundaries"]]
-    if settings["output_dir"] is None:
-        settings["output_dir"] = _default_output_dir(settings)
-    return settings
+    return {**settings, "lr_boundaries": [float(b) for b in settings["lr_boundaries"]]}
+
+
+def protocol_defaults():
+    """The settings of the published protocol, which are the defaults of the recorded flags."""
+    return recorded({holder.name: holder.default for holder in _holders()})
+
+
+def command_line(settings):
+    """The flags that give experiments.train these settings, as a list; defaults are left out."""
+    pairs = [(h.name, _text(settings[h.name]), _text(h.default)) for h in _holders()]
+    return [f"--{name}={text}" for name, text, default in pairs if text != default]
 
 
 def recorded(settings):
@@ -176,11 +195,26 @@ def _refused(*checks, settings):
             yield f"--{name}: {error}"
 
 
-def _default_output_dir(s):
+def _text(value):
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _holders():
+    return [
+        value
+        for value in (*vars(data_flags).values(), *globals().values())
+        if isinstance(value, flags.FlagHolder)
+    ]
+
+
+def run_name(s):
+    """Name of a run directory: what is usually varied, and the seed."""
     dataset = s["dataset"].replace(":", "_").replace("/", "_")
     loss = f"focal{s['gamma']:g}" if s["loss"] == "focal" else s["loss"]
     tail = "natural" if s["long_tail"] == "natural" else f"factor{s['imbalance_factor']:g}"
     return (
-        f"runs/{dataset}_{tail}_{loss}_power{s['cb_power']:g}_beta{s['cb_beta']:g}"
+        f"{dataset}_{tail}_{loss}_power{s['cb_power']:g}_beta{s['cb_beta']:g}"
         f"_epochs{s['train_epochs']}_seed{s['seed']}"
     )

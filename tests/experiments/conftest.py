@@ -50,7 +50,7 @@ class Run:
     def variables(self):
         """All variables of the model and the optimizer after the last epoch."""
         with np.load(self.folder / "checkpoint" / "state.npz") as file:
-            return [file[f"variable_{i}"] for i in range(len(file.files) - 1)]
+            return [file[f"variable_{i}"] for i in range(len(file.files) - 2)]
 
 
 def call(main, *arguments):

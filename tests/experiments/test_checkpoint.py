@@ -65,11 +65,14 @@ def test_without_a_checkpoint_nothing_is_restored(tmp_path):
         np.testing.assert_array_equal(value, expected)
 
 
-def test_a_later_checkpoint_replaces_the_earlier_one(saved):
+def test_a_later_checkpoint_takes_the_place_of_the_earlier_one_which_stays_beside_it(saved):
     model, folder = saved
-    checkpoint.save(folder, model, 4, {})
-    assert checkpoint.restore(folder, small_model()) == (4, {})
-    assert len(list(folder.iterdir())) == 1
+    for done in (4, 6, 8):
+        checkpoint.save(folder, model, done, {})
+        assert checkpoint.restore(folder, small_model()) == (done, {})
+    assert sorted(path.name for path in folder.iterdir()) == ["previous.npz", "state.npz"]
+    (folder / "state.npz").unlink()  # as between the two renames
+    assert checkpoint.restore(folder, small_model()) == (6, {})
 
 
 def damages():
@@ -91,11 +94,44 @@ def test_a_damaged_checkpoint_is_refused_with_the_remedy_and_nothing_is_restored
     file.write_bytes(damages()[damage](file.read_bytes()))
     other = small_model(seed=1)
     before = values(other)
-    with pytest.raises(UserError, match="delete it to start anew") as caught:
+    with pytest.raises(UserError, match="to start anew") as caught:
         checkpoint.restore(folder, other)
     assert str(file) in str(caught.value)
     for value, expected in zip(values(other), before, strict=True):
         np.testing.assert_array_equal(value, expected)
+
+
+@pytest.mark.parametrize("damage", damages())
+def test_of_two_checkpoints_the_damaged_one_is_named_and_the_whole_one_is_used(
+    saved, damage, capsys
+):
+    model, folder = saved
+    expected = values(model)
+    train_step(model)
+    checkpoint.save(folder, model, 4, {})
+    newest = folder / "state.npz"
+    newest.write_bytes(damages()[damage](newest.read_bytes()))
+    other = small_model(seed=1)
+    assert checkpoint.restore(folder, other) == (2, {"history": [{"epoch": 1}]})
+    assert f"{newest} is damaged" in capsys.readouterr().out
+    for value, value_then in zip(values(other), expected, strict=True):
+        np.testing.assert_array_equal(value, value_then)
+    # The damaged one does not push the whole one out.
+    checkpoint.save(folder, other, 4, {})
+    assert checkpoint.restore(folder, small_model()) == (4, {})
+    (folder / "state.npz").write_bytes(b"")
+    assert checkpoint.restore(folder, small_model()) == (2, {"history": [{"epoch": 1}]})
+
+
+def test_values_that_do_not_match_the_checksum_are_refused(saved):
+    _, folder = saved
+    (file,) = folder.iterdir()
+    with np.load(file) as content:
+        arrays = {name: content[name] for name in content.files}
+    arrays["variable_0"] = arrays["variable_0"] + 1  # a valid file, with the CRC of each member
+    np.savez(file, **arrays)
+    with pytest.raises(UserError, match="does not match its checksum"):
+        checkpoint.restore(folder, small_model())
 
 
 def test_a_checkpoint_holds_no_pickled_objects(saved):

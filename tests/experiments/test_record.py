@@ -5,6 +5,8 @@ import json
 import os
 import pathlib
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -109,6 +111,36 @@ def test_a_folder_that_can_not_be_made_is_found_before_data_is_loaded(
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
     (tmp_path / "file").write_text("I am no folder")
     assert "can't be written" in refusal(tmp_path / "file")
+
+
+def test_what_a_killed_process_was_writing_is_no_run_and_is_removed(tmp_path):
+    (tmp_path / ".unfinished-abc.json").write_text("{")
+    record.open_run(tmp_path, FLAGS, resume=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_opened_by_one_process_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(record.Lock, "__init__", impatient(record.Lock.__init__))
+    with record.open_run(tmp_path, FLAGS, resume=False):
+        assert "another process is at work" in refusal(tmp_path, resume=True)
+    record.open_run(tmp_path, FLAGS, resume=True)  # released, and the refusal left no lock
+
+
+def test_the_lock_of_a_killed_process_is_gone_with_it(tmp_path):
+    code = (
+        "import sys, time; from experiments import record; "
+        f"lock = record.Lock({str(tmp_path)!r}); print('locked', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"locked\n"
+        with pytest.raises(UserError, match="another process is at work"):
+            record.Lock(tmp_path, patience=0.1)
+        process.kill()
+    record.Lock(tmp_path)
+
+
+def impatient(original):
+    return lambda self, folder: original(self, folder, patience=0.1)
 
 
 # Files

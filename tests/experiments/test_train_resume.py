@@ -119,10 +119,34 @@ def test_a_run_with_other_flags_is_refused_by_name_and_nothing_changes(whole, tr
     assert contents(whole.folder) == before
 
 
-def test_a_damaged_checkpoint_is_refused_with_the_remedy(stopped, train_short):
-    file = stopped / "checkpoint" / "state.npz"
-    file.write_bytes(file.read_bytes()[:-1000])
-    with pytest.raises(UserError, match="delete it to start anew"):
+def damage(file):
+    """Flips one byte in the middle of a file."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_continues_to_the_same_end(
+    whole, train_short, tmp_path, capsys
+):
+    every_epoch = (*FOUR, "--eval_epochs=1")
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(4, patch)  # its checkpoints: after epochs 2 and 3
+        with pytest.raises(KeyboardInterrupt):
+            train_short(tmp_path / "run", *every_epoch)
+    damage(tmp_path / "run" / "checkpoint" / "state.npz")
+    run = train_short(tmp_path / "run", *every_epoch, "--resume")
+    printed = capsys.readouterr().out
+    assert "state.npz is damaged" in printed
+    assert "continuing after epoch 2 of 4" in printed
+    for value, expected in zip(run.variables, whole.variables, strict=True):
+        np.testing.assert_array_equal(value, expected)
+    assert run.column("loss") == whole.column("loss")
+
+
+def test_a_damaged_checkpoint_without_another_is_refused_with_the_remedy(stopped, train_short):
+    damage(stopped / "checkpoint" / "state.npz")
+    with pytest.raises(UserError, match="is damaged .*delete .* to start anew"):
         train_short(stopped, *FOUR, "--resume")
     assert not (stopped / "metrics.json").exists()
 
