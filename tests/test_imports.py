@@ -18,7 +18,10 @@ ROOMS = {
     "setup": {"setup", "ops"},
 }
 # Programs are run, not imported; what two of them need is in a module of its own.
-PROGRAMS = {"experiments.train", "experiments.evaluate", "experiments.demo"}
+PROGRAMS = {
+    *("experiments.train", "experiments.evaluate", "experiments.demo", "experiments.sweep"),
+    *("experiments.report", "experiments.decision_boundary"),
+}
 # The library from top ("" is its __init__) to bottom: a module imports from rows below its own.
 LAYERS = [
     {""},

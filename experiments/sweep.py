@@ -1,0 +1,242 @@
+"""Runs the cells of a table, with as many seeds as wanted, and tabulates them beside the paper's.
+
+python -m experiments.sweep --table=2 --seeds=0,1,2 --output_dir=runs/table2
+
+The same command continues a sweep that was stopped, from the last checkpoint of the cells that were
+running. Every flag of experiments.train that the table does not vary itself can be added.
+"""
+
+import dataclasses
+import os
+import pathlib
+import shlex
+import signal
+import sys
+
+from absl import flags
+
+from experiments import cli, grid, progress_table, record, runner, tables, train_flags
+
+TABLE = flags.DEFINE_enum(
+    "table",
+    None,
+    ["1", "2", "power"],
+    "1: three losses, balanced and long-tailed, without the class-balanced term; 2: three losses, "
+    "four powers of the term; power: --loss under powers from 0 to 2.",
+)
+SEEDS = flags.DEFINE_list("seeds", ["0"], "Seeds; every cell is run once with each.")
+JOBS = flags.DEFINE_integer("jobs", 1, "Trainings at a time, each on its share of the cores.")
+RETRIES = flags.DEFINE_integer("retries", 1, "How often a failed cell is started again.")
+BALANCED_EPOCHS = flags.DEFINE_integer(
+    "balanced_epochs",
+    None,
+    "Epochs of table 1's balanced cells, which have more images; default: --train_epochs.",
+)
+
+# Flags of the trainer that a table sets itself.
+_VARIED = {"1": ("loss", "cb_power"), "2": ("loss", "cb_power"), "power": ("cb_power",)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """A table's cells and where their runs are."""
+
+    table: str
+    folder: pathlib.Path
+    cells: list
+    jobs: list
+
+    def finished(self):
+        """Metrics of the cells whose run is complete, by position."""
+        return {
+            i: record.RunDirectory(job.folder).read_json("metrics.json")
+            for i, job in enumerate(self.jobs)
+            if job.is_complete()
+        }
+
+
+def main(argv):
+    """Checks everything, then runs what is not finished and writes the tables."""
+    del argv
+    signal.signal(signal.SIGTERM, _stop)
+    sweep = plan()
+    sweep.folder.mkdir(parents=True, exist_ok=True)
+    lock = record.Lock(sweep.folder)
+    record.remove_temporaries(sweep.folder, deep=False)
+    _check_runs(sweep)
+    for job in sweep.jobs:
+        if job.is_complete():
+            job.state = "done"
+    _write(sweep)
+    with progress_table.ProgressTable(sweep.cells, sweep.jobs) as display:
+
+        def on_change(job):
+            display.changed(job)
+            if job.state == "done":
+                _write(sweep)
+
+        try:
+            runner.run(sweep.jobs, JOBS.value, RETRIES.value, on_change, display.refresh)
+        except KeyboardInterrupt:
+            print(f"stopped: {display.summary()}; the same command continues", file=sys.stderr)
+            raise
+    print((sweep.folder / _document_name(sweep.table)).read_text())
+    lock.release()
+    _report_failures(sweep)
+
+
+def plan():
+    """The sweep that the flags describe, all of its cells checked.
+
+    Raises:
+        UserError: A flag is missing, out of range or contradicts the table.
+    """
+    settings = train_flags.given_settings()
+    _check_flags(settings)
+    folder = pathlib.Path(settings["output_dir"])
+    cells = grid.cells(TABLE.value, settings, _seeds(), BALANCED_EPOCHS.value)
+    jobs = []
+    for cell in cells:
+        checked = train_flags.checked(cell.settings)
+        name = train_flags.run_name(checked)
+        own = {**checked, "output_dir": str(folder / "runs" / name), "resume": True}
+        jobs.append(
+            runner.Job(
+                name,
+                folder / "runs" / name,
+                folder / "logs" / f"{name}.log",
+                train_flags.command_line(own),
+            )
+        )
+    return Sweep(TABLE.value, folder, cells, jobs)
+
+
+def _check_flags(settings):
+    problems = []
+    if TABLE.value is None:
+        raise cli.UserError("--table is missing: 1, 2 or power.")
+    if settings["output_dir"] is None:
+        problems.append("--output_dir is missing: the folder of the sweep, such as runs/table2.")
+    varied = _VARIED[TABLE.value]
+    problems += [
+        f"--{name} can't be given with --table={TABLE.value}, which varies it."
+        for name in varied
+        if flags.FLAGS[name].present
+    ]
+    if flags.FLAGS["seed"].present:
+        problems.append("--seed can't be given to a sweep; use --seeds.")
+    if flags.FLAGS["resume"].present and not settings["resume"]:
+        problems.append("--noresume can't be given to a sweep; choose another --output_dir.")
+    if BALANCED_EPOCHS.value is not None and (TABLE.value != "1" or BALANCED_EPOCHS.value < 1):
+        problems.append(
+            f"--balanced_epochs={BALANCED_EPOCHS.value}: it must be at least 1, and belongs to "
+            "--table=1."
+        )
+    cores = len(runner.core_shares(1)[0] or range(os.cpu_count()))
+    if not 1 <= JOBS.value <= cores:
+        problems.append(f"--jobs must be between 1 and the {cores} cores, got {JOBS.value}.")
+    if RETRIES.value < 0:
+        problems.append(f"--retries must be at least 0, got {RETRIES.value}.")
+    if problems:
+        raise cli.UserError("\n  ".join(problems))
+
+
+def _seeds():
+    try:
+        seeds = [int(seed) for seed in SEEDS.value]
+    except ValueError:
+        seeds = []
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise cli.UserError(
+            f"--seeds must be different whole numbers, such as 0,1,2; got {','.join(SEEDS.value)}."
+        )
+    return seeds
+
+
+def _check_runs(sweep):
+    """Refuses runs with other settings, before any cell is started.
+
+    A run of another table may lie beside them; only what the tables vary may differ.
+    """
+    expected = {
+        job.folder: train_flags.recorded(train_flags.checked(cell.settings))
+        for cell, job in zip(sweep.cells, sweep.jobs, strict=True)
+    }
+    shared = next(iter(expected.values()))
+    for path in sorted((sweep.folder / "runs").glob("*/config.json")):
+        theirs = record.read_config(path.parent)["flags"]
+        ours = expected.get(path.parent)
+        if ours is None:
+            ours = {**shared, **{name: theirs.get(name) for name in grid.AXES}}
+        different = record.differences(ours, theirs)
+        if different:
+            raise cli.UserError(
+                f"--output_dir={sweep.folder} holds a run with other settings, {path.parent.name} "
+                f"({'; '.join(different)}); choose another folder."
+            )
+
+
+def _write(sweep):
+    """Writes `results.csv`, with all finished runs in the folder, and the table's document."""
+    runs = []
+    for path in sorted((sweep.folder / "runs").glob("*/metrics.json")):
+        run = record.RunDirectory(path.parent)
+        runs.append((record.read_config(path.parent)["flags"], run.read_json("metrics.json")))
+    record.write_atomically(sweep.folder / "results.csv", tables.results_csv(runs).encode())
+    table = tables.Table(sweep.table, sweep.cells, sweep.finished())
+    command = shlex.join(["python", "-m", "experiments.sweep", *sys.argv[1:]])
+    text = tables.document(table, command, _notes(sweep))
+    record.write_atomically(sweep.folder / _document_name(sweep.table), text.encode())
+
+
+def _document_name(table):
+    return "power.md" if table == "power" else f"table{table}.md"
+
+
+def _notes(sweep):
+    """What of these runs is not the published protocol."""
+    settings = sweep.cells[0].settings
+    own = [
+        f"{name} {_words(settings[name])} instead of {_words(default)}"
+        for name, default in train_flags.protocol_defaults().items()
+        if name not in grid.AXES and _words(settings[name]) != _words(default)
+    ]
+    epochs = settings["train_epochs"]
+    long_tailed = {cell.settings["train_epochs"] for cell in sweep.cells if not _balanced(cell)}
+    if long_tailed:
+        (epochs,) = long_tailed
+    if epochs != 200:
+        own.insert(0, f"{epochs} epochs instead of 200")
+    balanced = {cell.settings["train_epochs"] for cell in sweep.cells if _balanced(cell)}
+    if balanced - {epochs}:
+        own.insert(1, f"{balanced.pop()} epochs for the balanced cells")
+    if own:
+        yield f"Not the published protocol: {', '.join(own)}."
+
+
+def _balanced(cell):
+    return cell.settings["long_tail"] == "exponential" and cell.settings["imbalance_factor"] == 1
+
+
+def _words(value):
+    return ",".join(map(str, value)) if isinstance(value, list) else f"{value}"
+
+
+def _report_failures(sweep):
+    failed = [job for job in sweep.jobs if job.state == "failed"]
+    for job in failed:
+        print(f"failed: {job.name}: {job.reason}\n  its log: {job.log}", file=sys.stderr)
+    if failed:
+        print(
+            f"{len(failed)} of {len(sweep.jobs)} cells failed; the same command tries them again.",
+            file=sys.stderr,
+        )
+        sys.exit(1)
+
+
+def _stop(*_):
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    cli.run(main)
