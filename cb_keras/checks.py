@@ -1,11 +1,16 @@
 """Checks of the losses' arguments, by value, shape and dtype; each raises ValueError."""
 
 import math
+from typing import Any
 
 import keras
+from keras import ops
+from numpy.typing import ArrayLike
+
+Shape = tuple[int | None, ...]
 
 
-def check_gamma(gamma):
+def check_gamma(gamma: Any) -> float:
     """Returns `gamma` as a finite float >= 0, or raises ValueError."""
     if not isinstance(gamma, bool) and hasattr(gamma, "__float__"):
         value = float(gamma)
@@ -14,7 +19,27 @@ def check_gamma(gamma):
     raise ValueError(f"`gamma` must be a finite number >= 0, got {gamma!r}; 0 is the sigmoid loss.")
 
 
-def check_labels(y_true, y_pred, num_classes=None):
+def to_tensors(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[Any, Any]:
+    """Labels and predictions as tensors, or raises ValueError where they are no real numbers."""
+    remedy = "number the classes first: np.unique(labels, return_inverse=True)[1]."
+    labels = _to_tensor("y_true", y_true, "class ids or one-hot labels", remedy)
+    remedy = "give the model's output."
+    return labels, _to_tensor("y_pred", y_pred, "real numbers [..., C]", remedy)
+
+
+def _to_tensor(name: str, value: Any, wanted: str, remedy: str) -> Any:
+    dtype = getattr(value, "dtype", None)
+    numbers = getattr(dtype, "kind", "f") not in "OSUcmM"  # numpy's; other types have no `kind`
+    if numbers:
+        value = ops.convert_to_tensor(value)
+        dtype = keras.backend.standardize_dtype(value.dtype)
+        numbers = dtype != "string" and "complex" not in dtype
+    if not numbers:
+        raise ValueError(f"`{name}` must be {wanted}, got dtype {dtype}; {remedy}")
+    return value
+
+
+def check_labels(y_true: Any, y_pred: Any, num_classes: int | None = None) -> bool:
     """Checks labels against predictions by shape and dtype alone, so at trace time too.
 
     Args:
@@ -58,10 +83,10 @@ def check_labels(y_true, y_pred, num_classes=None):
     return sparse
 
 
-def _is_sparse(labels, predictions):
+def _is_sparse(labels: Shape, predictions: Shape) -> bool | None:
     """True, False, or None where the shapes do not fit; unknown (None) sizes fit any size."""
 
-    def fit(a, b):
+    def fit(a: Shape, b: Shape) -> bool:
         return len(a) == len(b) and all(x == y or None in (x, y) for x, y in zip(a, b, strict=True))
 
     if fit(labels, predictions[:-1]):

@@ -13,13 +13,21 @@ All three take the same labels and logits:
   positives `mean(class_weights)`.
 """
 
+from typing import Any
+
 import keras
 from keras import ops
+from numpy.typing import ArrayLike
 
-from cb_keras.checks import check_gamma, check_labels
+from cb_keras.checks import check_gamma, check_labels, to_tensors
 
 
-def class_balanced_softmax_crossentropy(y_true, y_pred, class_weights=None, from_logits=True):
+def class_balanced_softmax_crossentropy(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    class_weights: ArrayLike | None = None,
+    from_logits: bool = True,
+) -> Any:
     """Class-balanced softmax cross-entropy, `w_y * -log softmax(z)_y`.
 
     Args:
@@ -47,7 +55,12 @@ def class_balanced_softmax_crossentropy(y_true, y_pred, class_weights=None, from
     return weight * ops.cast(crossentropy, logits.dtype)  # JAX with float64 enabled promotes it
 
 
-def class_balanced_sigmoid_crossentropy(y_true, y_pred, class_weights=None, from_logits=True):
+def class_balanced_sigmoid_crossentropy(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    class_weights: ArrayLike | None = None,
+    from_logits: bool = True,
+) -> Any:
     """Class-balanced sigmoid cross-entropy, `w_y * sum_c BCE(z_c, y_c)`.
 
     Args:
@@ -70,8 +83,12 @@ def class_balanced_sigmoid_crossentropy(y_true, y_pred, class_weights=None, from
 
 
 def class_balanced_focal_crossentropy(
-    y_true, y_pred, class_weights=None, gamma=1.0, from_logits=True
-):
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    class_weights: ArrayLike | None = None,
+    gamma: float = 1.0,
+    from_logits: bool = True,
+) -> Any:
     """Class-balanced focal loss, `w_y * sum_c (1 - p_t)^gamma * BCE(z_c, y_c)`.
 
     `p_t` is `sigmoid(z_c)` for a positive class and `1 - sigmoid(z_c)` otherwise. The factor is
@@ -111,8 +128,10 @@ def class_balanced_focal_crossentropy(
     return weight * ops.sum(_binary_focal(z_t, gamma), axis=-1)
 
 
-def _prepare(y_true, y_pred, class_weights):
-    labels, predictions = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
+def _prepare(
+    y_true: ArrayLike, y_pred: ArrayLike, class_weights: ArrayLike | None
+) -> tuple[Any, Any, Any, bool]:
+    labels, predictions = to_tensors(y_true, y_pred)
     given = keras.backend.standardize_dtype(predictions.dtype)
     dtype = "float64" if given == "float64" else "float32"
     predictions = ops.cast(predictions, dtype)
@@ -129,7 +148,7 @@ def _prepare(y_true, y_pred, class_weights):
     return labels, predictions, weights, sparse
 
 
-def _class_ids_and_weight(labels, logits, weights):
+def _class_ids_and_weight(labels: Any, logits: Any, weights: Any) -> tuple[Any, Any]:
     """Class ids that are safe to index with, and the weight of each example, NaN where invalid."""
     num_classes = logits.shape[-1]
     dtype = keras.backend.standardize_dtype(labels.dtype)
@@ -148,7 +167,7 @@ def _class_ids_and_weight(labels, logits, weights):
     return class_ids, ops.where(valid, weight, ops.full_like(weight, float("nan")))
 
 
-def _average_weight(labels, weights):
+def _average_weight(labels: Any, weights: Any) -> Any:
     if weights is None:
         return 1.0
     total = ops.sum(labels, axis=-1)
@@ -157,7 +176,7 @@ def _average_weight(labels, weights):
     return ops.where(has_label, average, ops.mean(weights))
 
 
-def _binary_focal(z_t, gamma):
+def _binary_focal(z_t: Any, gamma: float) -> Any:
     """`(1 - sigmoid(z_t))^gamma * -log sigmoid(z_t)`, elementwise."""
     crossentropy = ops.softplus(-z_t)
     if gamma == 0.0:
@@ -165,6 +184,6 @@ def _binary_focal(z_t, gamma):
     return ops.exp(-gamma * ops.softplus(z_t)) * crossentropy
 
 
-def _clip_probabilities(p):
+def _clip_probabilities(p: Any) -> Any:
     epsilon = keras.config.epsilon()
     return ops.clip(p, epsilon, 1.0 - epsilon)

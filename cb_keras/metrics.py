@@ -1,14 +1,22 @@
 """Accuracy figures of long-tailed classification."""
 
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import ArrayLike, NDArray
+
+from cb_keras.checks import check_labels, to_tensors
 
 MANY_SHOT_ABOVE = 100
 FEW_SHOT_BELOW = 20
 
 
-def confusion_matrix(labels, predictions, num_classes):
+def confusion_matrix(
+    labels: ArrayLike, predictions: ArrayLike, num_classes: int
+) -> NDArray[np.int64]:
     """Counts of (label, predicted class) pairs.
 
     Args:
@@ -39,14 +47,14 @@ def confusion_matrix(labels, predictions, num_classes):
     return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def per_class_accuracy(confusion):
+def per_class_accuracy(confusion: ArrayLike) -> NDArray[np.float64]:
     """Recall of each class, float64 `[C]`; NaN for a class without examples."""
     confusion = np.asarray(confusion)
     totals = confusion.sum(axis=1)
     return np.where(totals > 0, np.diag(confusion) / np.maximum(totals, 1), np.nan)
 
 
-def shot_groups(class_counts):
+def shot_groups(class_counts: ArrayLike) -> tuple[dict[str, list[int]], str]:
     """Many / medium / few shot classes by their training counts.
 
     The field's thresholds (Liu et al., "Large-Scale Long-Tailed Recognition in an Open World",
@@ -77,7 +85,9 @@ def shot_groups(class_counts):
     return groups, "thresholds"
 
 
-def classification_report(confusion, class_counts):
+def classification_report(
+    confusion: ArrayLike, class_counts: Sequence[int] | NDArray[np.integer]
+) -> dict[str, Any]:
     """All figures that follow from a confusion matrix.
 
     Args:
@@ -105,7 +115,7 @@ def classification_report(confusion, class_counts):
     recall = per_class_accuracy(confusion)
     groups, _ = shot_groups(class_counts)
 
-    def mean_recall(classes):
+    def mean_recall(classes: Iterable[int]) -> float | None:
         present = [recall[c] for c in classes if np.isfinite(recall[c])]
         return float(np.mean(present)) if present else None
 
@@ -131,19 +141,38 @@ class BalancedAccuracy(keras.metrics.Metric):
         y_true: Class ids `[...]` or `[..., 1]`, or one-hot labels `[..., C]`.
         y_pred: Logits or probabilities `[..., C]`.
         sample_weight: Optional weight of each example, `[...]`.
+
+    An example whose class id is outside `[0, C)` is in no class, and counts in no recall; the
+    losses are NaN for it.
+
+    Raises:
+        ValueError: `num_classes` is no whole number >= 1; or, when updated, shapes or dtypes do
+            not fit.
     """
 
-    def __init__(self, num_classes, name="balanced_accuracy", dtype=None):
+    def __init__(
+        self, num_classes: int, name: str = "balanced_accuracy", dtype: Any = None
+    ) -> None:
         super().__init__(name=name, dtype=dtype)
+        if not 1 <= num_classes < np.inf or num_classes % 1:
+            raise ValueError(f"`num_classes` must be a whole number >= 1, got {num_classes!r}.")
         self.num_classes = int(num_classes)
         shape = (self.num_classes,)
         self.correct = self.add_variable(shape, "zeros", name="correct")
         self.total = self.add_variable(shape, "zeros", name="total")
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(
+        self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> None:
         """Adds a batch."""
-        y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
-        if len(y_true.shape) == len(y_pred.shape) and y_true.shape[-1] == self.num_classes:
+        y_true, y_pred = to_tensors(y_true, y_pred)
+        classes = y_pred.shape[-1] if len(y_pred.shape) else None
+        if classes is not None and classes != self.num_classes:
+            raise ValueError(
+                f"`y_pred` has {classes} classes (shape {tuple(y_pred.shape)}) but `num_classes` "
+                f"is {self.num_classes}: give BalancedAccuracy the number of the model's outputs."
+            )
+        if not check_labels(y_true, y_pred):
             y_true = ops.argmax(y_true, axis=-1)
         labels = ops.cast(ops.reshape(y_true, (-1,)), "int32")
         predicted = ops.cast(ops.reshape(ops.argmax(y_pred, axis=-1), (-1,)), "int32")
@@ -155,7 +184,7 @@ class BalancedAccuracy(keras.metrics.Metric):
         self.total.assign_add(ops.sum(members, axis=0))
         self.correct.assign_add(ops.sum(members * hits[:, None], axis=0))
 
-    def result(self):
+    def result(self) -> Any:
         """Mean recall, a scalar; 0 before the first example."""
         correct, total = ops.convert_to_tensor(self.correct), ops.convert_to_tensor(self.total)
         seen = total > 0
@@ -163,6 +192,6 @@ class BalancedAccuracy(keras.metrics.Metric):
         number = ops.sum(ops.cast(seen, self.dtype))
         return ops.sum(recall) / ops.maximum(number, 1.0)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Arguments that make the same metric."""
         return {**super().get_config(), "num_classes": self.num_classes}

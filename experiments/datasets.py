@@ -82,7 +82,8 @@ def cut_long_tail(split, num_classes, long_tail, imbalance_factor, seed):
     if available.min() < 1:
         raise UserError(
             f"class {int(available.argmin())} has no training examples; a class-balanced loss "
-            "needs one at least of every class."
+            "needs one at least of every class: prepare the data set with some, or without the "
+            "class."
         )
     if long_tail == "natural":
         return split, available
@@ -173,8 +174,15 @@ def _find_prepared(root, name):
 def _read_tfds(folder, augmentation):
     import tensorflow_datasets as tfds
 
-    builder = tfds.builder_from_directory(folder)
-    features = builder.info.features
+    try:
+        builder = tfds.builder_from_directory(folder)
+        features, splits = builder.info.features, builder.info.splits
+    # JSON, protobuf and tfds each have errors of their own for a damaged file.
+    except Exception as error:
+        raise UserError(
+            f"{folder}: dataset_info.json or features.json can't be read; the files are damaged or "
+            f"incomplete, prepare them again ({type(error).__name__})."
+        ) from error
     if not {"image", "label"} <= set(features) or not isinstance(
         features["label"], tfds.features.ClassLabel
     ):
@@ -183,12 +191,18 @@ def _read_tfds(folder, augmentation):
             f"{', '.join(features)}; `image` and `label` are needed."
         )
     shape, dtype = features["image"].shape, np.dtype(features["image"].np_dtype)
-    if None in shape or dtype != np.uint8:
+    if len(shape) != 3 or None in shape or dtype != np.uint8:
         raise UserError(
             f"the images in {folder} have the shape {shape} and dtype {dtype}; images of one "
-            "size, uint8, are needed. Prepare a resized copy as a tfds data set of its own."
+            "size, uint8, are needed. Prepare a resized copy of values from 0 to 255 as a tfds "
+            "data set of its own."
         )
-    splits = builder.info.splits
+    class_names = features["label"].names or []
+    if len(class_names) < 2:
+        raise UserError(
+            f"{folder} has {len(class_names)} class ({', '.join(class_names)}), a classifier needs "
+            "two at least; use another --dataset."
+        )
     test = next((s for s in ("test", "validation") if s in splits), None)
     if "train" not in splits or test is None:
         raise UserError(
@@ -198,7 +212,7 @@ def _read_tfds(folder, augmentation):
     return Data(
         train=_read_split(builder, "train"),
         test=_read_split(builder, test),
-        class_names=features["label"].names,
+        class_names=class_names,
         augmentation=augmentation,
     )
 
@@ -206,6 +220,11 @@ def _read_tfds(folder, augmentation):
 def _read_split(builder, split):
     number = builder.info.splits[split].num_examples
     features = builder.info.features
+    if number == 0:
+        raise UserError(
+            f"{builder.data_dir}: split {split} has no examples; prepare the data set again, with "
+            "some."
+        )
     images = np.empty((number, *features["image"].shape), "uint8")
     labels = np.empty(number, "int32")
     done = 0
@@ -226,9 +245,11 @@ def _read_split(builder, split):
             "files are incomplete, prepare them again."
         )
     num_classes = features["label"].num_classes
-    if number == 0 or labels.min() < 0 or labels.max() >= num_classes:
+    wrong = np.flatnonzero((labels < 0) | (labels >= num_classes))
+    if wrong.size:
         raise UserError(
-            f"{builder.data_dir}: split {split} has no labels in [0, {num_classes}) for all of its "
-            f"{number} examples; it can't be used."
+            f"{builder.data_dir}: labels must be in [0, {num_classes}), but {wrong.size} of the "
+            f"{number} in split {split} are not (example {wrong[0]} has {labels[wrong[0]]}); "
+            "prepare the data set again, without them or with all of its classes."
         )
     return Split(images, labels)

@@ -4,8 +4,8 @@ python -m experiments.evaluate --saved_model=runs/NAME/saved_model --dataset=cif
 """
 
 import json
-import os
 import pathlib
+import tempfile
 
 from absl import flags
 
@@ -54,8 +54,13 @@ def _check_output(output):
         raise cli.UserError(f"--output={output} is a folder; give the name of a file.")
     if not path.parent.is_dir():
         raise cli.UserError(f"--output={output}: its folder does not exist; make it first.")
-    if not os.access(path.parent, os.W_OK):
-        raise cli.UserError(f"--output={output}: its folder can't be written; choose another.")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise cli.UserError(
+            f"--output={output}: its folder can't be written ({error.strerror}); choose another."
+        ) from error
 
 
 if __name__ == "__main__":

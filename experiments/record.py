@@ -15,8 +15,6 @@ import tempfile
 import time
 import weakref
 
-import keras
-
 from experiments.cli import UserError
 
 HISTORY_COLUMNS = (
@@ -82,13 +80,14 @@ class RunDirectory:
         write_atomically(self.path("history.csv"), text.getvalue().encode())
 
 
-def open_run(output_dir, flags, resume):
+def open_run(output_dir, flags, resume, defaults=None):
     """Opens a run directory, after making sure that it can be written and is this run's.
 
     Args:
         output_dir: The folder; made if absent.
         flags: The settings that make the run what it is, a JSON-able dict.
         resume: Whether a run that was begun here is to be continued.
+        defaults: Values that an older run had of settings which it did not record yet.
 
     Returns:
         `RunDirectory`.
@@ -101,7 +100,7 @@ def open_run(output_dir, flags, resume):
     _check_writable(folder)
     run = RunDirectory(folder, Lock(folder))
     try:
-        _check_content(run, flags, resume)
+        _check_content(run, flags, resume, defaults or {})
     except BaseException:
         run.__exit__()
         raise
@@ -140,7 +139,7 @@ def differences(flags, theirs):
     ]
 
 
-def _check_content(run, flags, resume):
+def _check_content(run, flags, resume, defaults):
     config = read_config(run.folder)
     if config is None:
         if any(not _is_temporary(path) for path in run.folder.iterdir()):
@@ -150,7 +149,7 @@ def _check_content(run, flags, resume):
         if resume:
             print(f"nothing to continue in {run.folder}: starting a new run there")
         return
-    different = differences(flags, config["flags"])
+    different = differences(flags, {**defaults, **config["flags"]})
     if different:
         raise UserError(
             f"--output_dir={run.folder} holds a run of another configuration "
@@ -201,6 +200,7 @@ def _try_lock(descriptor):
 
 def environment():
     """Versions, device and command line, for `config.json`."""
+    import keras
     import numpy
     import tensorflow as tf
 
@@ -221,34 +221,6 @@ def environment():
     }
 
 
-class HistoryWriter(keras.callbacks.Callback):
-    """Adds each epoch to `history.csv`.
-
-    Args:
-        run: `RunDirectory`.
-        progress: `cb_keras.callbacks.ThroughputProgress`, which must come before this callback.
-        learning_rate: Function of the epoch: the rate of its last step.
-    """
-
-    def __init__(self, run, progress, learning_rate):
-        super().__init__()
-        self.run = run
-        self.progress = progress
-        self.learning_rate = learning_rate
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Adds the row."""
-        self.run.add_epoch(
-            {
-                "epoch": epoch + 1,
-                **{key: float(value) for key, value in (logs or {}).items()},
-                "learning_rate": float(self.learning_rate(epoch)),
-                "images_per_second": self.progress.epoch_rate,
-                "train_seconds": self.progress.train_seconds,
-            }
-        )
-
-
 @contextlib.contextmanager
 def appears_whole(path):
     """A temporary path beside `path` to write a file to, which then takes its place at once.
@@ -265,9 +237,11 @@ def appears_whole(path):
             os.fsync(file.fileno())
         os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(name)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # a write that fails does not say where
         raise
     sync_folder(path.parent)
 

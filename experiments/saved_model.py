@@ -8,10 +8,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from experiments import scoring
+from experiments import record, scoring
 from experiments.cli import UserError
 
 _DESCRIPTION = pathlib.PurePath("assets.extra", "cb_keras.json")
+_DESCRIBED = {
+    "settings": dict,
+    "dataset": str,
+    "class_counts": list,
+    "class_names": list,
+    "epochs": int,
+    "train_seconds": (int, float),
+    "images_per_second": (int, float, type(None)),
+}
 
 
 def export(model, folder, about):
@@ -41,9 +50,14 @@ def export(model, folder, about):
     archive.add_endpoint("serve", predict, [signature])
     temporary = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    archive.write_out(str(temporary), verbose=False)
-    (temporary / _DESCRIPTION).parent.mkdir()
-    (temporary / _DESCRIPTION).write_text(json.dumps(about, indent=2) + "\n")
+    try:
+        archive.write_out(str(temporary), verbose=False)
+        (temporary / _DESCRIPTION).parent.mkdir()
+        text = json.dumps(about, indent=2) + "\n"
+        record.write_atomically(temporary / _DESCRIPTION, text.encode())
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
 
@@ -60,13 +74,18 @@ def description(folder):
             f"--saved_model={folder} holds no SavedModel; give the saved_model/ folder inside a "
             "run directory."
         )
+    foreign = (
+        f"--saved_model={folder} was not exported by experiments.train, whose models this program "
+        f"evaluates: it has no readable {_DESCRIPTION}"
+    )
     try:
-        return json.loads((folder / _DESCRIPTION).read_text())
+        about = json.loads((folder / _DESCRIPTION).read_text())
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"--saved_model={folder} was not exported by experiments.train: it has no readable "
-            f"{_DESCRIPTION} ({error})."
-        ) from error
+        raise UserError(f"{foreign} ({error}).") from error
+    for name, kind in _DESCRIBED.items():
+        if not isinstance(about, dict) or not isinstance(about.get(name, NotImplemented), kind):
+            raise UserError(f"{foreign} (no {name!r} in it).")
+    return about
 
 
 def evaluate(folder, split, batch_size):
@@ -76,7 +95,7 @@ def evaluate(folder, split, batch_size):
         The figures of `metrics.json`.
 
     Raises:
-        UserError: The SavedModel is not ours, or does not fit the data.
+        UserError: The SavedModel is not ours, is damaged, does not fit the data, or gives NaN.
     """
     about = description(folder)
     num_classes = len(about["class_counts"])
@@ -85,9 +104,37 @@ def evaluate(folder, split, batch_size):
             f"the data set has a class {split.labels.max()}, the model in {folder} has "
             f"{num_classes} classes: use the data set it was trained on, {about['dataset']}."
         )
-    loaded = tf.saved_model.load(str(folder))
+    loaded = _load(folder)  # for as long as its signature is used
     logits, classes = predict(loaded.signatures["serving_default"], split.images, batch_size)
+    wrong = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+    if wrong.size:
+        raise UserError(
+            f"the model in {folder} gives logits that are not finite for {wrong.size} of "
+            f"{len(logits)} images, image {wrong[0]} the first: its training diverged; train again "
+            "in another --output_dir with a lower --learning_rate."
+        )
     return scoring.score(split.labels, classes, logits, about)
+
+
+def _load(folder):
+    try:
+        loaded = tf.saved_model.load(str(folder))
+        serve = loaded.signatures["serving_default"]
+        known = {"images"} <= set(serve.structured_input_signature[1])
+        known = known and {"logits", "classes"} <= set(serve.structured_outputs)
+    # TensorFlow has errors of many kinds for a damaged file.
+    except Exception as error:
+        raise UserError(
+            f"--saved_model={folder} can't be loaded ({type(error).__name__}): it is damaged or "
+            "incomplete. Copy it again, or delete metrics.json of its run and continue that with "
+            "--resume, which exports it anew."
+        ) from error
+    if not known:
+        raise UserError(
+            f"--saved_model={folder} has another signature than the models of experiments.train, "
+            "`images` to `logits` and `classes`; give one of those."
+        )
+    return loaded
 
 
 def predict(serve, images, batch_size):

@@ -163,8 +163,9 @@ def _check_runs(sweep):
         for cell, job in zip(sweep.cells, sweep.jobs, strict=True)
     }
     shared = next(iter(expected.values()))
+    defaults = train_flags.protocol_defaults()  # of flags that an older run did not know
     for path in sorted((sweep.folder / "runs").glob("*/config.json")):
-        theirs = record.read_config(path.parent)["flags"]
+        theirs = {**defaults, **record.read_config(path.parent)["flags"]}
         ours = expected.get(path.parent)
         if ours is None:
             ours = {**shared, **{name: theirs.get(name) for name in grid.AXES}}

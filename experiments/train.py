@@ -13,6 +13,7 @@ from experiments import (
     cli,
     datasets,
     divergence,
+    history,
     pipeline,
     plots,
     record,
@@ -27,7 +28,8 @@ def main(argv):
     del argv
     settings = train_flags.checked_settings()
     flags = train_flags.recorded(settings)
-    with record.open_run(settings["output_dir"], flags, settings["resume"]) as run:
+    defaults = train_flags.protocol_defaults()
+    with record.open_run(settings["output_dir"], flags, settings["resume"], defaults) as run:
         figures = run.read_json("metrics.json")
         if figures:
             print(f"{run.folder} is complete:")
@@ -40,6 +42,8 @@ def main(argv):
 
 def _train(run, settings, flags):
     """The protocol, from data to SavedModel; returns the figures of `metrics.json`."""
+    if settings["deterministic"]:
+        tf.config.experimental.enable_op_determinism()
     data = datasets.load(settings["dataset"], settings["data_dir"], settings["download"])
     train, class_counts = datasets.cut_long_tail(
         data.train,
@@ -214,8 +218,8 @@ def _callbacks(run, progress, settings, resolved, schedule):
     steps, epochs = resolved["steps_per_epoch"], settings["train_epochs"]
     return [
         progress,
-        record.HistoryWriter(run, progress, lambda epoch: schedule((epoch + 1) * steps - 1)),
-        divergence.StopOnDivergence(),
+        history.HistoryWriter(run, progress, lambda epoch: schedule((epoch + 1) * steps - 1)),
+        divergence.StopOnDivergence(run.path("checkpoint")),
         keras.callbacks.TensorBoard(str(run.path("tensorboard")), write_graph=False),
         checkpoint.Checkpoint(
             run.path("checkpoint"),

@@ -64,6 +64,12 @@ FUSED_OP = flags.DEFINE_enum(
     ["auto", "on", "off"],
     "Native op for the loss; auto: where it is built and XLA is off. Same values either way.",
 )
+DETERMINISTIC = flags.DEFINE_bool(
+    "deterministic",
+    False,
+    "Only operations that give the same bits every time. A GPU needs it for that, and is slower "
+    "with it; the CPU gives the same bits without.",
+)
 STRATEGY = flags.DEFINE_enum(
     "strategy", "none", ["none", "mirrored"], "mirrored: all devices of this machine."
 )

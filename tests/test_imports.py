@@ -29,9 +29,10 @@ LAYERS = [
     {"functional"},
     {"fused"},
     {
-        *("_version", "callbacks", "checks", "long_tail", "metrics"),
+        *("_version", "callbacks", "long_tail", "metrics"),
         *("optimizers", "resnet", "schedules", "weights"),
     },
+    {"checks"},
 ]
 # What the library imports in these modules alone, and there inside functions, so that it runs on
 # every backend and costs nothing beside Keras.
@@ -42,7 +43,10 @@ GUARDED = {
         "cb_keras.weights",  # tf.function compiles the class weights
     },
     "jax": {"cb_keras.weights"},  # so does jax.jit
-} | {name: set() for name in ("absl", "matplotlib", "sklearn", "tensorflow_datasets", "torch")}
+} | {
+    name: set()
+    for name in ("absl", "jinja2", "matplotlib", "sklearn", "tensorflow_datasets", "torch")
+}
 PICKLES = {"pickle", "cloudpickle", "dill", "joblib", "shelve"}
 
 

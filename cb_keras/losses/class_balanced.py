@@ -1,15 +1,21 @@
 """Class-balanced softmax, sigmoid and focal losses (Cui et al. 2019; Park & Hwang 2022)."""
 
+from typing import Any, Literal
+
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import ArrayLike, NDArray
 
 from cb_keras import functional
-from cb_keras.checks import check_gamma, check_labels
+from cb_keras.checks import check_gamma, check_labels, to_tensors
 from cb_keras.weights import check_beta, check_class_counts, check_power, class_balanced_weights
 
 _PACKAGE = "cb_keras"
 _MAX_CLASSES = 2**24  # Keras hands labels to `call` as float32, exact up to here
+
+Fused = bool | Literal["auto"]
+Reduction = Literal["sum_over_batch_size", "mean", "sum", "mean_with_sample_weight", "none"]
 
 _ARGS = """
 
@@ -27,7 +33,8 @@ _ARGS = """
             float32 logits), `keras.ops` elsewhere (XLA, JAX, PyTorch, one-hot softmax). False:
             always `keras.ops`. True: always the op, or an error when the loss is called. On the
             CPU the op refuses a class id outside `[0, C)` by position and value; all else gives
-            NaN for that example.
+            NaN for that example. The op's gradients are those of `y_pred` alone: to learn soft
+            labels or `class_weights`, take False.
         reduction: `"sum_over_batch_size"` (default; divides by the number of examples, the
             official code's number of positives), `"mean"`, `"sum"`,
             `"mean_with_sample_weight"` or None.
@@ -61,9 +68,20 @@ class _ClassBalancedLoss(keras.losses.Loss):
     `cb_keras.functional`.
     """
 
+    _kind: str
+
     def __init__(
-        self, class_counts, beta, power, class_weights, from_logits, fused, reduction, name, dtype
-    ):
+        self,
+        class_counts: ArrayLike | None,
+        beta: float,
+        power: float,
+        class_weights: ArrayLike | None,
+        from_logits: bool,
+        fused: Fused,
+        reduction: Reduction | None,
+        name: str,
+        dtype: Any,
+    ) -> None:
         self._requested_dtype = dtype
         super().__init__(name=name, reduction=reduction, dtype=_at_least_float32(dtype))
         if (class_counts is None) == (class_weights is None):
@@ -95,13 +113,15 @@ class _ClassBalancedLoss(keras.losses.Loss):
             initial, trainable=False, dtype="float32", name="class_weights"
         )
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
-        y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
+    def __call__(
+        self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Any:
+        y_true, y_pred = to_tensors(y_true, y_pred)
         # Before the base class casts the labels, which would hide a low-precision class id.
         check_labels(y_true, y_pred, len(self._initial_weights))
         return super().__call__(y_true, y_pred, sample_weight)
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Any, y_pred: Any) -> Any:
         """Loss per example, shape `[...]`."""
         if self._uses_fused_op(y_true, y_pred):
             from cb_keras import fused
@@ -117,7 +137,10 @@ class _ClassBalancedLoss(keras.losses.Loss):
             )
         return self._composed(y_true, y_pred)
 
-    def _uses_fused_op(self, y_true, y_pred):
+    def _composed(self, y_true: Any, y_pred: Any) -> Any:
+        raise NotImplementedError
+
+    def _uses_fused_op(self, y_true: Any, y_pred: Any) -> bool:
         if self.fused is False:
             return False
         from cb_keras import fused  # not before it is needed: it may load the library
@@ -132,7 +155,7 @@ class _ClassBalancedLoss(keras.losses.Loss):
             )
         return reason is None
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Arguments that make the same loss, with the class weights it has now."""
         config = {
             "class_counts": self.class_counts,
@@ -161,21 +184,21 @@ class ClassBalancedSoftmaxCrossentropy(_ClassBalancedLoss):
 
     def __init__(
         self,
-        class_counts=None,
-        beta=0.9999,
-        power=1.0,
-        class_weights=None,
-        from_logits=True,
-        fused="auto",
-        reduction="sum_over_batch_size",
-        name="class_balanced_softmax_crossentropy",
-        dtype=None,
-    ):
+        class_counts: ArrayLike | None = None,
+        beta: float = 0.9999,
+        power: float = 1.0,
+        class_weights: ArrayLike | None = None,
+        from_logits: bool = True,
+        fused: Fused = "auto",
+        reduction: Reduction | None = "sum_over_batch_size",
+        name: str = "class_balanced_softmax_crossentropy",
+        dtype: Any = None,
+    ) -> None:
         super().__init__(
             class_counts, beta, power, class_weights, from_logits, fused, reduction, name, dtype
         )
 
-    def _composed(self, y_true, y_pred):
+    def _composed(self, y_true: Any, y_pred: Any) -> Any:
         return functional.class_balanced_softmax_crossentropy(
             y_true, y_pred, self.class_weights, from_logits=self.from_logits
         )
@@ -188,21 +211,21 @@ class ClassBalancedSigmoidCrossentropy(_ClassBalancedLoss):
 
     def __init__(
         self,
-        class_counts=None,
-        beta=0.9999,
-        power=1.0,
-        class_weights=None,
-        from_logits=True,
-        fused="auto",
-        reduction="sum_over_batch_size",
-        name="class_balanced_sigmoid_crossentropy",
-        dtype=None,
-    ):
+        class_counts: ArrayLike | None = None,
+        beta: float = 0.9999,
+        power: float = 1.0,
+        class_weights: ArrayLike | None = None,
+        from_logits: bool = True,
+        fused: Fused = "auto",
+        reduction: Reduction | None = "sum_over_batch_size",
+        name: str = "class_balanced_sigmoid_crossentropy",
+        dtype: Any = None,
+    ) -> None:
         super().__init__(
             class_counts, beta, power, class_weights, from_logits, fused, reduction, name, dtype
         )
 
-    def _composed(self, y_true, y_pred):
+    def _composed(self, y_true: Any, y_pred: Any) -> Any:
         return functional.class_balanced_sigmoid_crossentropy(
             y_true, y_pred, self.class_weights, from_logits=self.from_logits
         )
@@ -215,38 +238,38 @@ class ClassBalancedFocalCrossentropy(_ClassBalancedLoss):
 
     def __init__(
         self,
-        class_counts=None,
-        beta=0.9999,
-        power=1.0,
-        gamma=1.0,
-        class_weights=None,
-        from_logits=True,
-        fused="auto",
-        reduction="sum_over_batch_size",
-        name="class_balanced_focal_crossentropy",
-        dtype=None,
-    ):
+        class_counts: ArrayLike | None = None,
+        beta: float = 0.9999,
+        power: float = 1.0,
+        gamma: float = 1.0,
+        class_weights: ArrayLike | None = None,
+        from_logits: bool = True,
+        fused: Fused = "auto",
+        reduction: Reduction | None = "sum_over_batch_size",
+        name: str = "class_balanced_focal_crossentropy",
+        dtype: Any = None,
+    ) -> None:
         super().__init__(
             class_counts, beta, power, class_weights, from_logits, fused, reduction, name, dtype
         )
         self.gamma = check_gamma(gamma)
 
-    def _composed(self, y_true, y_pred):
+    def _composed(self, y_true: Any, y_pred: Any) -> Any:
         return functional.class_balanced_focal_crossentropy(
             y_true, y_pred, self.class_weights, self.gamma, from_logits=self.from_logits
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Arguments that make the same loss, with the class weights it has now."""
         return {**super().get_config(), "gamma": self.gamma}
 
 
-def _at_least_float32(dtype):
+def _at_least_float32(dtype: Any) -> str:
     compute_dtype = keras.dtype_policies.get(dtype or keras.config.floatx()).compute_dtype
     return "float64" if compute_dtype == "float64" else "float32"
 
 
-def _check_class_weights(class_weights):
+def _check_class_weights(class_weights: ArrayLike) -> NDArray[np.float32]:
     weights = np.asarray(ops.convert_to_numpy(class_weights))
     if weights.ndim != 1 or weights.size == 0 or weights.dtype.kind not in "iuf":
         raise ValueError(

@@ -8,7 +8,7 @@ from experiments import cli
 def main(argv):
     {body}
 
-cli.run(main)
+cli.run(main{options})
 """
 
 
@@ -16,9 +16,9 @@ cli.run(main)
 def program(tmp_path, run_python):
     """Function that runs a program with the given body of `main`."""
 
-    def run(body, *arguments):
+    def run(body, *arguments, options=""):
         file = tmp_path / "program.py"
-        file.write_text(PROGRAM.format(body=body))
+        file.write_text(PROGRAM.format(body=body, options=options))
         return run_python(file, *arguments)
 
     return run
@@ -51,6 +51,25 @@ def test_a_positional_argument_is_refused_with_the_remedy(program):
         == "error: unexpected argument 'digits': all settings are flags, --name=value.\n"
     )
     assert "ran" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        ((), "FROM TO is missing: give it after the program."),
+        (("a",), "TO is missing: give it after the program."),
+        (
+            ("a", "b", "c"),
+            "unexpected argument 'c': besides FROM TO all settings are flags, --name=value.",
+        ),
+        (("a", "b"), None),
+    ],
+)
+def test_a_program_takes_the_arguments_that_it_names_no_more_no_fewer(program, given, error):
+    done = program("print(argv[1:])", *given, options=", arguments=('FROM', 'TO')")
+    assert done.returncode == (2 if error else 0)
+    assert done.stderr == (f"error: {error}\n" if error else "")
+    assert done.stdout == ("" if error else "['a', 'b']\n")
 
 
 def test_an_interrupt_ends_with_exit_status_130_and_no_traceback(program):

@@ -81,6 +81,14 @@ def test_a_flag_that_the_older_run_does_not_know_is_a_difference(tmp_path):
     assert "--fused_op is None there, on here" in message
 
 
+def test_a_flag_that_the_older_run_does_not_know_had_its_default_there(tmp_path):
+    begun(tmp_path)
+    defaults = {"fused_op": "auto"}
+    record.open_run(tmp_path, {**FLAGS, "fused_op": "auto"}, resume=True, defaults=defaults)
+    with pytest.raises(UserError, match="--fused_op is auto there, on here"):
+        record.open_run(tmp_path, {**FLAGS, "fused_op": "on"}, resume=True, defaults=defaults)
+
+
 def test_resume_where_nothing_was_begun_starts_anew_and_says_so(tmp_path, capsys):
     record.open_run(tmp_path / "new", FLAGS, resume=True)
     assert "nothing to continue" in capsys.readouterr().out

@@ -152,12 +152,16 @@ def test_the_figures_are_the_last_epochs_and_not_the_best_ones(tmp_path, train_s
     )
 
 
-def test_the_same_flags_give_the_same_run(tmp_path, train_short, short_run):
+def test_the_same_flags_on_the_same_machine_give_the_same_run_to_the_last_bit(
+    tmp_path, train_short, short_run
+):
     again = train_short(tmp_path / "run")
-    assert again.column("loss") == pytest.approx(short_run.column("loss"), rel=1e-6)
-    assert again.metrics["confusion_matrix"] == short_run.metrics["confusion_matrix"]
+    assert again.column("loss") == short_run.column("loss")
+    assert again.column("val_loss") == short_run.column("val_loss")
     for value, expected in zip(again.variables, short_run.variables, strict=True):
-        np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-7)
+        np.testing.assert_array_equal(value, expected)
+    for name in set(again.metrics) - {"train_seconds", "images_per_second"}:
+        assert again.metrics[name] == short_run.metrics[name]
 
 
 # What goes wrong

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from absl import flags
 
 from cb_keras import fused
@@ -194,6 +195,17 @@ def test_jit_compile_hands_the_model_to_xla(tmp_path, train_short, monkeypatch):
 def test_strategy_mirrored_runs_under_the_mirrored_strategy(tmp_path, train_short, capsys):
     train_short(tmp_path / "run", "--strategy=mirrored", "--train_epochs=1", "--warmup_epochs=0")
     assert "mirrored over 1 device(s)" in capsys.readouterr().out
+
+
+def test_deterministic_asks_tensorflow_for_such_operations(tmp_path, train_short, monkeypatch):
+    asked = []
+    monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: asked.append(1))
+    for arguments in ([], ["--deterministic"]):
+        train_short(
+            tmp_path / f"run{len(arguments)}", "--train_epochs=1", "--warmup_epochs=0", *arguments
+        )
+        assert len(asked) == len(arguments)
+    assert Run(tmp_path / "run1").config["flags"]["deterministic"] is True
 
 
 def test_output_dir_is_where_the_run_is(tmp_path, call_train, monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 from experiments import saved_model
 from experiments.checkpoint import Checkpoint
 from experiments.cli import UserError
-from experiments.record import HistoryWriter
+from experiments.history import HistoryWriter
 from tests.experiments.test_record import contents
 
 FOUR = ("--train_epochs=4", "--eval_epochs=2")

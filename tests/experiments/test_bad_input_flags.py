@@ -1,0 +1,36 @@
+"""Flags that are wrong, as a shell sees it; `test_train_flags.py` goes through all of them."""
+
+import pytest
+
+from experiments import datasets, train
+from tests.experiments.test_bad_input_output import run_program
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (["--imbalance_factor=50"], "--imbalance_factor: `imbalance_factor` must be in (0, 1]"),
+        (["--gamma=2"], "--gamma=2.0 has no effect on --loss=softmax; it belongs to focal."),
+        (["--depth=33"], "--depth must be 6n + 2 (8, 14, 20, 26, 32, ...), got 33."),
+        (
+            ["--long_tail=natural", "--imbalance_factor=0.1"],
+            "--imbalance_factor has no effect with --long_tail=natural; leave one of them out.",
+        ),
+    ],
+)
+def test_a_wrong_flag_is_one_line_before_anything_is_done(
+    capsys, monkeypatch, tmp_path, flags, line
+):
+    monkeypatch.setattr(datasets, "load", lambda *_: pytest.fail("data was loaded"))
+    status, found = run_program(capsys, train.main, *flags, f"--output_dir={tmp_path / 'run'}")
+    assert status == 2
+    assert found.startswith(f"error: {line}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_flag_of_another_type_or_choice_is_refused_by_absl(run_python, tmp_path):
+    done = run_python("-m", "experiments.train", "--loss=hinge", f"--output_dir={tmp_path / 'run'}")
+    assert done.returncode == 1
+    assert "flag --loss=hinge: value should be one of <softmax|sigmoid|focal>" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
