@@ -1,6 +1,9 @@
 # make demo        trains on handwritten digits with and without the class-balanced term (minutes)
 # make test        installs what the tests need and runs them all
+# make check       all that is checked beside the tests: the next three
 # make lint        ruff
+# make types       mypy, on the library
+# make sanitize    the op's code for the CPU under ASan, UBSan and TSan
 # make cuda-check  compiles the CUDA kernels with nvcc alone, and checks them where there is a GPU
 # make cuda-emulation  runs the same checks of the CUDA kernels on the CPU, under ASan and UBSan
 # All of them make and use .venv; PYTHON=python3.12 chooses the interpreter.
@@ -14,11 +17,22 @@ BIN := .venv/bin
 TORCH ?= torch==2.13.0
 
 NVCC ?= nvcc
-CUDA_SOURCES := ops/cuda_check.cu ops/class_balanced_loss.h $(wildcard ops/cuda/*)
+CUDA_SOURCES := ops/cuda_check.cu ops/class_balanced_loss.h $(wildcard ops/check/* ops/cuda/*)
 CUDA_TARGETS := $(foreach n,75 80 86 89 90,-gencode arch=compute_$(n),code=sm_$(n)) \
   -gencode arch=compute_90,code=compute_90
 
-.PHONY: demo test test-tensorflow test-jax test-torch lint cuda-check cuda-emulation clean
+CPU_SOURCES := ops/build.py ops/cpu_check.cc ops/class_balanced_loss.h \
+  $(wildcard ops/check/* ops/cpu/*)
+
+# Python and TensorFlow are not sanitized, so the runtime is loaded before them; with libstdc++, or
+# it would find no exceptions to intercept. Leaks would be Python's own.
+SANITIZED := CB_KERAS_SANITIZE=address,undefined CB_KERAS_CACHE="$(CURDIR)/build/sanitized" CXX=g++ \
+  LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so.6)" \
+  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+  CB_KERAS_CUDA=0 CUDA_VISIBLE_DEVICES= KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=3
+
+.PHONY: demo test test-tensorflow test-jax test-torch check lint types sanitize sanitize-kernels \
+  sanitize-op cuda-check cuda-emulation clean
 
 demo: .venv/demo
 	$(BIN)/python -m experiments.demo
@@ -35,9 +49,33 @@ test-jax: .venv/tests
 test-torch: .venv/tests
 	KERAS_BACKEND=torch $(BIN)/python -m pytest -n 2 --dist worksteal tests/cb_keras
 
+check: lint types sanitize
+
 lint: .venv/tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: .venv/tests
+	$(BIN)/mypy
+
+sanitize: sanitize-kernels sanitize-op
+
+# The kernels alone, on threads that share the rows, with the instructions of older processors too.
+sanitize-kernels: build/cpu_check_address build/cpu_check_thread
+	for check in $^; do for kernels in baseline avx2 avx512; do \
+	  CB_KERAS_CPU_KERNELS=$$kernels $$check || exit 1; done; done
+
+build/cpu_check_address: $(CPU_SOURCES) | .venv/python
+	$(BIN)/python ops/build.py address,undefined $@
+
+build/cpu_check_thread: $(CPU_SOURCES) | .venv/python
+	$(BIN)/python ops/build.py thread $@
+
+# The op inside TensorFlow, by its tests; --capture=sys shows what a sanitizer says before it aborts.
+sanitize-op: .venv/tests
+	$(SANITIZED) $(BIN)/python -m cb_keras.fused build
+	$(SANITIZED) $(BIN)/python -m pytest -n 2 --dist worksteal --capture=sys \
+	  $(foreach part,fused fused_inputs fused_gradient fused_instruction_sets,tests/cb_keras/test_$(part).py)
 
 # Exit status 77 of the check: it was built, but there is no GPU to run it on.
 cuda-check: build/cuda_check
@@ -76,4 +114,4 @@ build/cuda_check: $(CUDA_SOURCES)
 	touch $@
 
 clean:
-	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache cb_keras/*.so
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .mypy_cache cb_keras/*.so

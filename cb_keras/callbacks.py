@@ -2,9 +2,12 @@
 
 import sys
 import time
+from collections.abc import Callable, Mapping
+from typing import Any, TextIO
 
 import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 class ClassWeightScheduler(keras.callbacks.Callback):
@@ -24,12 +27,12 @@ class ClassWeightScheduler(keras.callbacks.Callback):
         schedule: Function of the epoch (from 0) that returns weights `[C]`.
     """
 
-    def __init__(self, loss, schedule):
+    def __init__(self, loss: Any, schedule: Callable[[int], ArrayLike]) -> None:
         super().__init__()
         self.loss = loss
         self.schedule = schedule
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Assigns `schedule(epoch)`."""
         weights = np.asarray(self.schedule(epoch), dtype="float32")
         if weights.shape != tuple(self.loss.class_weights.shape):
@@ -64,30 +67,32 @@ class ThroughputProgress(keras.callbacks.Callback):
         epoch_rate: Images per second of the last epoch, None if the run's first step was all of it.
     """
 
-    def __init__(self, num_images, batch_size, epochs, stream=None):
+    def __init__(
+        self, num_images: int, batch_size: int, epochs: int, stream: TextIO | None = None
+    ) -> None:
         super().__init__()
         self.num_images = num_images
         self.batch_size = batch_size
         self.epochs = epochs
         self.stream = stream or sys.stdout
         self.train_seconds = 0.0
-        self.epoch_rate = None
+        self.epoch_rate: float | None = None
         self._timed = (0, 0.0)  # images, seconds, without compilation
         self._compiled = False
         self._last_print = 0.0
 
     @property
-    def images_per_second(self):
+    def images_per_second(self) -> float | None:
         """Images per second over all timed steps, or None."""
         images, seconds = self._timed
         return images / seconds if seconds > 0 else None
 
-    def restore(self, timed_images, timed_seconds, train_seconds):
+    def restore(self, timed_images: int, timed_seconds: float, train_seconds: float) -> None:
         """Continues the totals of an interrupted run."""
         self._timed = (timed_images, timed_seconds)
         self.train_seconds = train_seconds
 
-    def state(self):
+    def state(self) -> dict[str, Any]:
         """Arguments for `restore`."""
         return {
             "timed_images": self._timed[0],
@@ -95,14 +100,14 @@ class ThroughputProgress(keras.callbacks.Callback):
             "train_seconds": self.train_seconds,
         }
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Starts the epoch's clock."""
         self._epoch = epoch
         self._start = self._timed_start = time.perf_counter()
         self._done = self._timed_from = 0
         self._stopped = False
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Counts the batch; rewrites the line on a terminal."""
         self._done = min(self._done + self.batch_size, self.num_images)
         if not self._compiled:
@@ -119,12 +124,12 @@ class ThroughputProgress(keras.callbacks.Callback):
                 + "\x1b[K"
             )
 
-    def on_test_begin(self, logs=None):
+    def on_test_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Stops the clock for the evaluation."""
         if hasattr(self, "_start"):
             self._stop_clock()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Prints the epoch's line."""
         self._stop_clock()
         logs = logs or {}
@@ -135,7 +140,7 @@ class ThroughputProgress(keras.callbacks.Callback):
             line += f"  {self.epoch_rate:.0f} images/s  {_duration(left)} left"
         self._write(f"\r{line}\x1b[K\n" if self.stream.isatty() else f"{line}\n")
 
-    def _stop_clock(self):
+    def _stop_clock(self) -> None:
         if self._stopped:
             return
         self._stopped = True
@@ -146,12 +151,12 @@ class ThroughputProgress(keras.callbacks.Callback):
         if images > 0:
             self._timed = (self._timed[0] + images, self._timed[1] + seconds)
 
-    def _write(self, text):
+    def _write(self, text: str) -> None:
         self.stream.write(text)
         self.stream.flush()
 
 
-def _duration(seconds):
+def _duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.0f} s"
     if seconds < 3600:

@@ -12,13 +12,18 @@ import importlib.util
 import os
 import pathlib
 import sys
+from types import FrameType
+from typing import Any, Literal
 
 import keras
+from numpy.typing import ArrayLike
 
 from cb_keras.checks import check_gamma, check_labels
 
 _PACKAGE = pathlib.Path(__file__).parent
 _NO_SOURCES = "its sources are not there; install cb_keras again, or take it from a clone"
+Kind = Literal["softmax", "sigmoid", "focal"]
+
 _BUILD_COMMAND = "python -m cb_keras.fused build"
 
 
@@ -26,18 +31,18 @@ class FusedOpError(Exception):
     """The fused op was insisted on and can't be used; the message says why."""
 
 
-def available():
+def available() -> bool:
     """Whether the op can be used in this process, on eager tensors and in graphs."""
     return _load()[0] is not None
 
 
-def status():
+def status() -> str:
     """One line: whether the op is in use and why."""
     module, why = _load()
     return f"fused op: {'in use' if module else 'not in use'}: {why}"
 
 
-def build():
+def build() -> pathlib.Path:
     """Builds the op library for the installed TensorFlow, if it is not built yet.
 
     Several processes may call it at once: one builds, the others wait for it.
@@ -66,10 +71,19 @@ def build():
     return library
 
 
-def crossentropy(loss, y_true, y_pred, class_weights, gamma=0.0, expected_upstream=1.0):
+def crossentropy(
+    loss: Kind,
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    class_weights: ArrayLike,
+    gamma: float = 0.0,
+    expected_upstream: Any = 1.0,
+) -> Any:
     """Class-balanced loss per example, with its gradient, in one pass over the logits.
 
-    Same values as `cb_keras.functional`, to float32 rounding.
+    Same values as `cb_keras.functional`, to float32 rounding. Gradients are given with respect to
+    `y_pred` alone: `y_true` (soft labels) and `class_weights` get none. Where those are to be
+    learnt use `cb_keras.functional`, or a loss with `fused=False`.
 
     Args:
         loss: `"softmax"`, `"sigmoid"` or `"focal"`.
@@ -86,8 +100,8 @@ def crossentropy(loss, y_true, y_pred, class_weights, gamma=0.0, expected_upstre
     Raises:
         FusedOpError: `why_not` names a reason.
         ValueError: Shapes that do not fit together.
-        tf.errors.InvalidArgumentError: On the CPU, a class id outside `[0, C)`, by position and
-            value. On a GPU its example's loss and gradient are NaN.
+        tf.errors.InvalidArgumentError: On the CPU, a class id that is outside `[0, C)` or no whole
+            number, by position and value. On a GPU its example's loss and gradient are NaN.
     """
     import tensorflow as tf
 
@@ -108,7 +122,7 @@ def crossentropy(loss, y_true, y_pred, class_weights, gamma=0.0, expected_upstre
     return tf.ensure_shape(tf.reshape(losses, tf.shape(logits)[:-1]), logits.shape[:-1])
 
 
-def why_not(loss, sparse, dtype, from_logits=True):
+def why_not(loss: Kind, sparse: bool, dtype: str, from_logits: bool = True) -> str | None:
     """Why the op can't be used here and now, or None if it can.
 
     Args:
@@ -131,7 +145,7 @@ def why_not(loss, sparse, dtype, from_logits=True):
     return None
 
 
-def mean_upstream(y_pred):
+def mean_upstream(y_pred: Any) -> Any:
     """What each loss of `y_pred` [..., C] gets from their mean, and from nothing else."""
     import tensorflow as tf
 
@@ -142,7 +156,9 @@ def mean_upstream(y_pred):
     return mean / replicas if replicas > 1 else mean
 
 
-def _crossentropy(loss, labels, logits, weights, gamma, expected_upstream):
+def _crossentropy(
+    loss: Kind, labels: Any, logits: Any, weights: Any, gamma: Any, expected_upstream: Any
+) -> Any:
     import tensorflow as tf
 
     module = _load()[0]
@@ -153,7 +169,7 @@ def _crossentropy(loss, labels, logits, weights, gamma, expected_upstream):
     applied = tf.cast(expected_upstream, tf.float32)
 
     @tf.custom_gradient
-    def with_gradient(logits):
+    def with_gradient(logits: Any) -> Any:
         losses, gradient = module.cb_keras_loss_and_gradient(
             logits, labels, weights, gamma, applied, loss=loss
         )
@@ -162,41 +178,36 @@ def _crossentropy(loss, labels, logits, weights, gamma, expected_upstream):
     return with_gradient(logits)
 
 
-def _class_ids(labels):
-    """Labels as int32 or int64; what is no whole number becomes -1, which no class has."""
+def _class_ids(labels: Any) -> Any:
+    """Labels in a type that the op reads, without any change to their values."""
     import tensorflow as tf
 
-    if labels.dtype in (tf.int32, tf.int64):
+    if labels.dtype in (tf.int32, tf.int64, tf.uint64, tf.float32, tf.float64):
         return labels
-    if labels.dtype in (tf.uint32, tf.uint64):
-        return tf.cast(labels, tf.int64)
-    ids = tf.cast(labels, tf.int32)
-    if labels.dtype.is_floating:
-        ids = tf.where(tf.cast(ids, labels.dtype) == labels, ids, -1)
-    return ids
+    return tf.cast(labels, tf.int64 if labels.dtype == tf.uint32 else tf.int32)
 
 
-def _reshaped(tensor, shape):
+def _reshaped(tensor: Any, shape: list[int]) -> Any:
     """`tensor` in `shape`; itself where it has that rank already, since every op costs time."""
     import tensorflow as tf
 
     return tensor if len(tensor.shape) == len(shape) else tf.reshape(tensor, shape)
 
 
-def _recording():
+def _recording() -> bool:
     from tensorflow.python.eager import record
 
     return record.could_possibly_record()
 
 
-def _inside_xla():
+def _inside_xla() -> bool:
     """Whether a `tf.function(jit_compile=True)` is being traced; its graph does not say so."""
     import tensorflow as tf
 
     if tf.executing_eagerly():
         return False
     function = _function_class()
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         owner = frame.f_locals.get("self") if frame.f_code.co_argcount else None
         if isinstance(owner, function) and owner._jit_compile:
@@ -206,14 +217,14 @@ def _inside_xla():
 
 
 @functools.cache
-def _function_class():
+def _function_class() -> Any:
     import tensorflow as tf
 
     return type(tf.function(lambda: None))
 
 
 @functools.cache
-def _load():
+def _load() -> tuple[Any, str]:
     """`(module of the ops or None, why)`."""
     if keras.backend.backend() != "tensorflow":
         return None, f"Keras runs on {keras.backend.backend()}, the op is TensorFlow's"
@@ -226,12 +237,26 @@ def _load():
         return None, f"it is not built for TensorFlow {tf.__version__}; {_BUILD_COMMAND} builds it"
     gpu = bool(tf.config.list_physical_devices("GPU"))
     # Any will do on the CPU; on a GPU one with CUDA kernels must.
-    library, description = max(libraries, key=lambda item: bool(item[1]["cuda"]) == gpu)
-    if gpu and not description["cuda"]:
-        return None, (
-            f"there is a GPU, but {library} was built without nvcc; put nvcc on PATH and run "
-            f"{_BUILD_COMMAND}"
-        )
+    libraries.sort(key=lambda item: bool(item[1]["cuda"]) != gpu)
+    reasons = []
+    for library, description in libraries:
+        if gpu and not description["cuda"]:
+            reasons.append(
+                f"there is a GPU, but {library} was built without nvcc; put nvcc on PATH and run "
+                f"{_BUILD_COMMAND}"
+            )
+            continue
+        module, why = _open(library, description["cuda"])
+        if module is not None:
+            return module, why
+        reasons.append(why)
+    return None, "; ".join(reasons)
+
+
+def _open(library: pathlib.Path, cuda: str | None) -> tuple[Any, str]:
+    """`(module of the ops or None, why)` of one library."""
+    import tensorflow as tf
+
     try:
         module = tf.load_op_library(str(library))
     except (tf.errors.OpError, OSError) as error:
@@ -239,15 +264,15 @@ def _load():
     _register_gradient(module)
     function = ctypes.CDLL(str(library)).CbkCpuInstructionSet
     function.restype = ctypes.c_char_p
-    cuda = f"CUDA {description['cuda']}" if description["cuda"] else "no CUDA"
-    return module, f"{library} (CPU kernels: {function().decode()}; {cuda})"
+    with_cuda = f"CUDA {cuda}" if cuda else "no CUDA"
+    return module, f"{library} (CPU kernels: {function().decode()}; {with_cuda})"
 
 
-def _register_gradient(module):
+def _register_gradient(module: Any) -> None:
     import tensorflow as tf
 
     @tf.RegisterGradient("CbKerasLoss")
-    def gradient(op, upstream):
+    def gradient(op: Any, upstream: Any) -> tuple[Any, None, None, None]:
         logits, labels, weights, gamma = op.inputs
         _, slope = module.cb_keras_loss_and_gradient(
             logits, labels, weights, gamma, upstream, loss=op.get_attr("loss").decode()
@@ -255,11 +280,18 @@ def _register_gradient(module):
         return slope, None, None, None
 
 
-def _matching_libraries(tensorflow_version):
-    """`(path, description)` of the libraries for this TensorFlow and these sources."""
+def _matching_libraries(tensorflow_version: str) -> list[tuple[pathlib.Path, dict[str, Any]]]:
+    """`(path, description)` of the libraries for this TensorFlow and these sources.
+
+    One that was built with sanitizers is for processes that ask for them, and no other is.
+    """
     builder = _builder()
     candidates = [_PACKAGE / builder.LIBRARY, *sorted(_cache_folder().glob("*.so"))]
-    wanted = {"tensorflow": tensorflow_version, "sources": builder.sources_digest()}
+    wanted = {
+        "tensorflow": tensorflow_version,
+        "sources": builder.sources_digest(),
+        "sanitizers": builder.sanitizers(),
+    }
     found = [(path, builder.describe(path)) for path in candidates if path.is_file()]
     return [
         (path, description)
@@ -268,7 +300,7 @@ def _matching_libraries(tensorflow_version):
     ]
 
 
-def _cache_folder():
+def _cache_folder() -> pathlib.Path:
     chosen = os.environ.get("CB_KERAS_CACHE")
     if chosen:
         return pathlib.Path(chosen)
@@ -276,21 +308,21 @@ def _cache_folder():
 
 
 @functools.cache
-def _builder():
+def _builder() -> Any:
     """The module `build` beside the sources, in the installed package or in the clone, or None."""
     folders = [_PACKAGE / "_ops", _PACKAGE.parent / "ops"]
     paths = [folder / "build.py" for folder in folders]
     path = next((path for path in paths if path.is_file()), None)
     if path is None:
         return None
-    spec = importlib.util.spec_from_file_location("cb_keras._ops.build", path)
+    spec: Any = importlib.util.spec_from_file_location("cb_keras._ops.build", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look it up
     spec.loader.exec_module(module)
     return module
 
 
-def _main(arguments):
+def _main(arguments: list[str]) -> int:
     if arguments == ["status"]:
         print(status())
         return 0

@@ -1,9 +1,14 @@
 """Long-tailed class counts, and the choice of the examples that have them."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 
-def long_tailed_counts(num_classes, max_count, imbalance_factor):
+def long_tailed_counts(
+    num_classes: int, max_count: int, imbalance_factor: float
+) -> NDArray[np.int64]:
     """Class counts of Cui's exponential profile.
 
     `n_c = int(max_count * imbalance_factor^(c / (C - 1)))`, truncated as in the official code.
@@ -38,7 +43,7 @@ def long_tailed_counts(num_classes, max_count, imbalance_factor):
     return np.asarray(counts, dtype="int64")
 
 
-def check_imbalance_factor(imbalance_factor):
+def check_imbalance_factor(imbalance_factor: Any) -> float:
     """Returns `imbalance_factor` as a float in (0, 1], or raises ValueError with the remedy."""
     factor = float(imbalance_factor)
     if 0.0 < factor <= 1.0:
@@ -49,7 +54,9 @@ def check_imbalance_factor(imbalance_factor):
     raise ValueError(f"`imbalance_factor` must be in (0, 1], got {factor}; {remedy}")
 
 
-def choose_long_tail(labels, class_counts, seed=0):
+def choose_long_tail(
+    labels: ArrayLike, class_counts: ArrayLike, seed: int = 0
+) -> NDArray[np.int64]:
     """Chooses `class_counts[c]` examples of every class c, by seed.
 
     Examples are ranked by a 64-bit hash of (seed, class, position), in integer arithmetic alone:
@@ -99,12 +106,12 @@ def choose_long_tail(labels, class_counts, seed=0):
     return np.sort(np.concatenate(chosen)).astype("int64")
 
 
-def _hash(seed, class_id, positions):
+def _hash(seed: int, class_id: int, positions: NDArray[np.int64]) -> NDArray[np.uint64]:
     start = _splitmix64(_splitmix64(np.array([seed], "uint64")) + np.uint64(class_id))
     return _splitmix64(start + positions.astype("uint64"))
 
 
-def _splitmix64(x):
+def _splitmix64(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """One step of the SplitMix64 generator (Steele, Lea & Flood 2014), elementwise, modulo 2^64."""
     x = x + np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

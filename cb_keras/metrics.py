@@ -161,9 +161,7 @@ class BalancedAccuracy(keras.metrics.Metric):
         self.correct = self.add_variable(shape, "zeros", name="correct")
         self.total = self.add_variable(shape, "zeros", name="total")
 
-    def update_state(
-        self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> None:
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Adds a batch."""
         y_true, y_pred = to_tensors(y_true, y_pred)
         classes = y_pred.shape[-1] if len(y_pred.shape) else None

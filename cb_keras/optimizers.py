@@ -1,5 +1,7 @@
 """Stochastic gradient descent as the reference protocol means it."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -32,15 +34,20 @@ class MomentumSGD(keras.optimizers.SGD):
     """
 
     def __init__(
-        self, learning_rate=0.1, momentum=0.9, nesterov=False, name="momentum_sgd", **kwargs
-    ):
+        self,
+        learning_rate: Any = 0.1,
+        momentum: float = 0.9,
+        nesterov: bool = False,
+        name: str = "momentum_sgd",
+        **kwargs: Any,
+    ) -> None:
         if not 0.0 <= momentum < 1.0:
             raise ValueError(f"`momentum` must be in [0, 1), got {momentum}; usual is 0.9.")
         super().__init__(
             learning_rate, momentum=float(momentum), nesterov=nesterov, name=name, **kwargs
         )
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Any, variable: keras.Variable, learning_rate: Any) -> None:
         """Updates `variable` and its velocity."""
         step = gradient = ops.cast(gradient, variable.dtype)
         if self.momentum:

@@ -1,6 +1,7 @@
 """The ResNet for small images of He et al. 2016, as the class-balanced loss papers train it."""
 
 import math
+from typing import Any, Literal
 
 import keras
 from keras import layers, ops
@@ -16,7 +17,7 @@ class BatchNormalization(layers.BatchNormalization):
     channels-last, `renorm`, `synchronized` and other backends take Keras' own path.
     """
 
-    def call(self, inputs, training=None, mask=None):
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Normalises `inputs`; see `keras.layers.BatchNormalization`."""
         if not self._can_fuse(inputs, mask):
             return super().call(inputs, training=training, mask=mask)
@@ -39,7 +40,7 @@ class BatchNormalization(layers.BatchNormalization):
                 moving.assign(moving * self.momentum + batch * (1.0 - self.momentum))
         return outputs
 
-    def _can_fuse(self, inputs, mask):
+    def _can_fuse(self, inputs: Any, mask: Any) -> bool:
         return (
             keras.backend.backend() == "tensorflow"
             and len(inputs.shape) == 4
@@ -52,7 +53,9 @@ class BatchNormalization(layers.BatchNormalization):
         )
 
 
-def _fused_batch_norm(x, scale, offset, mean, variance, epsilon, use_batch):
+def _fused_batch_norm(
+    x: Any, scale: Any, offset: Any, mean: Any, variance: Any, *, epsilon: float, use_batch: bool
+) -> tuple[Any, Any, Any]:
     import tensorflow as tf
 
     empty = tf.zeros([0], "float32")
@@ -69,16 +72,16 @@ def _fused_batch_norm(x, scale, offset, mean, variance, epsilon, use_batch):
 
 
 def resnet_cifar(
-    depth=32,
-    input_shape=(32, 32, 3),
-    num_classes=10,
+    depth: int = 32,
+    input_shape: tuple[int | None, int | None, int] = (32, 32, 3),
+    num_classes: int = 10,
     *,
-    head="softmax",
-    weight_decay=2e-4,
-    include_preprocessing=True,
-    dtype=None,
-    name=None,
-):
+    head: Literal["softmax", "sigmoid"] = "softmax",
+    weight_decay: float = 2e-4,
+    include_preprocessing: bool = True,
+    dtype: Any = None,
+    name: str | None = None,
+) -> keras.Model:
     """ResNet v1 with `depth = 6n + 2` layers: three stages of n basic blocks, 16/32/64 filters.
 
     A shortcut that changes shape is 2x2 average pooling and zero padding of the channels on both
@@ -141,14 +144,14 @@ def resnet_cifar(
 class _Blocks:
     """Makes the network's blocks, all with the same weight decay and dtype policy."""
 
-    def __init__(self, weight_decay, dtype):
+    def __init__(self, weight_decay: float, dtype: Any) -> None:
         self.weight_decay = weight_decay
         self.dtype = dtype
 
-    def penalty(self):
+    def penalty(self) -> keras.regularizers.Regularizer | None:
         return keras.regularizers.L2(self.weight_decay / 2) if self.weight_decay else None
 
-    def conv_bn(self, x, filters, stride, relu, name):
+    def conv_bn(self, x: Any, filters: int, stride: int, relu: bool, name: str) -> Any:
         padding = "same"
         if stride > 1:
             # As the official code pads: one pixel on every side, not TensorFlow's (0, 1).
@@ -177,7 +180,7 @@ class _Blocks:
         )(x)
         return layers.ReLU(dtype=self.dtype, name=f"{name}_relu")(x) if relu else x
 
-    def basic(self, x, filters, stride, name):
+    def basic(self, x: Any, filters: int, stride: int, name: str) -> Any:
         shortcut = x
         if stride > 1:
             shortcut = layers.AveragePooling2D(
@@ -195,7 +198,7 @@ class _Blocks:
         x = layers.Add(dtype=self.dtype, name=f"{name}_add")([x, shortcut])
         return layers.ReLU(dtype=self.dtype, name=f"{name}_relu")(x)
 
-    def logits(self, x, num_classes, head):
+    def logits(self, x: Any, num_classes: int, head: str) -> Any:
         sigmoid = head == "sigmoid"
         prior = -math.log(num_classes - 1) if sigmoid and num_classes > 1 else 0.0
         return layers.Dense(

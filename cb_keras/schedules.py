@@ -1,5 +1,8 @@
 """Learning-rate schedule of the reference protocol."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -24,7 +27,13 @@ class WarmupPiecewiseConstant(keras.optimizers.schedules.LearningRateSchedule):
     Source: the official code of Cui et al. 2019 (`learning_rate_schedule`).
     """
 
-    def __init__(self, peak, warmup_steps=0, boundaries=(), decay=0.1):
+    def __init__(
+        self,
+        peak: float,
+        warmup_steps: float = 0,
+        boundaries: Sequence[float] = (),
+        decay: float = 0.1,
+    ) -> None:
         super().__init__()
         self.peak = float(peak)
         self.warmup_steps = float(warmup_steps)
@@ -43,7 +52,7 @@ class WarmupPiecewiseConstant(keras.optimizers.schedules.LearningRateSchedule):
                 f"got {list(boundaries)}."
             )
 
-    def __call__(self, step):
+    def __call__(self, step: Any) -> Any:
         """Learning rate at `step`, a float32 scalar."""
         step = ops.cast(step, "float32")
         rate = ops.full_like(step, self.peak)
@@ -53,7 +62,7 @@ class WarmupPiecewiseConstant(keras.optimizers.schedules.LearningRateSchedule):
             return rate
         return ops.where(step < self.warmup_steps, self.peak * step / self.warmup_steps, rate)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Arguments that make the same schedule."""
         return {
             "peak": self.peak,

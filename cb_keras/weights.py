@@ -7,13 +7,16 @@ same counts give the same weights whatever accelerator the machine has.
 import contextlib
 import functools
 import math
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import ArrayLike, NDArray
 
 
-def effective_number(class_counts, beta):
+def effective_number(class_counts: ArrayLike, beta: float) -> NDArray[np.float64]:
     """Effective number of samples of each class.
 
     `E_n = (1 - beta^n) / (1 - beta)`, evaluated as
@@ -38,7 +41,9 @@ def effective_number(class_counts, beta):
     return _run(_effective_number, counts, check_beta(beta))
 
 
-def class_balanced_weights(class_counts, beta=0.9999, power=1.0):
+def class_balanced_weights(
+    class_counts: ArrayLike, beta: float = 0.9999, power: float = 1.0
+) -> NDArray[np.float32]:
     """Weights of the classes, scaled to the sum C.
 
     `w_c = C * E_c^-power / sum_k E_k^-power` with `E_c` the effective number of class c.
@@ -63,7 +68,7 @@ def class_balanced_weights(class_counts, beta=0.9999, power=1.0):
     return weights.astype("float32")
 
 
-def check_class_counts(class_counts):
+def check_class_counts(class_counts: Any) -> NDArray[np.float64]:
     """Returns `class_counts` as a float64 numpy array `[C]`, or raises ValueError."""
     counts = np.asarray(class_counts)
     if counts.ndim != 1 or counts.size == 0:
@@ -88,7 +93,7 @@ def check_class_counts(class_counts):
     return counts
 
 
-def check_beta(beta):
+def check_beta(beta: Any) -> float:
     """Returns `beta` as a float in [0, 1], or raises ValueError."""
     value = _as_float("beta", beta)
     if not 0.0 <= value <= 1.0:
@@ -99,7 +104,7 @@ def check_beta(beta):
     return value
 
 
-def check_power(power):
+def check_power(power: Any) -> float:
     """Returns `power` as a finite float, or raises ValueError."""
     value = _as_float("power", power)
     if not math.isfinite(value):
@@ -109,14 +114,14 @@ def check_power(power):
     return value
 
 
-def _as_float(name, value):
+def _as_float(name: str, value: Any) -> float:
     try:
         return float(value)
     except (TypeError, ValueError) as error:
         raise ValueError(f"`{name}` must be a number, got {value!r}.") from error
 
 
-def _log_and_effective_number(counts, beta):
+def _log_and_effective_number(counts: Any, beta: Any) -> tuple[Any, Any]:
     one_minus_beta = 1.0 - beta  # exact for beta >= 1/2
     limit = ops.equal(one_minus_beta, 0.0)
     divisor = ops.where(limit, ops.ones_like(one_minus_beta), one_minus_beta)
@@ -125,11 +130,11 @@ def _log_and_effective_number(counts, beta):
     return ops.log(number), number
 
 
-def _effective_number(counts, beta):
+def _effective_number(counts: Any, beta: Any) -> Any:
     return _log_and_effective_number(counts, beta)[1]
 
 
-def _class_balanced_weights(counts, beta, power):
+def _class_balanced_weights(counts: Any, beta: Any, power: Any) -> Any:
     log_number, _ = _log_and_effective_number(counts, beta)
     # Relative to the class of the largest weight, so that no power overflows.
     anchor = ops.where(power < 0, ops.max(log_number), ops.min(log_number))
@@ -138,7 +143,7 @@ def _class_balanced_weights(counts, beta, power):
     return ops.cast(ops.size(counts), "float64") * unscaled / ops.sum(unscaled)
 
 
-def _run(function, *args):
+def _run(function: Callable[..., Any], *args: Any) -> NDArray[np.float64]:
     """Runs `function` on float64 tensors of `args`, compiled; returns a numpy array."""
     backend = keras.backend.backend()
     with _float64_on_cpu(backend):
@@ -147,7 +152,7 @@ def _run(function, *args):
 
 
 @functools.cache
-def _compiled(function, backend):
+def _compiled(function: Callable[..., Any], backend: str) -> Callable[..., Any]:
     if backend == "tensorflow":
         import tensorflow as tf
 
@@ -160,7 +165,7 @@ def _compiled(function, backend):
 
 
 @contextlib.contextmanager
-def _float64_on_cpu(backend):
+def _float64_on_cpu(backend: str) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         if backend == "tensorflow":
             import tensorflow as tf

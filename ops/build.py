@@ -1,7 +1,8 @@
 """Builds the op library from the C++ and CUDA sources beside this file.
 
-Used by `setup.py` and by `python -m cb_keras.fused build`; run neither on its own nor by import of
-the package, so it imports nothing but the standard library.
+Used by `setup.py` and by `python -m cb_keras.fused build`, never by import of the package; it
+imports nothing but the standard library. On its own it builds the stand-alone check of the CPU
+kernels: `python ops/build.py SANITIZERS OUTPUT`, e.g. `address,undefined build/check`.
 """
 
 import contextlib
@@ -22,6 +23,10 @@ FOLDER = pathlib.Path(__file__).parent
 LIBRARY = "libcb_keras_ops.so"
 
 _CPU_FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd")
+# What the sanitizers see is the source's own, so little is optimised away.
+_SANITIZER_FLAGS = ("-O1", "-g1", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all")
+# GCC 12 refuses TensorFlow's headers with these ("not a constant expression").
+_NOT_IN_TENSORFLOW = "-fno-sanitize=null,nonnull-attribute,returns-nonnull-attribute"
 # Instruction set -> what its copy of the row kernels is compiled with.
 _X86_KERNELS = {
     "baseline": ("-march=x86-64",),
@@ -50,6 +55,7 @@ class Toolchain:
         tensorflow_version: Version of TensorFlow.
         compile_flags: TensorFlow's, a tuple.
         link_flags: TensorFlow's, a tuple.
+        sanitizers: As `-fsanitize` takes them, "" for none.
     """
 
     cxx: str
@@ -59,23 +65,24 @@ class Toolchain:
     tensorflow_version: str
     compile_flags: tuple
     link_flags: tuple
+    sanitizers: str = ""
 
     @classmethod
     def find(cls, tensorflow):
         """The machine's compilers, for the TensorFlow module given.
 
-        `CXX` names the C++ compiler; `CB_KERAS_CUDA=1` insists on nvcc, 0 does without it.
+        `CXX` names the C++ compiler; `CB_KERAS_CUDA=1` insists on nvcc, 0 does without it;
+        `CB_KERAS_SANITIZE` names sanitizers.
 
         Raises:
             BuildError: There is no usable compiler, or no nvcc where it is insisted on.
         """
-        cxx = find_cxx()
-        if cxx is None:
-            raise BuildError(
-                "there is no C++ compiler (g++, clang++ or what CXX names); "
-                "install one, e.g. apt-get install g++"
-            )
+        cxx = _existing_cxx()
         nvcc = find_nvcc()
+        if nvcc and sanitizers():
+            raise BuildError(
+                f"CB_KERAS_SANITIZE={sanitizers()} is for builds without CUDA: set CB_KERAS_CUDA=0"
+            )
         return cls(
             cxx=cxx,
             cxx_version=_run([cxx, "--version"]).splitlines()[0],
@@ -84,6 +91,7 @@ class Toolchain:
             tensorflow_version=tensorflow.__version__,
             compile_flags=tuple(tensorflow.sysconfig.get_compile_flags()),
             link_flags=tuple(tensorflow.sysconfig.get_link_flags()),
+            sanitizers=sanitizers(),
         )
 
     @property
@@ -94,6 +102,7 @@ class Toolchain:
             "sources": sources_digest(),
             "compiler": self.cxx_version,
             "cuda": self.nvcc_version,
+            "sanitizers": self.sanitizers,
         }
 
     @property
@@ -109,8 +118,16 @@ class Toolchain:
 
 
 def find_cxx():
-    """Path of the C++ compiler, or None."""
-    return next(filter(None, map(shutil.which, [os.environ.get("CXX") or "g++", "clang++"])), None)
+    """Path of the C++ compiler, or None; what `CXX` names is returned even if it is not there."""
+    chosen = os.environ.get("CXX")
+    if chosen:
+        return shutil.which(chosen) or chosen
+    return next(filter(None, map(shutil.which, ["g++", "clang++"])), None)
+
+
+def sanitizers():
+    """What `CB_KERAS_SANITIZE` names, e.g. "address,undefined"; "" for an ordinary build."""
+    return os.environ.get("CB_KERAS_SANITIZE", "")
 
 
 def find_nvcc():
@@ -147,7 +164,8 @@ def describe(library):
     """The description inside a built library, read without loading it, or None.
 
     Returns:
-        Dict of `tensorflow` (version), `sources` (digest), `compiler`, `cuda` (version or None).
+        Dict of `tensorflow` (version), `sources` (digest), `compiler`, `cuda` (version or None)
+        and `sanitizers` ("" for none).
     """
     content = pathlib.Path(library).read_bytes()
     found = re.search(re.escape(_MARK) + rb"(\{[^\0]*\})\0", content)
@@ -175,6 +193,27 @@ def build(toolchain, output):
         os.replace(library, output)
 
 
+def build_check(output, sanitizers):
+    """Compiles the stand-alone check of the CPU kernels, under sanitizers, to the file `output`.
+
+    Raises:
+        BuildError: There is no compiler, or it failed.
+    """
+    cxx = _existing_cxx()
+    common = _common_flags(cxx, _run([cxx, "--version"]).splitlines()[0])
+    flags = [f"-fsanitize={sanitizers}", *_SANITIZER_FLAGS]
+    output = pathlib.Path(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".building.") as folder:
+        jobs = [*_cpu_jobs(), ("cpu_check.cc", "check", [])]
+        objects = [pathlib.Path(folder, f"{name}.o") for _, name, _ in jobs]
+        _run_all(
+            [*common, *own, *flags, "-c", str(FOLDER / source), "-o", str(target)]
+            for (source, _, own), target in zip(jobs, objects, strict=True)
+        )
+        _run([cxx, *flags, "-pthread", *objects, "-o", str(output)])
+
+
 @contextlib.contextmanager
 def locked(path):
     """Holds the lock file `path`: of several processes one is inside at a time."""
@@ -188,27 +227,62 @@ def locked(path):
 
 
 def _sources():
+    """What the library is made of: the checks, which stand beside it, are left out."""
     kinds = ("*.h", "*.cc", "*.cu", "*.cuh")
-    files = [path for kind in kinds for path in FOLDER.rglob(kind) if path.name != "cuda_check.cu"]
+    files = [path for kind in kinds for path in FOLDER.rglob(kind)]
+    checks = ("cpu_check.cc", "cuda_check.cu")
+    files = [path for path in files if path.name not in checks and path.parent.name != "check"]
     return [*files, FOLDER / "build.py"]
 
 
-def _compilations(toolchain, folder):
-    """Commands to run, in any order, and the object files that they make."""
-    common = [toolchain.cxx, "-std=c++17", "-fPIC", "-Wall", "-Wextra"]
+def _existing_cxx():
+    """Path of the C++ compiler, or BuildError."""
+    cxx = find_cxx()
+    if cxx is None:
+        raise BuildError(
+            "there is no C++ compiler (g++, clang++ or what CXX names); "
+            "install one, e.g. apt-get install g++"
+        )
+    if shutil.which(cxx) is None:
+        raise BuildError(
+            f"CXX is {cxx!r}, but there is no such program; set it to the name or path of a C++ "
+            "compiler, without arguments (e.g. CXX=g++), or unset it"
+        )
+    return cxx
+
+
+def _common_flags(cxx, version):
+    """The compiler and the flags that every file is compiled with."""
+    common = [cxx, "-std=c++17", "-fPIC", "-Wall", "-Wextra"]
     # GCC 12 warns of what its own intrinsics do.
-    common += ["-Wno-uninitialized", "-Wno-maybe-uninitialized"] if _is_gcc(toolchain) else []
+    gcc = "clang" not in version
+    return common + (["-Wno-uninitialized", "-Wno-maybe-uninitialized"] if gcc else [])
+
+
+def _cpu_jobs():
+    """`(source, name, flags)` of the CPU kernels, of every instruction set, and their choice."""
     x86 = platform.machine() in ("x86_64", "AMD64")
     kernels = _X86_KERNELS if x86 else {"baseline": ()}
     jobs = [
         ("cpu/rows.cc", f"rows_{isa}", [*_CPU_FLAGS, *flags, f"-DCBK_ISA={isa}"])
         for isa, flags in kernels.items()
     ]
-    jobs.append(("cpu/dispatch.cc", "dispatch", ["-O2"]))
+    return [*jobs, ("cpu/dispatch.cc", "dispatch", ["-O2"])]
+
+
+def _compilations(toolchain, folder):
+    """Commands to run, in any order, and the object files that they make."""
+    common = _common_flags(toolchain.cxx, toolchain.cxx_version)
     # TensorFlow's headers are not ours to mend: no warnings from them.
     tensorflow = [flag.replace("-I", "-isystem", 1) for flag in toolchain.compile_flags]
     tensorflow = ["-O2", *tensorflow, f"-DCBK_CUDA={int(toolchain.nvcc is not None)}"]
-    jobs += [(f"tensorflow/{name}.cc", name, tensorflow) for name in ("kernels", "ops")]
+    sanitized = _sanitizer_flags(toolchain)
+    not_in_tensorflow = [_NOT_IN_TENSORFLOW] if sanitized else []
+    jobs = [(source, name, [*flags, *sanitized]) for source, name, flags in _cpu_jobs()]
+    jobs += [
+        (f"tensorflow/{name}.cc", name, [*tensorflow, *sanitized, *not_in_tensorflow])
+        for name in ("kernels", "ops")
+    ]
     commands, objects = [], []
     for source, name, flags in jobs:
         objects.append(folder / f"{name}.o")
@@ -228,6 +302,10 @@ def _compilations(toolchain, folder):
     return commands, objects
 
 
+def _sanitizer_flags(toolchain):
+    return [f"-fsanitize={toolchain.sanitizers}", *_SANITIZER_FLAGS] if toolchain.sanitizers else []
+
+
 def _cuda_command(toolchain, output):
     targets = [f"-gencode=arch=compute_{n},code=sm_{n}" for n in _CUDA_MACHINE_CODE]
     targets.append(f"-gencode=arch=compute_{_CUDA_PTX},code=compute_{_CUDA_PTX}")
@@ -242,17 +320,13 @@ def _link(toolchain):
     # cudart goes in whole, so that the library loads where there is no CUDA.
     if toolchain.nvcc:
         return [toolchain.nvcc, "-shared", f"-ccbin={toolchain.cxx}", "-cudart=static"]
-    return [toolchain.cxx, "-shared"]
+    return [toolchain.cxx, "-shared", *_sanitizer_flags(toolchain)]
 
 
 def _link_last(toolchain):
     if not toolchain.nvcc:
         return toolchain.link_flags
     return [flag if flag.startswith("-L") else f"-Xlinker={flag}" for flag in toolchain.link_flags]
-
-
-def _is_gcc(toolchain):
-    return "clang" not in toolchain.cxx_version
 
 
 def _nvcc_version(nvcc):
@@ -272,7 +346,9 @@ def _run_all(commands):
 def _run(command):
     command = [str(part) for part in command]
     try:
-        done = subprocess.run(command, capture_output=True, text=True)
+        # A preloaded sanitizer is for this process, not for the compiler.
+        environment = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
     except OSError as error:
         raise BuildError(f"{command[0]} can't be run: {error}") from error
     if done.returncode:
@@ -281,3 +357,12 @@ def _run(command):
     if done.stderr.strip():
         print(done.stderr.strip(), file=sys.stderr)
     return done.stdout
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("usage: python ops/build.py SANITIZERS OUTPUT")
+    try:
+        build_check(output=sys.argv[2], sanitizers=sys.argv[1])
+    except BuildError as error:
+        sys.exit(f"error: {error}")

@@ -13,9 +13,9 @@
 // class weights where sum_c y_c <= 0. Logits are read in their own type; all arithmetic is float32
 // at least; the gradient is rounded once, to the type of the logits.
 //
-// A class id outside [0, classes) makes the row's loss and gradient NaN, and nothing outside the
-// arrays is read or written. A NaN logit makes its row's loss NaN, and its own gradient NaN (the
-// whole row's, for softmax). Nothing in here assumes that numbers are finite.
+// A class id that is outside [0, classes) or no whole number makes the row's loss and gradient NaN,
+// and nothing outside the arrays is read or written. A NaN logit makes its row's loss NaN, and its
+// own gradient NaN (the whole row's, for softmax). Nothing in here assumes that numbers are finite.
 
 #ifndef CB_KERAS_OPS_CLASS_BALANCED_LOSS_H_
 #define CB_KERAS_OPS_CLASS_BALANCED_LOSS_H_
@@ -28,7 +28,15 @@ extern "C" {
 
 enum CbkLoss { kCbkSoftmax = 0, kCbkSigmoid = 1, kCbkFocal = 2 };
 enum CbkFloat { kCbkFloat32 = 0, kCbkBfloat16 = 1, kCbkFloat16 = 2 };
-enum CbkLabels { kCbkInt32 = 0, kCbkInt64 = 1, kCbkMultiHot = 2 };  // multi-hot: float32
+// Multi-hot labels are float32; all others are class ids.
+enum CbkLabels {
+  kCbkInt32 = 0,
+  kCbkInt64 = 1,
+  kCbkMultiHot = 2,
+  kCbkUint64 = 3,
+  kCbkFloatIds = 4,
+  kCbkDoubleIds = 5
+};
 
 // All arrays are dense and row-major, and aligned to their element type only.
 struct CbkProblem {
@@ -38,7 +46,7 @@ struct CbkProblem {
   int64_t rows;     // >= 0
   int64_t classes;  // >= 1
   const void* logits;          // [rows, classes]
-  const void* labels;          // class ids [rows], or float32 [rows, classes]
+  const void* labels;          // class ids [rows], or multi-hot [rows, classes]
   const float* class_weights;  // [classes]
   float gamma;                 // finite, >= 0; read by kCbkFocal only
   // Factor of each row's gradient: the gradient of the final loss with respect to the row's loss.

@@ -106,16 +106,18 @@ bool Fits(const Case& what) {
   return fits;
 }
 
-// All losses, types, kinds of labels, with and without gradient. All kinds of upstream factors
-// with each of them where that is quick, else in turn; the values of gamma always in turn.
+// All losses, types, class ids and multi-hot labels, with and without gradient. All kinds of
+// upstream factors with each of them where that is quick, else in turn; the values of gamma and the
+// types of class ids other than int32 always in turn.
 void CheckShape(const Shape& shape, const Flags& flags, Report* report) {
   static const float gammas[] = {1.0f, 2.0f, 0.5f, 5.0f, 0.0f, 1.7f};
-  static uint64_t turn = 0;
+  static const int other_ids[] = {kCbkInt64, kCbkUint64, kCbkFloatIds, kCbkDoubleIds};
+  static uint64_t turn = 0, other = 0;
   const bool in_turn = flags.emulated || shape.rows * shape.classes > 10000000;
   const bool huge = shape.rows * shape.classes > 100000000;
   for (int loss = kCbkSoftmax; loss <= kCbkFocal; ++loss) {
     for (int type = kCbkFloat32; type <= kCbkFloat16; ++type) {
-      for (int labels = kCbkInt32; labels <= kCbkMultiHot; ++labels) {
+      for (const int labels : {int{kCbkInt32}, other_ids[++other % 4], int{kCbkMultiHot}}) {
         if (loss == kCbkSoftmax && labels == kCbkMultiHot) continue;
         for (int variant = 0; variant < (huge ? 1 : in_turn ? 2 : 6); ++variant) {
           ++turn;
@@ -151,6 +153,8 @@ void CheckRefusals(Report* report) {
   report->Add(CbkCudaLoss(&problem, nullptr) == cudaSuccess, "no rows are no error");
   problem.labels_type = kCbkMultiHot;
   report->Add(CbkCudaLoss(&problem, nullptr) != cudaSuccess, "softmax has no multi-hot labels");
+  problem.labels_type = kCbkDoubleIds + 1;
+  report->Add(CbkCudaLoss(&problem, nullptr) != cudaSuccess, "there are no labels of type 6");
   problem.labels_type = kCbkInt32;
   problem.float_type = 3;
   report->Add(CbkCudaLoss(&problem, nullptr) != cudaSuccess, "there is no float type 3");

@@ -68,8 +68,6 @@ class _ClassBalancedLoss(keras.losses.Loss):
     `cb_keras.functional`.
     """
 
-    _kind: str
-
     def __init__(
         self,
         class_counts: ArrayLike | None,
@@ -95,7 +93,7 @@ class _ClassBalancedLoss(keras.losses.Loss):
         if not (isinstance(fused, bool) or fused == "auto"):
             raise ValueError(f'`fused` must be "auto", True or False, got {fused!r}.')
         self.fused = fused
-        if class_weights is None:
+        if class_counts is not None:
             self.class_counts = check_class_counts(class_counts).astype("int64").tolist()
             initial = class_balanced_weights(class_counts, self.beta, self.power)
         else:
@@ -136,9 +134,6 @@ class _ClassBalancedLoss(keras.losses.Loss):
                 expected_upstream=fused.mean_upstream(y_pred) if averaged else 1.0,
             )
         return self._composed(y_true, y_pred)
-
-    def _composed(self, y_true: Any, y_pred: Any) -> Any:
-        raise NotImplementedError
 
     def _uses_fused_op(self, y_true: Any, y_pred: Any) -> bool:
         if self.fused is False:
@@ -269,7 +264,7 @@ def _at_least_float32(dtype: Any) -> str:
     return "float64" if compute_dtype == "float64" else "float32"
 
 
-def _check_class_weights(class_weights: ArrayLike) -> NDArray[np.float32]:
+def _check_class_weights(class_weights: Any) -> NDArray[np.float32]:
     weights = np.asarray(ops.convert_to_numpy(class_weights))
     if weights.ndim != 1 or weights.size == 0 or weights.dtype.kind not in "iuf":
         raise ValueError(
@@ -294,7 +289,7 @@ for _cls, _source, _gamma in (
         "\n        gamma: Focusing parameter, a finite float >= 0; 0 is the sigmoid loss.",
     ),
 ):
-    _cls.__doc__ += _ARGS.format(
+    _cls.__doc__ = (_cls.__doc__ or "") + _ARGS.format(
         source=f"Cui et al., CVPR 2019, {_source}; powers other than 1: Park & Hwang 2022.",
         gamma=_gamma,
     )

@@ -1,6 +1,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "class_ids.h"
 #include "rows.h"
 
 namespace cb_keras {
@@ -26,18 +27,6 @@ const RowKernels& Choose() {
   return baseline::kRowKernels;
 }
 
-template <typename Label>
-int64_t FirstInvalid(const CbkProblem& problem, int64_t* label) {
-  const Label* labels = static_cast<const Label*>(problem.labels);
-  for (int64_t row = 0; row < problem.rows; ++row) {
-    if (labels[row] < 0 || static_cast<int64_t>(labels[row]) >= problem.classes) {
-      *label = labels[row];
-      return row;
-    }
-  }
-  return -1;
-}
-
 }  // namespace
 
 const RowKernels& BestRowKernels() {
@@ -45,9 +34,11 @@ const RowKernels& BestRowKernels() {
   return best;
 }
 
-int64_t FirstInvalidLabel(const CbkProblem& problem, int64_t* label) {
-  if (problem.labels_type == kCbkInt32) return FirstInvalid<int32_t>(problem, label);
-  if (problem.labels_type == kCbkInt64) return FirstInvalid<int64_t>(problem, label);
+int64_t FirstInvalidLabel(const CbkProblem& problem) {
+  if (problem.labels_type == kCbkMultiHot) return -1;
+  for (int64_t row = 0; row < problem.rows; ++row) {
+    if (ClassIdOf(problem, row) < 0) return row;
+  }
   return -1;
 }
 

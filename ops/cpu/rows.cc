@@ -8,6 +8,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "class_ids.h"
 #include "storage.h"
 #include "terms.h"
 
@@ -164,11 +165,6 @@ float AverageWeight(const CbkProblem& problem, const float* labels, float mean_w
   return positives <= 0.0 ? mean_weight : static_cast<float>(weighted / positives);
 }
 
-int64_t LabelOf(const CbkProblem& problem, int64_t row) {
-  if (problem.labels_type == kCbkInt32) return static_cast<const int32_t*>(problem.labels)[row];
-  return static_cast<const int64_t*>(problem.labels)[row];
-}
-
 // Factor of a row's gradient.
 float FactorOf(const CbkProblem& problem, int64_t row, float weight) {
   if (problem.upstream == nullptr) return weight;
@@ -179,8 +175,8 @@ template <typename Type, Modulator kModulator, bool kSoftmax, bool kGradient>
 void SparseRows(const CbkProblem& problem, int64_t begin, int64_t end, Row<Type> row) {
   std::vector<float> exponentials(kSoftmax && kGradient ? problem.classes : 0);
   for (int64_t i = begin; i < end; ++i, row.logits += row.classes) {
-    const int64_t label = LabelOf(problem, i);
-    if (label < 0 || label >= problem.classes) {
+    const int64_t label = ClassIdOf(problem, i);
+    if (label < 0) {
       problem.losses[i] = kNaN;
       row.FillGradient(kNaN);
     } else {

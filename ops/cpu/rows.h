@@ -33,8 +33,8 @@ extern const RowKernels kRowKernels;
 // never chosen.
 const RowKernels& BestRowKernels();
 
-// Row of the first class id outside [0, classes) and that id, or -1.
-int64_t FirstInvalidLabel(const CbkProblem& problem, int64_t* label);
+// The first row whose class id is none, or -1.
+int64_t FirstInvalidLabel(const CbkProblem& problem);
 
 // Whether upstream equals applied in every row, so that a scaling would change nothing.
 bool ScalesNothing(const CbkScaling& scaling);

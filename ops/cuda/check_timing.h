@@ -12,8 +12,8 @@
 #include <string>
 #include <vector>
 
+#include "../check/problem.h"
 #include "check_memory.h"
-#include "check_problem.h"
 
 namespace cb_keras {
 namespace check {

@@ -146,7 +146,7 @@ cudaError_t ChooseForm(const Device& device, const LossArgs& args, cudaStream_t 
 bool IsValid(const CbkProblem& problem) {
   const bool known = problem.loss >= kCbkSoftmax && problem.loss <= kCbkFocal &&
                      problem.float_type >= kCbkFloat32 && problem.float_type <= kCbkFloat16 &&
-                     problem.labels_type >= kCbkInt32 && problem.labels_type <= kCbkMultiHot;
+                     problem.labels_type >= kCbkInt32 && problem.labels_type <= kCbkDoubleIds;
   const bool fits = problem.loss != kCbkSoftmax || problem.labels_type != kCbkMultiHot;
   return known && fits && problem.rows >= 0 && problem.classes >= 1 &&
          problem.classes <= kMaxClasses;

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "half_bits.h"
+#include "../check/half_bits.h"
 
 #define __global__
 #define __device__

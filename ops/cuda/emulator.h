@@ -20,8 +20,8 @@
 #include <memory>
 #include <vector>
 
+#include "../check/half_bits.h"
 #include "emulated_cuda.h"
-#include "half_bits.h"
 
 #define CBK_SHARED_MEMORY(name) unsigned char* const name = cb_keras::emulator::machine.shared.get()
 

@@ -31,11 +31,21 @@ struct LossArgs {
   bool staged;
 };
 
-// -1 where the class id is out of range.
+// The class of a row; -1 where its label is out of range or no whole number.
 __device__ __forceinline__ int ReadLabel(const LossArgs& args, int64_t row) {
-  const int64_t label = args.problem.labels_type == kCbkInt64
-                            ? static_cast<const int64_t*>(args.problem.labels)[row]
-                            : static_cast<const int32_t*>(args.problem.labels)[row];
+  const void* const labels = args.problem.labels;
+  const int type = args.problem.labels_type;
+  if (type == kCbkFloatIds || type == kCbkDoubleIds) {
+    const double label = type == kCbkFloatIds
+                             ? static_cast<double>(static_cast<const float*>(labels)[row])
+                             : static_cast<const double*>(labels)[row];
+    if (!(label >= 0.0 && label < static_cast<double>(args.classes))) return -1;  // NaN too
+    const int id = static_cast<int>(label);
+    return static_cast<double>(id) == label ? id : -1;
+  }
+  // 2^63 and more of uint64 are negative as int64.
+  const int64_t label = type == kCbkInt32 ? static_cast<const int32_t*>(labels)[row]
+                                          : static_cast<const int64_t*>(labels)[row];
   return label >= 0 && label < args.classes ? static_cast<int>(label) : -1;
 }
 

@@ -1,6 +1,8 @@
 // The ops' kernels: they check the inputs, describe the problem and hand it to the device's code.
 
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 
@@ -44,6 +46,21 @@ int FloatType(DataType type) {
   return type == tensorflow::DT_BFLOAT16 ? kCbkBfloat16 : kCbkFloat16;
 }
 
+int LabelsType(DataType type, bool multi_hot) {
+  switch (type) {
+    case tensorflow::DT_INT32:
+      return kCbkInt32;
+    case tensorflow::DT_INT64:
+      return kCbkInt64;
+    case tensorflow::DT_UINT64:
+      return kCbkUint64;
+    case tensorflow::DT_FLOAT:
+      return multi_hot ? kCbkMultiHot : kCbkFloatIds;
+    default:
+      return kCbkDoubleIds;
+  }
+}
+
 // Fresh memory for a large gradient comes in pages that the kernel must clear one by one; huge
 // pages make that a few hundred times fewer.
 void AdviseHugePages(void* data, int64_t bytes) {
@@ -59,13 +76,38 @@ void AdviseHugePages(void* data, int64_t bytes) {
 #endif
 }
 
+// In the fewest digits that say which number it is.
+template <typename T>
+std::string FloatText(T value) {
+  char text[40];
+  for (int digits = 6; digits <= 17; ++digits) {
+    std::snprintf(text, sizeof(text), "%.*g", digits, static_cast<double>(value));
+    if (static_cast<T>(std::strtod(text, nullptr)) == value) break;
+  }
+  return text;
+}
+
+std::string LabelText(const CbkProblem& problem, int64_t row) {
+  switch (problem.labels_type) {
+    case kCbkInt32:
+      return absl::StrCat(static_cast<const int32_t*>(problem.labels)[row]);
+    case kCbkInt64:
+      return absl::StrCat(static_cast<const int64_t*>(problem.labels)[row]);
+    case kCbkUint64:
+      return absl::StrCat(static_cast<const uint64_t*>(problem.labels)[row]);
+    case kCbkFloatIds:
+      return FloatText(static_cast<const float*>(problem.labels)[row]);
+  }
+  return FloatText(static_cast<const double*>(problem.labels)[row]);
+}
+
 struct OnCpu {
   static void Loss(OpKernelContext* ctx, const CbkProblem& problem) {
-    int64_t label;
-    const int64_t row = FirstInvalidLabel(problem, &label);
+    const int64_t row = FirstInvalidLabel(problem);
     OP_REQUIRES(ctx, row < 0,
-                InvalidArgument("labels[", row, "] is ", label, ", which is no class: with ",
-                                problem.classes, " logits per example a label must be in [0, ",
+                InvalidArgument("labels[", row, "] is ", LabelText(problem, row),
+                                ", which is no class: with ", problem.classes,
+                                " logits per example a label must be a whole number in [0, ",
                                 problem.classes, ")."));
     const int64_t bytes = problem.rows * problem.classes * (problem.float_type == kCbkFloat32 ? 4 : 2);
     const bool stream = problem.gradient != nullptr && bytes >= kStreamBytes;
@@ -161,7 +203,7 @@ class LossOp : public OpKernel {
     problem->classes = logits.dim_size(1);
     problem->float_type = FloatType(logits.dtype());
     problem->logits = logits.data();
-    const bool multi_hot = labels.dtype() == tensorflow::DT_FLOAT;
+    const bool multi_hot = labels.dtype() == tensorflow::DT_FLOAT && labels.dims() != 1;
     const TensorShape expected =
         multi_hot ? logits.shape() : TensorShape({problem->rows});
     if (labels.shape() != expected) {
@@ -170,11 +212,10 @@ class LossOp : public OpKernel {
                              logits.shape().DebugString(), ".");
     }
     if (multi_hot && loss_ == kCbkSoftmax) {
-      return InvalidArgument("the softmax loss takes class ids, got float labels.");
+      return InvalidArgument("the softmax loss takes class ids, got labels of shape ",
+                             labels.shape().DebugString(), ".");
     }
-    problem->labels_type = multi_hot                                ? kCbkMultiHot
-                           : labels.dtype() == tensorflow::DT_INT32 ? kCbkInt32
-                                                                    : kCbkInt64;
+    problem->labels_type = LabelsType(labels.dtype(), multi_hot);
     problem->labels = labels.data();
     if (weights.shape() != TensorShape({problem->classes})) {
       return InvalidArgument("class_weights must have shape [", problem->classes, "], got ",

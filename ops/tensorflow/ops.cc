@@ -17,9 +17,12 @@ absl::Status LossShapes(InferenceContext* c, ShapeHandle* logits) {
   tensorflow::DataType labels_type;
   TF_RETURN_IF_ERROR(c->GetAttr("Labels", &labels_type));
   DimensionHandle rows = c->Dim(*logits, 0), classes = c->Dim(*logits, 1);
-  if (labels_type == tensorflow::DT_FLOAT) {
-    TF_RETURN_IF_ERROR(c->WithRank(c->input(1), 2, &labels));
-    TF_RETURN_IF_ERROR(c->Merge(c->Dim(labels, 1), classes, &classes));
+  if (labels_type == tensorflow::DT_FLOAT) {  // class ids or multi-hot labels
+    TF_RETURN_IF_ERROR(c->WithRankAtLeast(c->input(1), 1, &labels));
+    TF_RETURN_IF_ERROR(c->WithRankAtMost(labels, 2, &labels));
+    if (c->RankKnown(labels) && c->Rank(labels) == 2) {
+      TF_RETURN_IF_ERROR(c->Merge(c->Dim(labels, 1), classes, &classes));
+    }
   } else {
     TF_RETURN_IF_ERROR(c->WithRank(c->input(1), 1, &labels));
   }
@@ -45,7 +48,7 @@ absl::Status LossAndGradientShapes(InferenceContext* c) {
 REGISTER_OP("CbKerasLoss")
     .Attr("loss: {'softmax', 'sigmoid', 'focal'}")
     .Attr("T: {float, bfloat16, half}")
-    .Attr("Labels: {int32, int64, float}")
+    .Attr("Labels: {int32, int64, uint64, float, double}")
     .Input("logits: T")
     .Input("labels: Labels")
     .Input("class_weights: float")
@@ -58,7 +61,7 @@ REGISTER_OP("CbKerasLoss")
     .Doc(R"(
 Class-balanced loss of every row of `logits` [N, C].
 
-labels: Class ids [N], or multi-hot labels [N, C] (sigmoid and focal only).
+labels: Class ids [N], or multi-hot labels [N, C] (float; sigmoid and focal only).
 class_weights: [C].
 gamma: Scalar, finite and >= 0; the focal loss alone uses it.
 losses: [N].
@@ -67,7 +70,7 @@ losses: [N].
 REGISTER_OP("CbKerasLossAndGradient")
     .Attr("loss: {'softmax', 'sigmoid', 'focal'}")
     .Attr("T: {float, bfloat16, half}")
-    .Attr("Labels: {int32, int64, float}")
+    .Attr("Labels: {int32, int64, uint64, float, double}")
     .Input("logits: T")
     .Input("labels: Labels")
     .Input("class_weights: float")

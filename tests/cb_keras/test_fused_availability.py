@@ -3,6 +3,7 @@
 import functools
 import json
 import re
+import shutil
 
 import keras
 import numpy as np
@@ -43,6 +44,16 @@ try:
 except fused.FusedOpError as e:
     error = str(e)
 print(json.dumps([model.loss.fused, fused.status(), error, history["loss"]]))
+"""
+STATUS_OF_PACKAGE = """
+import pathlib
+import tensorflow as tf
+from cb_keras import fused
+
+fused._builder()
+fused._PACKAGE = pathlib.Path("package")
+print(fused._matching_libraries(tf.__version__)[0][0])
+print(fused.status())
 """
 SERVE_WITH_TENSORFLOW_ALONE = """
 import json, sys
@@ -117,10 +128,10 @@ def test_without_a_library_the_reason_names_the_command_that_builds_it(cache):
     )
 
 
-@pytest.mark.parametrize("name", ["tensorflow", "sources"])
-def test_a_library_for_another_tensorflow_or_of_other_sources_is_not_loaded(name, library, cache):
+@pytest.mark.parametrize("name", ["tensorflow", "sources", "sanitizers"])
+def test_a_library_that_was_built_for_something_else_is_not_loaded(name, library, cache):
     content, value = library.read_bytes(), fused._builder().describe(library)[name]
-    other = "0" * len(value)
+    other = "0" * len(value) or "thread"
     old, new = (f'"{name}": "{x}"'.encode() for x in (value, other))
     assert content.count(old) == 1
     (cache / "other.so").write_bytes(content.replace(old, new))
@@ -153,6 +164,19 @@ def test_a_library_whose_end_is_missing_gives_a_reason_and_no_crash(tmp_path, li
 def test_a_library_that_cannot_be_loaded_gives_the_reason_of_the_linker(library, cache):
     (cache / "damaged.so").write_bytes(bytes(64) + library.read_bytes()[64:])
     assert_not_used(r".*damaged\.so can't be loaded: .*ELF header")
+
+
+def test_a_library_that_can_be_loaded_is_used_beside_one_that_cannot(library, tmp_path):
+    """The damaged one comes first, beside the package. In a process that has loaded none yet."""
+    (tmp_path / "package").mkdir()
+    damaged = bytes(64) + library.read_bytes()[64:]
+    (tmp_path / "package" / fused._builder().LIBRARY).write_bytes(damaged)
+    shutil.copy(library, tmp_path / "good.so")
+    process = run_python("-c", STATUS_OF_PACKAGE, folder=tmp_path, CB_KERAS_CACHE=str(tmp_path))
+    assert process.returncode == 0, process.stderr
+    first, second = process.stdout.splitlines()
+    assert first.endswith(fused._builder().LIBRARY)
+    assert second.startswith(f"fused op: in use: {tmp_path / 'good.so'} (CPU kernels: ")
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,22 @@ def types(function, *signature):
 
 
 @modes
+@pytest.mark.parametrize("kind", ["sigmoid", "focal"])
+def test_soft_labels_and_class_weights_get_no_gradient(kind, run, rng):
+    logits, labels, weights = (tf.constant(rng.uniform(size=s)) for s in ((4, 3), (4, 3), 3))
+    logits = tf.cast(logits, tf.float32)
+
+    @run
+    def gradients():
+        with tf.GradientTape() as tape:
+            tape.watch((logits, labels, weights))
+            losses = fused.crossentropy(kind, labels, logits, weights, 1.0)
+        return tape.gradient(losses, (logits, labels, weights))
+
+    assert [gradient is None for gradient in gradients()] == [False, True, True]
+
+
+@modes
 @pytest.mark.parametrize("expects", ["what comes", "1, the default", "something else"])
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("dtype", ["float32", *ROUNDING])

@@ -142,9 +142,15 @@ def test_a_class_of_weight_zero_costs_nothing_and_has_no_gradient(kind, rng):
         (np.array([0, 2**32 - 1, 1, 0], "uint32"), r"labels\[1\] is 4294967295"),
         (np.array([200, 2, 1, 0], "uint8"), r"labels\[0\] is 200"),
         (np.array([0, 2, 7.0, 0], "float32"), r"labels\[2\] is 7"),
-        (np.array([0, 2, 1.5, 0], "float32"), r"labels\[2\] is -1"),  # no whole number
-        (np.array([0, 2, np.nan, 0], "float32"), r"labels\[2\] is -1"),
-        (np.array([0, 2, 1e20, 0], "float32"), r"labels\[2\] is -1"),
+        (np.array([0, 2**63 + 5, 1, 0], "uint64"), r"labels\[1\] is 9223372036854775813,"),
+        (np.array([0, 2, 1.5, 0], "float32"), r"labels\[2\] is 1\.5, .*a whole number in \[0, 3\)"),
+        (np.array([0, 2, -0.1, 0], "float32"), r"labels\[2\] is -0\.1,"),
+        (np.array([0, 2, 1234567, 0], "float32"), r"labels\[2\] is 1234567,"),
+        (np.array([0, 2, np.nan, 0], "float32"), r"labels\[2\] is -?nan,"),
+        (np.array([0, 2, -np.inf, 0], "float32"), r"labels\[2\] is -inf,"),
+        (np.array([0, 2, 1e20, 0], "float32"), r"labels\[2\] is 1e\+20,"),
+        (np.array([0, 2, 1 + 1e-12, 0], "float64"), r"labels\[2\] is 1\.000000000001,"),
+        (np.array([[0], [2], [1.5], [0]], "float64"), r"labels\[2\] is 1\.5,"),
         (np.array([[0, 2], [1, 5]], "int32"), r"labels\[3\] is 5"),  # its place in the flat labels
     ],
     ids=lambda value: str(value) if isinstance(value, np.ndarray) else "",
@@ -209,6 +215,7 @@ def name_of(value):
         ({"logits": np.zeros((2, 0))}, r"logits must be \[N, C\] with C >= 1, got shape \[2,0\]"),
         ({"labels": np.zeros(3, "int32")}, r"labels must have shape \[2\], got \[3\] .*\[2,3\]"),
         ({"labels": np.zeros((2, 4))}, r"labels must have shape \[2,3\], got \[2,4\]"),
+        ({"labels": np.zeros(3)}, r"labels must have shape \[2\], got \[3\]"),
         ({"class_weights": np.ones(4)}, r"class_weights must have shape \[3\], got \[4\]"),
         ({"gamma": np.ones(1)}, r"gamma must be a scalar, got shape \[1\]"),
         ({"upstream": np.ones(3)}, r"upstream must be a scalar or have shape \[2\], got \[3\]"),
@@ -228,6 +235,8 @@ def test_the_raw_op_refuses_shapes_that_do_not_fit(kind, change, message):
         ({"labels": np.zeros((2, 1), "int32")}, "must be rank 1 but is rank 2"),
         ({"labels": np.zeros(3, "int32")}, "must be equal, but are 3 and 2"),
         ({"labels": np.zeros((2, 4))}, "must be equal, but are 4 and 3"),
+        ({"labels": np.zeros(3)}, "must be equal, but are 3 and 2"),
+        ({"labels": np.zeros((2, 3, 1))}, "must be at most rank 2 but is rank 3"),
         ({"class_weights": np.ones(4)}, "must be equal, but are 4 and 3"),
         ({"gamma": np.ones(1)}, "must be rank 0 but is rank 1"),
         ({"upstream": np.ones((2, 1))}, "must be at most rank 1 but is rank 2"),
@@ -246,5 +255,7 @@ def test_the_raw_op_refuses_gamma_out_of_range_with_its_value(gamma):
 
 
 def test_the_raw_softmax_op_refuses_one_hot_labels():
-    with pytest.raises(InvalidArgument, match="softmax loss takes class ids, got float labels"):
+    with pytest.raises(
+        InvalidArgument, match=r"softmax loss takes class ids, got labels of shape \[2,3\]"
+    ):
         call_raw_op("softmax", {"labels": np.zeros((2, 3))})

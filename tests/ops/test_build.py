@@ -94,6 +94,14 @@ def test_an_empty_cxx_is_no_cxx(value, build, monkeypatch):
     assert build.find_cxx() == "g++"
 
 
+@pytest.mark.parametrize("value", ["missing", "g++ -m64", "/nowhere/g++"])
+def test_a_cxx_that_is_not_there_is_named_and_no_other_compiler_is_taken(value, build, monkeypatch):
+    monkeypatch.setenv("CXX", value)
+    wanted = rf"CXX is '{re.escape(value)}', but there is no such program; .*\(e\.g\. CXX=g\+\+\)"
+    with pytest.raises(build.BuildError, match=wanted):
+        build.Toolchain.find(TENSORFLOW)
+
+
 def test_a_compile_error_shows_the_command_and_the_words_of_the_compiler(build, cxx, tmp_path):
     script = cxx("echo 'rows.cc:7: no such luck' >&2; exit 3")
     with pytest.raises(build.BuildError) as error:
@@ -156,6 +164,7 @@ def test_nvcc_is_found_unless_cuda_0_leaves_it_out(where, build, nvcc, monkeypat
         {"nvcc": "nvcc", "nvcc_version": "13.0"},
         {"compile_flags": ("-I/here", "-DABI=0")},
         {"link_flags": ("-L/here", "-ly")},
+        {"sanitizers": "address"},
     ],
     ids=str,
 )
@@ -166,6 +175,43 @@ def test_the_key_changes_with_what_the_library_is_made_of(change, build, cxx):
     changed = dataclasses.replace(toolchain, **change)
     assert re.fullmatch("[0-9a-f]{16}", toolchain.key)
     assert len({toolchain.key, twelve.key, changed.key}) == 3
+
+
+def test_sanitizers_are_named_to_every_compilation_and_to_the_linker(
+    build, cxx, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("CB_KERAS_SANITIZE", "address,undefined")
+    script = cxx()
+    toolchain = build.Toolchain.find(TENSORFLOW)
+    assert toolchain.description["sanitizers"] == "address,undefined"
+    build.build(toolchain, tmp_path / "library.so")
+    *compiled, linked = log(script)
+    of_sources = [line for line in compiled if "info.cc" not in line]
+    assert len(of_sources) >= 4
+    for line in [*of_sources, linked]:
+        assert " -fsanitize=address,undefined " in line
+        assert " -fno-sanitize-recover=all" in line
+
+
+def test_sanitizers_and_cuda_exclude_each_other(build, cxx, nvcc, monkeypatch):
+    cxx()
+    monkeypatch.setenv("CB_KERAS_SANITIZE", "address")
+    with pytest.raises(build.BuildError, match=r"CB_KERAS_SANITIZE=address .*set CB_KERAS_CUDA=0"):
+        build.Toolchain.find(TENSORFLOW)
+
+
+def test_the_preloaded_sanitizer_is_not_handed_on_to_the_compiler(build, monkeypatch):
+    monkeypatch.setenv("LD_PRELOAD", "nothing.so")
+    assert build._run(["sh", "-c", "echo ${LD_PRELOAD-none}"]) == "none\n"
+
+
+def test_the_checks_are_no_part_of_the_library(build, cxx):
+    cxx()
+    toolchain = build.Toolchain.find(TENSORFLOW)
+    key = toolchain.key
+    for name in ("cpu_check.cc", "cuda_check.cu", "check/problem.h"):
+        (build.FOLDER / name).write_text("changed")
+        assert toolchain.key == key
 
 
 def test_the_key_does_not_change_with_the_folders_of_tensorflow(build, cxx):
@@ -188,7 +234,9 @@ def test_the_key_changes_with_every_source_that_a_compiler_reads(build, cxx, nvc
         if path.is_relative_to(build.FOLDER) and path.is_file() and path not in read:
             read.add(path)
             included = re.findall(r'#include "(.*)"', path.read_text())
-            todo |= {pathlib.Path(os.path.normpath(path.parent / name)) for name in included}
+            included = [pathlib.Path(os.path.normpath(path.parent / name)) for name in included]
+            # The emulation of CUDA, which no library contains, shares headers with the checks.
+            todo |= {path for path in included if path.parent.name != "check"}
     names = {path.relative_to(build.FOLDER).as_posix() for path in read}
     assert {"class_balanced_loss.h", "cpu/simd.h", "tensorflow/ops.cc", "build.py"} <= names
     assert "cuda/class_balanced_loss.cu" in names

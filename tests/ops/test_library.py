@@ -63,9 +63,10 @@ def executable(path, text):
 def test_the_library_is_described_without_being_loaded(library, builder, tmp_path):
     (tmp_path / "no ELF.so").write_bytes(bytes(64) + library.read_bytes()[64:])
     description = builder.describe(tmp_path / "no ELF.so")
-    assert description.keys() == {"tensorflow", "sources", "compiler", "cuda"}
+    assert description.keys() == {"tensorflow", "sources", "compiler", "cuda", "sanitizers"}
     assert description["tensorflow"] == tf.__version__
     assert description["sources"] == builder.sources_digest()
+    assert description["sanitizers"] == builder.sanitizers()
     assert ("no CUDA" in fused.status()) == (description["cuda"] is None)
 
 

@@ -1,7 +1,7 @@
-// Random problems for the check of the CUDA kernels, made on the host from a seed.
+// Random problems for the checks of the kernels, made on the host from a seed.
 
-#ifndef CB_KERAS_OPS_CUDA_CHECK_PROBLEM_H_
-#define CB_KERAS_OPS_CUDA_CHECK_PROBLEM_H_
+#ifndef CB_KERAS_OPS_CHECK_PROBLEM_H_
+#define CB_KERAS_OPS_CHECK_PROBLEM_H_
 
 #include <math.h>
 #include <stdint.h>
@@ -69,7 +69,7 @@ struct Case {
   std::string Name() const {
     const char* const losses[] = {"softmax", "sigmoid", "focal"};
     const char* const floats[] = {"float32", "bfloat16", "float16"};
-    const char* const labels[] = {"int32", "int64", "multi-hot"};
+    const char* const labels[] = {"int32", "int64", "multi-hot", "uint64", "float", "double"};
     const char* const upstreams[] = {"no upstream", "scalar upstream", "row upstream"};
     char text[200];
     snprintf(text, sizeof(text), "%s %s %s [%lld, %lld] %s, %s, gamma %g, seed %llu", losses[loss],
@@ -82,6 +82,11 @@ struct Case {
 };
 
 inline int64_t FloatBytes(int float_type) { return float_type == kCbkFloat32 ? 4 : 2; }
+
+inline int64_t LabelBytes(int labels_type) {
+  return labels_type == kCbkInt64 || labels_type == kCbkUint64 || labels_type == kCbkDoubleIds ? 8
+                                                                                               : 4;
+}
 
 // Element `index` of an array of a CbkFloat type.
 inline float ReadFloat(int float_type, const void* array, int64_t index) {
@@ -99,6 +104,10 @@ inline void WriteFloat(int float_type, float value, void* array, int64_t index) 
   }
 }
 
+inline int64_t WholeNumber(double x) {
+  return fabs(x) < 0x1p62 && x == rint(x) ? static_cast<int64_t>(x) : -1;
+}
+
 struct HostProblem {
   Case what;
   std::vector<unsigned char> logits;
@@ -112,10 +121,16 @@ struct HostProblem {
   float MultiHot(int64_t row, int64_t c) const {
     return reinterpret_cast<const float*>(labels.data())[row * what.classes + c];
   }
-  // The class id, whether or not it is one.
+  // The class id, whether or not it is one; -1 for what is no int64.
   int64_t ClassId(int64_t row) const {
-    return what.labels_type == kCbkInt64 ? reinterpret_cast<const int64_t*>(labels.data())[row]
-                                         : reinterpret_cast<const int32_t*>(labels.data())[row];
+    const void* const ids = labels.data();
+    switch (what.labels_type) {
+      case kCbkInt32: return static_cast<const int32_t*>(ids)[row];
+      case kCbkInt64: return static_cast<const int64_t*>(ids)[row];
+      case kCbkUint64: return static_cast<int64_t>(static_cast<const uint64_t*>(ids)[row]);
+      case kCbkFloatIds: return WholeNumber(double{static_cast<const float*>(ids)[row]});
+      default: return WholeNumber(static_cast<const double*>(ids)[row]);
+    }
   }
   double UpstreamOf(int64_t row) const {
     if (what.upstream == kNoUpstream) return 1.0;
@@ -127,16 +142,25 @@ inline int64_t RandomClassId(const Case& what, uint64_t bits) {
   const uint64_t classes = static_cast<uint64_t>(what.classes);
   if (bits % 16 != 0) return static_cast<int64_t>((bits >> 8) % classes);
   const int64_t wrong_32[] = {-1, what.classes, INT32_MIN, INT32_MAX};
-  // The last ones are in range if cut to 32 bits.
+  // The last ones are in range if cut to 32 bits. As uint64, those below 0 are 2^63 and more.
   const int64_t wrong_64[] = {-1, what.classes, int64_t{1} << 32, -(int64_t{1} << 40), INT64_MIN};
   return what.labels_type == kCbkInt32 ? wrong_32[(bits >> 4) % 4] : wrong_64[(bits >> 4) % 5];
+}
+
+// Of the same ids; of the wrong ones some are no whole numbers.
+inline double RandomFloatId(const Case& what, uint64_t bits) {
+  const double wrong[] = {0.5, -0.5, 0x1p-30, static_cast<double>(NAN),
+                          static_cast<double>(INFINITY), 1e20};
+  const uint64_t which = (bits >> 4) % 12;
+  if (bits % 16 == 0 && which < 6) return wrong[which];
+  return static_cast<double>(RandomClassId(what, bits));
 }
 
 inline void FillLabels(const Random& random, HostProblem* problem) {
   const Case& what = problem->what;
   const int64_t per_row = what.labels_type == kCbkMultiHot ? what.classes : 1;
-  const int64_t bytes = what.labels_type == kCbkInt64 ? 8 : 4;
-  problem->labels.resize(static_cast<size_t>(what.rows * per_row * bytes));
+  problem->labels.resize(
+      static_cast<size_t>(what.rows * per_row * LabelBytes(what.labels_type)));
   void* const labels = problem->labels.data();
   InParallel(what.rows, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
@@ -144,8 +168,12 @@ inline void FillLabels(const Random& random, HostProblem* problem) {
       const int64_t id = RandomClassId(what, bits);
       if (what.labels_type == kCbkInt32) {
         static_cast<int32_t*>(labels)[row] = static_cast<int32_t>(id);
-      } else if (what.labels_type == kCbkInt64) {
-        static_cast<int64_t*>(labels)[row] = id;
+      } else if (what.labels_type == kCbkFloatIds) {
+        static_cast<float*>(labels)[row] = static_cast<float>(RandomFloatId(what, bits));
+      } else if (what.labels_type == kCbkDoubleIds) {
+        static_cast<double*>(labels)[row] = RandomFloatId(what, bits);
+      } else if (what.labels_type != kCbkMultiHot) {
+        static_cast<int64_t*>(labels)[row] = id;  // as uint64 the same bits
       } else {
         const Random of_row = random.Derive(static_cast<uint64_t>(row));
         float* const y = static_cast<float*>(labels) + row * what.classes;
@@ -224,4 +252,4 @@ inline HostProblem MakeProblem(const Case& what) {
 }  // namespace check
 }  // namespace cb_keras
 
-#endif  // CB_KERAS_OPS_CUDA_CHECK_PROBLEM_H_
+#endif  // CB_KERAS_OPS_CHECK_PROBLEM_H_

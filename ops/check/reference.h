@@ -1,15 +1,15 @@
 // The losses and gradients again, row by row, in float64 and by the plainest formulas that float64
-// allows: what the CUDA kernels are compared with. And how close they have to be.
+// allows: what the kernels are compared with. And how close they have to be.
 
-#ifndef CB_KERAS_OPS_CUDA_CHECK_REFERENCE_H_
-#define CB_KERAS_OPS_CUDA_CHECK_REFERENCE_H_
+#ifndef CB_KERAS_OPS_CHECK_REFERENCE_H_
+#define CB_KERAS_OPS_CHECK_REFERENCE_H_
 
 #include <float.h>
 #include <math.h>
 
 #include <vector>
 
-#include "check_problem.h"
+#include "problem.h"
 
 namespace cb_keras {
 namespace check {
@@ -143,4 +143,4 @@ inline bool Close(float got, const Expected& expected, int float_type) {
 }  // namespace check
 }  // namespace cb_keras
 
-#endif  // CB_KERAS_OPS_CUDA_CHECK_REFERENCE_H_
+#endif  // CB_KERAS_OPS_CHECK_REFERENCE_H_

@@ -1,8 +1,8 @@
 // float16 and bfloat16 as bit patterns, in plain C++: rounding to nearest even, with subnormals,
-// infinity and NaN. For the emulation and for the check, which is not to use the CUDA headers' own.
+// infinity and NaN. For the emulation and for the checks, which are not to use the kernels' own.
 
-#ifndef CB_KERAS_OPS_CUDA_HALF_BITS_H_
-#define CB_KERAS_OPS_CUDA_HALF_BITS_H_
+#ifndef CB_KERAS_OPS_CHECK_HALF_BITS_H_
+#define CB_KERAS_OPS_CHECK_HALF_BITS_H_
 
 #include <math.h>
 #include <stdint.h>
@@ -55,4 +55,4 @@ inline uint16_t HalfBits(float value) {
 
 }  // namespace cb_keras
 
-#endif  // CB_KERAS_OPS_CUDA_HALF_BITS_H_
+#endif  // CB_KERAS_OPS_CHECK_HALF_BITS_H_

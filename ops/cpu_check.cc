@@ -1,0 +1,228 @@
+// Checks the CPU kernels without TensorFlow, which the sanitizers can't see into, on threads that
+// share the rows as TensorFlow's workers do:
+//
+//   python ops/build.py address,undefined check      or: thread
+//   ./check [--seed=N]
+//
+// The kernels are the processor's best, or those that CB_KERAS_CPU_KERNELS names.
+// Exit status: 0 if all checks passed, else not.
+
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <algorithm>
+#include <atomic>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "check/compare.h"
+#include "check/guarded_array.h"
+#include "class_balanced_loss.h"
+#include "cpu/rows.h"
+
+namespace cb_keras {
+namespace check {
+namespace {
+
+constexpr int kThreads = 4;
+
+// Calls work() on all threads at once.
+template <typename Work>
+void OnAllThreads(const Work& work) {
+  std::atomic<int> missing{kThreads};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < kThreads; ++i) {
+    threads.emplace_back([&] {
+      // Relaxed: it orders nothing, so that it hides no race.
+      missing.fetch_sub(1, std::memory_order_relaxed);
+      while (missing.load(std::memory_order_relaxed) > 0) std::this_thread::yield();
+      work();
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+// Calls work(begin, end) on blocks of rows, which the threads take in turn.
+template <typename Work>
+void Shard(int64_t rows, const Work& work) {
+  const int64_t block = std::max<int64_t>(1, rows / (4 * kThreads));
+  std::atomic<int64_t> next{0};
+  OnAllThreads([&] {
+    for (;;) {
+      const int64_t begin = next.fetch_add(block, std::memory_order_relaxed);
+      if (begin >= rows) return;
+      work(begin, std::min(begin + block, rows));
+    }
+  });
+}
+
+// The first use of the kernels, which chooses them, by several ops at once.
+void CheckChoice(Report* report) {
+  std::atomic<const char*> names[kThreads] = {};
+  std::atomic<int> next{0};
+  OnAllThreads([&] {
+    names[next.fetch_add(1, std::memory_order_relaxed)] = CbkCpuInstructionSet();
+  });
+  for (const auto& name : names) {
+    report->Add(name.load() == BestRowKernels().instruction_set, "one choice for all threads");
+  }
+}
+
+int64_t FirstInvalidOf(const HostProblem& host) {
+  if (host.what.labels_type == kCbkMultiHot) return -1;
+  for (int64_t row = 0; row < host.what.rows; ++row) {
+    if (host.ClassId(row) < 0 || host.ClassId(row) >= host.what.classes) return row;
+  }
+  return -1;
+}
+
+template <typename T>
+GuardedArray Guarded(const std::vector<T>& array) {
+  return GuardedArray(array.size() * sizeof(T), array.data());
+}
+
+// With multi-hot labels the CPU kernels, like keras.ops, make 0 * infinity of an absent class.
+void ReplaceInfinity(HostProblem* host) {
+  const Case& what = host->what;
+  for (int64_t i = 0; i < what.rows * what.classes; ++i) {
+    if (isinf(ReadFloat(what.float_type, host->logits.data(), i))) {
+      WriteFloat(what.float_type, -1e4f, host->logits.data(), i);
+    }
+  }
+}
+
+void CheckLoss(const Case& what, Report* report) {
+  HostProblem host = MakeProblem(what);
+  if (what.labels_type == kCbkMultiHot) ReplaceInfinity(&host);
+  const size_t gradient_bytes =
+      static_cast<size_t>(what.gradient * what.rows * what.classes * FloatBytes(what.float_type));
+  const GuardedArray logits = Guarded(host.logits), labels = Guarded(host.labels);
+  const GuardedArray weights = Guarded(host.class_weights), upstream = Guarded(host.upstream);
+  const GuardedArray losses(static_cast<size_t>(what.rows) * sizeof(float));
+  const GuardedArray gradient(gradient_bytes);
+  CbkProblem problem = {};
+  problem.loss = what.loss;
+  problem.float_type = what.float_type;
+  problem.labels_type = what.labels_type;
+  problem.rows = what.rows;
+  problem.classes = what.classes;
+  problem.logits = logits.data();
+  problem.labels = labels.data();
+  problem.class_weights = static_cast<const float*>(weights.data());
+  problem.gamma = what.gamma;
+  problem.upstream =
+      what.upstream == kNoUpstream ? nullptr : static_cast<const float*>(upstream.data());
+  problem.upstream_is_scalar = what.upstream == kScalarUpstream;
+  problem.losses = static_cast<float*>(losses.data());
+  problem.gradient = what.gradient ? gradient.data() : nullptr;
+  const bool stream = what.gradient && Random{what.seed}.Bits(0) % 2 == 0;
+  std::atomic<int64_t> invalid{-1};
+  Shard(what.rows, [&](int64_t begin, int64_t end) {
+    // Once for the whole op, in TensorFlow; several ops may have the same labels.
+    if (begin == 0) invalid.store(FirstInvalidLabel(problem), std::memory_order_relaxed);
+    BestRowKernels().loss(problem, begin, end, stream);
+  });
+  report->Add(invalid.load() == FirstInvalidOf(host), "first invalid label: " + what.Name());
+
+  Output output;
+  output.losses = AsFloats(losses.Contents());
+  output.gradient = gradient.Contents();
+  output.guards_hold = losses.GuardHolds() && gradient.GuardHolds();
+  CompareOutput(host, output, report);
+}
+
+void CheckScale(const ScaleCase& what, Report* report) {
+  const HostScaling host = MakeScaling(what);
+  const GuardedArray values = Guarded(host.values);
+  const GuardedArray upstream = Guarded(host.upstream), applied = Guarded(host.applied);
+  const CbkScaling scaling = {what.float_type,
+                              what.rows,
+                              what.classes,
+                              static_cast<const float*>(upstream.data()),
+                              static_cast<const float*>(applied.data()),
+                              what.applied_is_scalar,
+                              values.data()};
+  std::atomic<bool> nothing{what.rows == 0};
+  Shard(what.rows, [&](int64_t begin, int64_t end) {
+    if (begin == 0) nothing.store(ScalesNothing(scaling), std::memory_order_relaxed);
+    BestRowKernels().scale(scaling, begin, end);
+  });
+  bool equal = true;
+  for (size_t i = 0; i < host.upstream.size(); ++i) {
+    equal = equal && host.upstream[i] == host.applied[what.applied_is_scalar ? 0 : i];
+  }
+  report->Add(nothing.load() == equal, "scales nothing: " + what.Name());
+  CompareScaled(host, values.Contents(), values.GuardHolds(), report);
+}
+
+struct Shape {
+  int64_t rows, classes;
+};
+#if defined(__SANITIZE_THREAD__)
+// It sees how threads share rows, which all sizes have in common, and is slow.
+const Shape kShapes[] = {{0, 10}, {127, 10}, {61, 33}, {5, 1025}};
+#else
+// Around the sizes of vectors and of tiles, and a row that is larger than most caches.
+const Shape kShapes[] = {{0, 10},  {1, 1},   {127, 1},  {127, 2},   {127, 10}, {61, 16},
+                         {61, 31}, {61, 33}, {33, 65},  {5, 1023},  {5, 1025}, {7, 2048},
+                         {6, 8142}, {1, 1000003}};
+#endif
+
+// All losses, types, labels, with and without gradient; upstream factors and gamma in turn.
+void CheckShape(const Shape& shape, uint64_t seed, Report* report) {
+  static const float gammas[] = {1.0f, 2.0f, 0.5f, 5.0f, 0.0f, 1.7f};
+  static uint64_t turn = 0;
+  for (int loss = kCbkSoftmax; loss <= kCbkFocal; ++loss) {
+    for (int type = kCbkFloat32; type <= kCbkFloat16; ++type) {
+      for (int labels = kCbkInt32; labels <= kCbkDoubleIds; ++labels) {
+        if (loss == kCbkSoftmax && labels == kCbkMultiHot) continue;
+        // Of the huge row one type of ids in turn is enough.
+        if (shape.classes > 100000 && labels != kCbkMultiHot && labels != kCbkInt64) continue;
+        for (const bool gradient : {true, false}) {
+          ++turn;
+          CheckLoss({loss, type, labels, gradient, static_cast<int>(turn / 2 % 3), shape.rows,
+                     shape.classes, gammas[turn / 2 % 6], seed + turn},
+                    report);
+        }
+      }
+    }
+  }
+}
+
+int Main(int count, char** arguments) {
+  uint64_t seed = 1;
+  for (int i = 1; i < count; ++i) {
+    if (strncmp(arguments[i], "--seed=", 7) != 0) {
+      fprintf(stderr, "unknown argument %s; see the top of ops/cpu_check.cc\n", arguments[i]);
+      return 1;
+    }
+    seed = strtoull(arguments[i] + 7, nullptr, 10);
+  }
+  Report report;
+  CheckChoice(&report);
+  printf("CPU kernels: %s, --seed=%llu\n", CbkCpuInstructionSet(),
+         static_cast<unsigned long long>(seed));
+  for (const Shape& shape : kShapes) {
+    CheckShape(shape, seed, &report);
+    for (int type = kCbkFloat32; type <= kCbkFloat16; ++type) {
+      for (const bool scalar : {false, true}) {
+        if (shape.classes <= 100000) {
+          CheckScale({type, scalar, shape.rows, shape.classes, ++seed}, &report);
+        }
+      }
+    }
+  }
+  printf("%lld checks passed, %lld failed\n", static_cast<long long>(report.passed()),
+         static_cast<long long>(report.failed()));
+  return report.failed() == 0 ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace check
+}  // namespace cb_keras
+
+int main(int count, char** arguments) { return cb_keras::check::Main(count, arguments); }
