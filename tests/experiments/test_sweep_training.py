@@ -12,6 +12,7 @@ import time
 import numpy as np
 import pytest
 
+from experiments import runner
 from tests.experiments.conftest import SHORT, Run
 from tests.experiments.test_record import contents
 from tests.experiments.test_train_kills import assert_same
@@ -59,7 +60,7 @@ def check_files(folder):
 
 
 @pytest.mark.slow
-def test_a_sweep_killed_at_random_moments_loses_no_finished_cell(call_train, tmp_path):
+def test_a_sweep_killed_at_random_moments_loses_no_finished_cell(tmp_path):
     folder = tmp_path / "sweep"
     rng = random.Random(0)
     kept, interrupted, kills = {}, set(), 0
@@ -94,7 +95,13 @@ def test_a_sweep_killed_at_random_moments_loses_no_finished_cell(call_train, tmp
 
     for cell in sorted(interrupted)[:1]:
         whole = tmp_path / "whole"
-        arguments = Run(cell).config["command"].split()[3:]
-        kept_flags = [a for a in arguments if not a.startswith(("--output_dir", "--resume"))]
-        call_train(*kept_flags, f"--output_dir={whole}")
+        words = Run(cell).config["command"].split()[1:]
+        kept_words = [w for w in words if not w.startswith(("--output_dir", "--resume"))]
+        # On as many cores as the cell had: another number adds in another order.
+        subprocess.run(
+            [sys.executable, *kept_words, f"--output_dir={whole}"],
+            cwd=ROOT,
+            check=True,
+            preexec_fn=lambda: os.sched_setaffinity(0, runner.core_shares(JOBS)[0]),
+        )
         assert_same(Run(cell), Run(whole))
