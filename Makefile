@@ -6,6 +6,7 @@
 # make sanitize    the op's code for the CPU under ASan, UBSan and TSan
 # make cuda-check  compiles the CUDA kernels with nvcc alone, and checks them where there is a GPU
 # make cuda-emulation  runs the same checks of the CUDA kernels on the CPU, under ASan and UBSan
+# make fuzz        a minute of fuzzing: command lines and run directories; FUZZ=-runs=20000 chooses
 # All of them make and use .venv; PYTHON=python3.12 chooses the interpreter.
 
 PYTHON ?= python3
@@ -32,7 +33,7 @@ SANITIZED := CB_KERAS_SANITIZE=address,undefined CB_KERAS_CACHE="$(CURDIR)/build
   CB_KERAS_CUDA=0 CUDA_VISIBLE_DEVICES= KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=3
 
 .PHONY: demo test test-tensorflow test-jax test-torch check lint types sanitize sanitize-kernels \
-  sanitize-op cuda-check cuda-emulation clean
+  sanitize-op fuzz cuda-check cuda-emulation clean
 
 demo: .venv/demo
 	$(BIN)/python -m experiments.demo
@@ -76,6 +77,12 @@ sanitize-op: .venv/tests
 	$(SANITIZED) $(BIN)/python -m cb_keras.fused build
 	$(SANITIZED) $(BIN)/python -m pytest -n 2 --dist worksteal --capture=sys \
 	  $(foreach part,fused fused_inputs fused_gradient fused_instruction_sets,tests/cb_keras/test_$(part).py)
+
+FUZZ ?= -max_total_time=60
+
+fuzz: .venv/tests
+	$(BIN)/python -m pip install -qq -e '.[fuzz]'
+	$(BIN)/python -m tests.fuzz.fuzz_flags_and_config $(FUZZ)
 
 # Exit status 77 of the check: it was built, but there is no GPU to run it on.
 cuda-check: build/cuda_check

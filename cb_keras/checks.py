@@ -1,5 +1,6 @@
 """Checks of the losses' arguments, by value, shape and dtype; each raises ValueError."""
 
+import contextlib
 import math
 from typing import Any
 
@@ -8,15 +9,20 @@ from keras import ops
 from numpy.typing import ArrayLike
 
 Shape = tuple[int | None, ...]
+_LARGEST_FLOAT32 = 3.4028234663852886e38
 
 
 def check_gamma(gamma: Any) -> float:
     """Returns `gamma` as a finite float >= 0, or raises ValueError."""
-    if not isinstance(gamma, bool) and hasattr(gamma, "__float__"):
-        value = float(gamma)
-        if math.isfinite(value) and value >= 0.0:
-            return value
-    raise ValueError(f"`gamma` must be a finite number >= 0, got {gamma!r}; 0 is the sigmoid loss.")
+    value = math.nan
+    if not isinstance(gamma, bool | str) and hasattr(gamma, "__float__"):
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
+            value = float(gamma)
+    if not 0.0 <= value <= _LARGEST_FLOAT32:  # the losses compute in float32
+        raise ValueError(
+            f"`gamma` must be a finite number >= 0, got {gamma!r}; 0 is the sigmoid loss."
+        )
+    return value
 
 
 def to_tensors(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[Any, Any]:

@@ -117,7 +117,7 @@ def check_power(power: Any) -> float:
 def _as_float(name: str, value: Any) -> float:
     try:
         return float(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"`{name}` must be a number, got {value!r}.") from error
 
 

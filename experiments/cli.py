@@ -5,7 +5,7 @@ import os
 import re
 import sys
 
-from absl import app, logging
+from absl import app, flags, logging
 
 # What a full or closed file system says, and what to do about it.
 _SPACE = "free some space there, then run the same command again, a training with --resume."
@@ -52,7 +52,13 @@ def run(main, arguments=()):
             sys.exit(130)
 
     logging.set_verbosity(logging.WARNING)  # Keras reports every file that it saves at INFO
-    app.run(guarded)
+    try:
+        app.run(guarded)
+    except ValueError as error:
+        if flags.FLAGS.is_parsed():
+            raise
+        # A mistake in the flags that absl takes for its own, such as --noplots=1.
+        _fail(f"{'--flagfile: ' if isinstance(error, UnicodeDecodeError) else ''}{error}.")
 
 
 def _of_file_system(error):

@@ -61,9 +61,16 @@ class RunDirectory:
         return self.folder / name
 
     def read_json(self, name):
-        """Content of a JSON file, or None where it is absent."""
+        """Content of a JSON file, or None where it is absent.
+
+        Raises:
+            UserError: It is no JSON.
+        """
         path = self.path(name)
-        return json.loads(path.read_text()) if path.exists() else None
+        try:
+            return json.loads(path.read_text()) if path.exists() else None
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path} is no valid JSON: {error}") from error
 
     def write_json(self, name, content):
         """Writes a JSON file."""
@@ -97,7 +104,7 @@ def open_run(output_dir, flags, resume, defaults=None):
             a begun run without `resume`, or another process is at work in it.
     """
     folder = pathlib.Path(output_dir)
-    _check_writable(folder)
+    check_writable(folder)
     run = RunDirectory(folder, Lock(folder))
     try:
         _check_content(run, flags, resume, defaults or {})
@@ -115,13 +122,10 @@ def read_config(folder):
         UserError: It is no JSON, or was not written by experiments.train.
     """
     run = RunDirectory(folder)
-    try:
-        config = run.read_json("config.json")
-    except ValueError as error:
-        raise UserError(f"{run.path('config.json')} is no valid JSON: {error}") from error
-    if config is not None and not (
-        isinstance(config, dict) and isinstance(config.get("flags"), dict)
-    ):
+    if not run.path("config.json").exists():
+        return None
+    config = run.read_json("config.json")
+    if not (isinstance(config, dict) and isinstance(config.get("flags"), dict)):
         raise UserError(
             f"{run.path('config.json')} was not written by experiments.train; choose another "
             "folder."
@@ -283,7 +287,8 @@ def _umask():
     return mask
 
 
-def _check_writable(folder):
+def check_writable(folder):
+    """Makes the folder where it is absent; raises UserError unless files can be made in it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -60,7 +60,7 @@ def main(argv):
     del argv
     signal.signal(signal.SIGTERM, _stop)
     sweep = plan()
-    sweep.folder.mkdir(parents=True, exist_ok=True)
+    record.check_writable(sweep.folder)
     lock = record.Lock(sweep.folder)
     record.remove_temporaries(sweep.folder, deep=False)
     _check_runs(sweep)

@@ -81,6 +81,7 @@ PLOTS = flags.DEFINE_bool("plots", True, "Draw pictures at the end; needs matplo
 
 # What may differ between a run and its continuation.
 _NOT_RECORDED = ("data_dir", "download", "output_dir", "resume", "plots")
+_TOO_MANY = 2**31
 
 
 def checked_settings():
@@ -107,7 +108,8 @@ def checked(settings):
         UserError: Lists every setting that is out of range or contradicts another.
     """
     problems = [*_range_problems(settings), *_contradictions(settings)]
-    if settings["train_epochs"] >= 1:  # else every schedule is wrong too, which says nothing new
+    # Else every schedule is wrong too, which says nothing new.
+    if 1 <= settings["train_epochs"] < _TOO_MANY:
         problems += _schedule_problems(settings)
     if problems:
         raise UserError("\n  ".join(problems))
@@ -122,7 +124,7 @@ def protocol_defaults():
 def command_line(settings):
     """The flags that give experiments.train these settings, as a list; defaults are left out."""
     pairs = [(h.name, _text(settings[h.name]), _text(h.default)) for h in _holders()]
-    return [f"--{name}={text}" for name, text, default in pairs if text != default]
+    return [f"--{name}={text}" for name, text, default in pairs if text not in (default, None)]
 
 
 def recorded(settings):
@@ -142,6 +144,8 @@ def _range_problems(s):
     for name in ("train_epochs", "eval_epochs", "batch_size", "eval_batch_size"):
         if s[name] < 1:
             yield f"--{name} must be at least 1, got {s[name]}."
+        elif s[name] >= _TOO_MANY:
+            yield f"--{name} must be below 2^31, got {s[name]}."
     for name in ("learning_rate", "lr_decay", "balanced_lr_decay"):
         if s[name] is not None and not 0 < s[name] < math.inf:
             yield f"--{name} must be a finite number > 0, got {s[name]}."
@@ -204,6 +208,8 @@ def _refused(*checks, settings):
 def _text(value):
     if isinstance(value, list):
         return ",".join(map(str, value))
+    if value is None:  # not "None", which is a name like any other
+        return None
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -218,9 +224,16 @@ def _holders():
 def run_name(s):
     """Name of a run directory: what is usually varied, and the seed."""
     dataset = s["dataset"].replace(":", "_").replace("/", "_")
-    loss = f"focal{s['gamma']:g}" if s["loss"] == "focal" else s["loss"]
-    tail = "natural" if s["long_tail"] == "natural" else f"factor{s['imbalance_factor']:g}"
+    loss = f"focal{_short(s['gamma'])}" if s["loss"] == "focal" else s["loss"]
+    factor = _short(s["imbalance_factor"])
+    tail = "natural" if s["long_tail"] == "natural" else f"factor{factor}"
     return (
-        f"{dataset}_{tail}_{loss}_power{s['cb_power']:g}_beta{s['cb_beta']:g}"
+        f"{dataset}_{tail}_{loss}_power{_short(s['cb_power'])}_beta{_short(s['cb_beta'])}"
         f"_epochs{s['train_epochs']}_seed{s['seed']}"
     )
+
+
+def _short(number):
+    """As few digits as tell it from every other number, in a run's name."""
+    text = f"{number:g}"
+    return text if float(text) == number else str(number)

@@ -94,7 +94,9 @@ class _ClassBalancedLoss(keras.losses.Loss):
             raise ValueError(f'`fused` must be "auto", True or False, got {fused!r}.')
         self.fused = fused
         if class_counts is not None:
-            self.class_counts = check_class_counts(class_counts).astype("int64").tolist()
+            self.class_counts: list[int] | None = [
+                int(count) for count in check_class_counts(class_counts)
+            ]
             initial = class_balanced_weights(class_counts, self.beta, self.power)
         else:
             if (self.beta, self.power) != (0.9999, 1.0):

@@ -183,7 +183,14 @@ def in_mode(function, mode):
     return compiled(function) if mode == "compiled" else function
 
 
-@pytest.mark.parametrize("gamma", [-0.1, float("nan"), float("inf"), True, "1", None, [1.0]])
+@pytest.mark.parametrize(
+    "gamma",
+    [
+        *(-0.1, float("nan"), float("inf"), True, "1", None, [1.0]),
+        *(10**400, 3.5e38, np.array([1.0, 2.0]), np.array("x")),  # no float32
+    ],
+    ids=repr,
+)
 def test_gamma_out_of_range_is_refused_with_its_value(gamma):
     with pytest.raises(ValueError, match=r"`gamma` must be a finite number >= 0, got ") as error:
         loss("focal", IDS, gamma=gamma)

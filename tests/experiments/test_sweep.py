@@ -203,6 +203,12 @@ def test_flags_that_are_wrong_are_refused_before_anything_is_written(work, argum
     assert not (work / "calls.txt").exists()
 
 
+def test_a_folder_that_can_not_be_made_is_refused(work):
+    (work / "file").write_text("I am no folder")
+    with pytest.raises(UserError, match="--output_dir=file/out can't be written"):
+        run(*TABLE_2[:1], "--output_dir=file/out", "--dataset=digits")
+
+
 def test_a_folder_with_runs_of_other_settings_is_refused_by_name(work):
     run(*TABLE_2)
     before = (work / "out" / "results.csv").read_bytes()

@@ -1,0 +1,251 @@
+"""What is fuzzed: command lines and the files of a run directory, each made of a string of bytes.
+
+The first byte says what the others are. A target returns whether they were accepted. It raises what
+a program's user would see as a traceback, and AssertionError where settings do not survive their
+own command line, two cells of a sweep share a folder, or a file of a run that is only read changes.
+"""
+
+import csv
+import functools
+import io
+import json
+
+from absl import flags
+from absl.testing import flagsaver
+
+from experiments import (
+    record,
+    report,
+    report_runs,
+    report_sections,
+    sweep,
+    tables,
+    train_flags,
+)
+from experiments.cli import UserError
+from tests.experiments import report_folders
+
+REFUSALS = (UserError, flags.Error)
+FLAGS = {**train_flags.protocol_defaults(), "lr_boundaries": [0.8, 0.9]}
+
+
+def run(data, folder):
+    """Feeds `data` to the target that its first byte names.
+
+    Args:
+        data: Bytes.
+        folder: An existing folder to work in.
+
+    Returns:
+        Whether the programs take it; False for an input that is refused as it should be.
+    """
+    kinds = list(TARGETS)
+    kind = data[:1].decode("latin-1")
+    if kind not in kinds:
+        kind = kinds[data[0] % len(kinds)] if data else kinds[0]
+    try:
+        return TARGETS[kind](data[1:], folder)
+    except REFUSALS:
+        return False
+
+
+def command_line_of(data):
+    """The arguments, one a line, as the system hands them to Python; it can't hand over NUL."""
+    return data.decode("utf-8", "surrogateescape").replace("\0", "").split("\n") if data else []
+
+
+def train_command_line(data, folder):
+    del folder
+    settings = _settings(command_line_of(data))
+    _assert_survives(settings, train_flags.command_line(settings))
+    assert train_flags.run_name(settings)
+    return True
+
+
+def train_flagfile(data, folder):
+    path = folder / "file.flags"
+    path.write_bytes(data)
+    if any(_out_of_scope(line) for line in data.decode("latin-1").split("\n")):
+        return False
+    settings = _settings([f"--flagfile={path}"], _parse_all)
+    _assert_survives(settings, train_flags.command_line(settings))
+    return True
+
+
+def sweep_command_line(data, folder):
+    del folder
+    with flagsaver.flagsaver():
+        _parse(command_line_of(data))
+        planned = sweep.plan()
+    assert len({job.folder for job in planned.jobs}) == len(planned.jobs)
+    for cell, job in zip(planned.cells, planned.jobs, strict=True):
+        settings = train_flags.checked(cell.settings)
+        settings = {**settings, "output_dir": str(job.folder), "resume": True}
+        _assert_survives(settings, job.arguments)
+    table = tables.Table(planned.table, planned.cells, {})
+    assert tables.document(table, "command", list(sweep._notes(planned)))
+    return True
+
+
+def config(data, folder):
+    """`config.json`, for the programs that continue its run, and for the report."""
+    run_folder = _run_folder(folder, "config.json", data)
+    before = _contents(run_folder)
+    accepted = False
+    for resume in (False, True):
+        try:
+            record.open_run(run_folder, FLAGS, resume, train_flags.protocol_defaults()).__exit__()
+            assert resume
+            accepted = True
+        except UserError:
+            pass
+        assert _contents(run_folder) == before
+    try:
+        sweep._check_runs(_planned(folder))
+    except UserError:
+        assert not accepted
+    return _report(run_folder) and accepted
+
+
+def metrics(data, folder):
+    """`metrics.json`, for the report and for a training that is complete."""
+    run_folder = _run_folder(folder, "metrics.json", data)
+    try:
+        record.RunDirectory(run_folder).read_json("metrics.json")
+    except UserError:
+        assert not _report(run_folder)
+        raise
+    return _report(run_folder)
+
+
+def history(data, folder):
+    """`history.csv`, for the report."""
+    return _report(_run_folder(folder, "history.csv", data))
+
+
+TARGETS = {
+    "t": train_command_line,
+    "f": train_flagfile,
+    "s": sweep_command_line,
+    "c": config,
+    "m": metrics,
+    "h": history,
+}
+
+
+def _parse(arguments):
+    if any(_out_of_scope(argument) for argument in arguments):
+        raise UserError("out of scope")
+    _parse_all(arguments)
+
+
+def _out_of_scope(argument):
+    """A flagfile may be any file; absl looks long for what a very long name was meant to be."""
+    name = argument.partition("=")[0]
+    return "flagfile" in argument or (name.startswith("-") and len(name) > 100)
+
+
+def _parse_all(arguments):
+    try:
+        positional = flags.FLAGS(["program", *arguments])[1:]
+    except ValueError as error:  # absl's, as in `--noplots=1`; `cli.run` refuses them too
+        raise UserError(str(error)) from error
+    if positional:
+        raise UserError(f"unexpected argument {positional[0]!r}")
+
+
+def _settings(arguments, parse=_parse):
+    with flagsaver.flagsaver():
+        parse(arguments)
+        return train_flags.checked_settings()
+
+
+def _assert_survives(settings, arguments):
+    try:
+        with flagsaver.flagsaver():
+            _parse_all(arguments)
+            again = train_flags.checked_settings()
+    except REFUSALS as error:
+        raise AssertionError(f"{arguments} was accepted, and is refused: {error}") from error
+    assert again == settings, (arguments, again, settings)
+
+
+@functools.cache
+def _files():
+    """Valid content of the files of a run directory."""
+    rows = io.StringIO()
+    writer = csv.writer(rows)
+    writer.writerow(["epoch", "loss", "val_accuracy"])
+    writer.writerows([[1, 2.0, ""], [2, 1.0, 0.2]])
+    config = {
+        "flags": FLAGS,
+        "resolved": {"lr_decay": 0.01},
+        "class_names": report_folders.NAMES,
+        "class_counts": report_folders.COUNTS,
+        "class_weights": [0.1, 0.4, 2.5],
+        "versions": {"python": "3.11.7"},
+        "device": ["Abacus 9000"],
+        "command": "python -m experiments.train",
+    }
+    figures = report_folders.metrics_of((0.9, 0.6, 0.3))
+    return {
+        "config.json": json.dumps(config).encode(),
+        "metrics.json": json.dumps(figures).encode(),
+        "history.csv": rows.getvalue().encode(),
+    }
+
+
+def seeds():
+    """Valid inputs of every kind."""
+    sweeps = ("--table=1", "--table=2", "--table=power\n--loss=focal\n--gamma=2")
+    return [
+        b"t",
+        b"t--loss=focal\n--gamma=2\n--lr_boundaries=0.5\n--seed=3\n--balanced_lr_decay=0.1",
+        b"t--dataset=tfds:a/b:1.0.0\n--data_dir=x\n--noplots\n--download\n--resume",
+        b"f--loss=sigmoid\n# a comment\n--cb_power=0.5\n--long_tail=natural\n",
+        *(f"s{table}\n--output_dir=runs/x\n--seeds=0,1\n--jobs=1".encode() for table in sweeps),
+        b"s--table=1\n--output_dir=x\n--balanced_epochs=30\n--train_epochs=50\n--retries=0",
+        b"c" + _files()["config.json"],
+        b"m" + _files()["metrics.json"],
+        b"h" + _files()["history.csv"],
+    ]
+
+
+def _run_folder(folder, name, content):
+    """Two run directories below `folder`, of which one has this content in one of its files."""
+    for run in ("good", train_flags.run_name(FLAGS)):
+        run_folder = folder / "runs" / run
+        run_folder.mkdir(parents=True, exist_ok=True)
+        for file, valid in _files().items():
+            (run_folder / file).write_bytes(valid)
+    (run_folder / name).write_bytes(content)
+    return run_folder
+
+
+@functools.cache
+def _planned(folder):
+    """A sweep in `folder`; the run with the settings `FLAGS` is one of its cells."""
+    with flagsaver.flagsaver():
+        _parse_all(["--table=power", f"--output_dir={folder}"])
+        return sweep.plan()
+
+
+def _contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def _report(run_folder):
+    """Whether the report finds a finished run there; what it says of it can be put in words."""
+    found = report_runs.find(run_folder.parent)
+    names = [run.name for run in found.runs]
+    names += [name for name, *_ in (*found.unfinished, *found.damaged)]
+    assert sorted(names) == sorted(["good", run_folder.name])
+    sections, shared = report_sections.sections(found.runs)
+    assert report._in_words(shared) or len(sections) > 1
+    for section in sections:
+        assert report._title(section)
+        for methods in section.methods.values():
+            assert report._rows(methods)
+    for run in found.runs:
+        assert report._run(run)
+    return run_folder.name in [run.name for run in found.runs]
