@@ -107,8 +107,14 @@ def test_a_cache_folder_that_cannot_be_made_is_named(monkeypatch, tmp_path):
 def test_an_interrupted_build_leaves_no_library_and_the_next_one_makes_it(kill, tmp_path):
     script = executable(tmp_path / "fakecxx", STOPS_WHEN_LINKING)
     command = [sys.executable, "-c", BUILD, script, tmp_path / "out" / "library.so"]
-    # In a group of its own, so that the linker goes with it.
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, process_group=0)
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        process_group=0,  # its own, so that the linker goes with it
+        # A job in the background of a script inherits that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     deadline = time.monotonic() + 60
     while not (tmp_path / "linking").exists():
         assert process.poll() is None, process.stderr.read()
