@@ -197,17 +197,18 @@ def _document_name(table):
 def _notes(sweep):
     """What of these runs is not the published protocol."""
     settings = sweep.cells[0].settings
+    protocol = train_flags.protocol_defaults()
     own = [
         f"{name} {_words(settings[name])} instead of {_words(default)}"
-        for name, default in train_flags.protocol_defaults().items()
+        for name, default in protocol.items()
         if name not in grid.AXES and _words(settings[name]) != _words(default)
     ]
     epochs = settings["train_epochs"]
     long_tailed = {cell.settings["train_epochs"] for cell in sweep.cells if not _balanced(cell)}
     if long_tailed:
         (epochs,) = long_tailed
-    if epochs != 200:
-        own.insert(0, f"{epochs} epochs instead of 200")
+    if epochs != protocol["train_epochs"]:
+        own.insert(0, f"{epochs} epochs instead of {protocol['train_epochs']}")
     balanced = {cell.settings["train_epochs"] for cell in sweep.cells if _balanced(cell)}
     if balanced - {epochs}:
         own.insert(1, f"{balanced.pop()} epochs for the balanced cells")

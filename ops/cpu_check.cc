@@ -104,21 +104,8 @@ void CheckLoss(const Case& what, Report* report) {
   const GuardedArray weights = Guarded(host.class_weights), upstream = Guarded(host.upstream);
   const GuardedArray losses(static_cast<size_t>(what.rows) * sizeof(float));
   const GuardedArray gradient(gradient_bytes);
-  CbkProblem problem = {};
-  problem.loss = what.loss;
-  problem.float_type = what.float_type;
-  problem.labels_type = what.labels_type;
-  problem.rows = what.rows;
-  problem.classes = what.classes;
-  problem.logits = logits.data();
-  problem.labels = labels.data();
-  problem.class_weights = static_cast<const float*>(weights.data());
-  problem.gamma = what.gamma;
-  problem.upstream =
-      what.upstream == kNoUpstream ? nullptr : static_cast<const float*>(upstream.data());
-  problem.upstream_is_scalar = what.upstream == kScalarUpstream;
-  problem.losses = static_cast<float*>(losses.data());
-  problem.gradient = what.gradient ? gradient.data() : nullptr;
+  const CbkProblem problem =
+      ProblemIn(what, logits, labels, weights, upstream, losses, gradient);
   const bool stream = what.gradient && Random{what.seed}.Bits(0) % 2 == 0;
   std::atomic<int64_t> invalid{-1};
   Shard(what.rows, [&](int64_t begin, int64_t end) {
@@ -216,9 +203,7 @@ int Main(int count, char** arguments) {
       }
     }
   }
-  printf("%lld checks passed, %lld failed\n", static_cast<long long>(report.passed()),
-         static_cast<long long>(report.failed()));
-  return report.failed() == 0 ? 0 : 1;
+  return report.Finish();
 }
 
 }  // namespace

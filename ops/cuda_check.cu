@@ -182,9 +182,7 @@ int Main(int count, char** arguments) {
 #ifndef CBK_EMULATE
   if (flags.timing) TimeAll(flags.seed, flags.json_path);
 #endif
-  printf("%lld checks passed, %lld failed\n", static_cast<long long>(report.passed()),
-         static_cast<long long>(report.failed()));
-  return report.failed() == 0 ? 0 : 1;
+  return report.Finish();
 }
 
 }  // namespace

@@ -26,8 +26,12 @@ class Report {
     ++(passed ? passed_ : failed_);
     if (!passed && failed_ <= kMaxShown) printf("FAILED: %s\n", what.c_str());
   }
-  int64_t passed() const { return passed_; }
-  int64_t failed() const { return failed_; }
+  // Prints the totals; the exit status of the program.
+  int Finish() const {
+    printf("%lld checks passed, %lld failed\n", static_cast<long long>(passed_),
+           static_cast<long long>(failed_));
+    return failed_ == 0 ? 0 : 1;
+  }
 
  private:
   static constexpr int64_t kMaxShown = 30;

@@ -108,6 +108,29 @@ inline int64_t WholeNumber(double x) {
   return fabs(x) < 0x1p62 && x == rint(x) ? static_cast<int64_t>(x) : -1;
 }
 
+// The case as the kernels take it; the arrays are in the memory of the device, and have `data()`.
+template <typename Array>
+CbkProblem ProblemIn(const Case& what, const Array& logits, const Array& labels,
+                     const Array& weights, const Array& upstream, const Array& losses,
+                     const Array& gradient) {
+  CbkProblem problem = {};
+  problem.loss = what.loss;
+  problem.float_type = what.float_type;
+  problem.labels_type = what.labels_type;
+  problem.rows = what.rows;
+  problem.classes = what.classes;
+  problem.logits = logits.data();
+  problem.labels = labels.data();
+  problem.class_weights = static_cast<const float*>(weights.data());
+  problem.gamma = what.gamma;
+  problem.upstream =
+      what.upstream == kNoUpstream ? nullptr : static_cast<const float*>(upstream.data());
+  problem.upstream_is_scalar = what.upstream == kScalarUpstream;
+  problem.losses = static_cast<float*>(losses.data());
+  problem.gradient = what.gradient ? gradient.data() : nullptr;
+  return problem;
+}
+
 struct HostProblem {
   Case what;
   std::vector<unsigned char> logits;

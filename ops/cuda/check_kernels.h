@@ -41,21 +41,8 @@ inline Output RunLoss(const HostProblem& host) {
   weights.Upload(host.class_weights.data());
   upstream.Upload(host.upstream.data());
 
-  CbkProblem problem = {};
-  problem.loss = what.loss;
-  problem.float_type = what.float_type;
-  problem.labels_type = what.labels_type;
-  problem.rows = what.rows;
-  problem.classes = what.classes;
-  problem.logits = logits.data();
-  problem.labels = labels.data();
-  problem.class_weights = static_cast<const float*>(weights.data());
-  problem.gamma = what.gamma;
-  problem.upstream =
-      what.upstream == kNoUpstream ? nullptr : static_cast<const float*>(upstream.data());
-  problem.upstream_is_scalar = what.upstream == kScalarUpstream;
-  problem.losses = static_cast<float*>(losses.data());
-  problem.gradient = what.gradient ? gradient.data() : nullptr;
+  const CbkProblem problem =
+      ProblemIn(what, logits, labels, weights, upstream, losses, gradient);
   Require(CbkCudaLoss(&problem, nullptr), "CbkCudaLoss");
   Require(cudaDeviceSynchronize(), "running CbkCudaLoss");
 
