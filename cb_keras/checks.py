@@ -63,6 +63,8 @@ def check_labels(y_true: Any, y_pred: Any, num_classes: int | None = None) -> bo
     classes = predictions[-1] if predictions else None
     if classes is None:
         raise ValueError(f"`y_pred` must be [..., C] with a known C, got shape {predictions}.")
+    if classes == 0:
+        raise ValueError(f"`y_pred` of shape {predictions} has no classes: its last axis is empty.")
     if num_classes is not None and classes != num_classes:
         raise ValueError(
             f"`y_pred` has {classes} classes (shape {predictions}) but there are {num_classes} "

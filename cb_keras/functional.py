@@ -48,11 +48,12 @@ def class_balanced_softmax_crossentropy(
     if not from_logits:
         logits = ops.log(_clip_probabilities(logits))
     if not sparse:
-        crossentropy = ops.categorical_crossentropy(labels, logits, from_logits=True)
-        return crossentropy * _average_weight(labels, weights)
+        return _dense_crossentropy(labels, logits) * _average_weight(labels, weights)
     class_ids, weight = _class_ids_and_weight(labels, logits, weights)
-    crossentropy = ops.sparse_categorical_crossentropy(class_ids, logits, from_logits=True)
-    return weight * ops.cast(crossentropy, logits.dtype)  # JAX with float64 enabled promotes it
+    if keras.backend.backend() == "jax":  # where Keras' own makes 0 * infinity of a logit of -inf
+        one_hot = ops.one_hot(class_ids, logits.shape[-1], dtype=logits.dtype)
+        return weight * _dense_crossentropy(one_hot, logits)
+    return weight * ops.sparse_categorical_crossentropy(class_ids, logits, from_logits=True)
 
 
 def class_balanced_sigmoid_crossentropy(
@@ -117,8 +118,9 @@ def class_balanced_focal_crossentropy(
         p = _clip_probabilities(logits)
         logits = ops.log(p) - ops.log1p(-p)
     if not sparse:
-        positive = _binary_focal(logits, gamma)
-        negative = _binary_focal(-logits, gamma)
+        # A term that a label leaves out is taken at 0: at an infinite logit it could be infinite.
+        positive = _binary_focal(ops.where(ops.equal(labels, 0.0), 0.0, logits), gamma)
+        negative = _binary_focal(ops.where(ops.equal(labels, 1.0), 0.0, -logits), gamma)
         loss = ops.sum(labels * positive + (1.0 - labels) * negative, axis=-1)
         return loss * _average_weight(labels, weights)
     class_ids, weight = _class_ids_and_weight(labels, logits, weights)
@@ -165,6 +167,17 @@ def _class_ids_and_weight(labels: Any, logits: Any, weights: Any) -> tuple[Any, 
     else:
         weight = ops.take(weights, class_ids, axis=0)
     return class_ids, ops.where(valid, weight, ops.full_like(weight, float("nan")))
+
+
+def _dense_crossentropy(labels: Any, logits: Any) -> Any:
+    """`-sum_c y_c log softmax(z)_c`; a class with y_c = 0 adds 0, also where its logit is -inf.
+
+    Not `ops.categorical_crossentropy`: on TensorFlow its gradient is `softmax(z) - y`, which is
+    right only for labels of sum 1.
+    """
+    log_p = ops.log_softmax(logits)
+    is_left_out = ops.logical_and(ops.equal(labels, 0.0), ops.equal(log_p, -float("inf")))
+    return -ops.sum(labels * ops.where(is_left_out, 0.0, log_p), axis=-1)
 
 
 def _average_weight(labels: Any, weights: Any) -> Any:

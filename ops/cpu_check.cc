@@ -85,19 +85,8 @@ GuardedArray Guarded(const std::vector<T>& array) {
   return GuardedArray(array.size() * sizeof(T), array.data());
 }
 
-// With multi-hot labels the CPU kernels, like keras.ops, make 0 * infinity of an absent class.
-void ReplaceInfinity(HostProblem* host) {
-  const Case& what = host->what;
-  for (int64_t i = 0; i < what.rows * what.classes; ++i) {
-    if (isinf(ReadFloat(what.float_type, host->logits.data(), i))) {
-      WriteFloat(what.float_type, -1e4f, host->logits.data(), i);
-    }
-  }
-}
-
 void CheckLoss(const Case& what, Report* report) {
-  HostProblem host = MakeProblem(what);
-  if (what.labels_type == kCbkMultiHot) ReplaceInfinity(&host);
+  const HostProblem host = MakeProblem(what);
   const size_t gradient_bytes =
       static_cast<size_t>(what.gradient * what.rows * what.classes * FloatBytes(what.float_type));
   const GuardedArray logits = Guarded(host.logits), labels = Guarded(host.labels);

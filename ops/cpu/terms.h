@@ -124,12 +124,15 @@ inline float DenseTile(const float* z, const float* y, int n, float gamma, float
     const Vec no = one - yes;
     const Logistic f = LogisticOf(u);
     const Vec above = Max(u, zero), below = Max(zero - u, zero);
+    // A term that a label of exactly 0 or 1 leaves out would be 0 * infinity at infinite logits.
+    const Vec if_present = Select(Abs(yes) > zero, below, zero);
+    const Vec if_absent = Select(Abs(no) > zero, above, zero);
     const Vec sigmoid = Select(f.positive, f.large, f.small);
     const Vec one_minus_sigmoid = Select(f.positive, f.small, f.large);
     const Term negative =
-        BinaryTerm<kModulator>(sigmoid, above, below, f.log1p_e, gammas);
+        BinaryTerm<kModulator>(sigmoid, if_absent, below, f.log1p_e, gammas);
     const Term positive =
-        BinaryTerm<kModulator>(one_minus_sigmoid, below, above, f.log1p_e, gammas);
+        BinaryTerm<kModulator>(one_minus_sigmoid, if_present, above, f.log1p_e, gammas);
     sum = sum + MulAdd(yes, positive.loss, no * negative.loss);
     if (kGradient) {
       const Vec slope = NegMulAdd(yes, positive.slope, no * negative.slope);

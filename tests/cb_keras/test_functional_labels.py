@@ -124,6 +124,13 @@ def test_shapes_that_do_not_fit_are_refused_with_both(kind, labels, predictions)
         loss(kind, np.zeros(labels, "int32"), np.zeros(predictions), None)
 
 
+@pytest.mark.parametrize("labels", [(4,), (4, 1), (4, 0)])
+@kinds
+def test_predictions_without_classes_are_refused(kind, labels):
+    with pytest.raises(ValueError, match=r"`y_pred` of shape \(4, 0\) has no classes"):
+        loss(kind, np.zeros(labels, "int32"), np.zeros((4, 0)), None)
+
+
 @pytest.mark.parametrize("labels", [IDS, TARGETS], ids=["sparse", "one-hot"])
 @kinds
 def test_another_number_of_class_weights_is_refused_with_both(kind, labels):

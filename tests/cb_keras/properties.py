@@ -1,0 +1,21 @@
+"""How the property tests run, and the types that they draw from."""
+
+from hypothesis import HealthCheck, settings
+
+from tests.cb_keras.gradients import BACKEND
+
+INTEGERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
+if BACKEND == "torch":
+    INTEGERS.remove("uint64")  # Keras has none there
+FLOATS = ["float16", "bfloat16", "float32", "float64"]
+
+
+def properties(max_examples):
+    """Settings of a test; JAX, which compiles every operation for every shape, runs a tenth."""
+    return settings(
+        max_examples=max_examples if BACKEND != "jax" else max(10, max_examples // 10),
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )
