@@ -1,53 +1,71 @@
-"""The digits run with and without the class-balanced term, and what the term changed."""
+"""Digits with and without the class-balanced term, five seeds each, and what it changed."""
 
 import json
+import os
 import pathlib
-import subprocess
+import statistics
 import sys
 import time
 
-from experiments import plots
+from experiments import cli, grid, plots, progress_table, runner, train_flags
 
-PRESET = pathlib.Path(__file__).parent / "presets" / "digits.flags"
-
-
-def main():
-    """Trains twice, each in its own process, and compares."""
-    started = time.strftime("%Y-%m-%d_%H%M%S")
-    folders = {power: pathlib.Path("runs", f"demo_{started}", f"power{power}") for power in (1, 0)}
-    for power, folder in folders.items():
-        term = "with" if power else "without"
-        print(f"\n== focal loss {term} the class-balanced term (--cb_power={power})", flush=True)
-        command = [
-            *(sys.executable, "-m", "experiments.train", f"--flagfile={PRESET}"),
-            *("--loss=focal", f"--cb_power={power}", f"--output_dir={folder}"),
-        ]
-        print("$", " ".join(["python", *command[1:]]), flush=True)
-        subprocess.run(command, check=True)
-    picture = folders[1].parent / "comparison.png"
-    plots.draw_comparison(
-        {
-            "power 0 (plain)": folders[0],
-            "power 1 (class-balanced)": folders[1],
-        },
-        picture,
-    )
-    print(f"\npictures: {picture}, {folders[1] / 'plots'}, {folders[0] / 'plots'}")
-    print(comparison(*(_metrics(folder) for folder in folders.values())))
+PRESET = pathlib.Path(os.path.relpath(pathlib.Path(__file__).parent / "presets/digits.flags"))
+METHODS = {0.0: "power 0 (plain)", 1.0: "power 1 (class-balanced)"}
+SEEDS = range(5)  # Two images of a class are few: a single seed can end either way.
+_MOST_JOBS = 4  # a gigabyte of memory each
 
 
-def comparison(balanced, plain):
-    """One line: what the class-balanced term changed, from two runs' metrics."""
+def main(argv):
+    """Trains all of them, each in its own process, and compares."""
+    del argv
+    folder = pathlib.Path("runs", time.strftime("demo_%Y-%m-%d_%H%M%S"))
+    cells, jobs = plan(folder)
+    print("the focal loss without and with the class-balanced term; every training is one of")
+    print(f"$ python -m experiments.train {' '.join(_ARGUMENTS)} --cb_power=0 --seed=0", flush=True)
+    slots = min(len(runner.core_shares(1)[0] or [0]), _MOST_JOBS)
+    with progress_table.ProgressTable(cells, jobs) as display:
+        runner.run(jobs, slots, 1, display.changed, display.refresh)
+    failed = [job for job in jobs if job.state == "failed"]
+    if failed:
+        sys.exit(f"{failed[0].name} failed: {failed[0].reason}\n  its log: {failed[0].log}")
+    runs = {method: [] for method in METHODS.values()}
+    for cell, job in zip(cells, jobs, strict=True):
+        runs[cell.row].append(job.folder)
+    picture = folder / "comparison.png"
+    plots.draw_comparison(runs, picture)
+    print(f"\npictures: {picture}, of each run: {folder / 'runs' / '*' / 'plots'}")
+    print(comparison(*([_metrics(run) for run in runs[m]] for m in METHODS.values())))
+
+
+def plan(folder):
+    """Cells and jobs, one a method and seed; all seeds of the first method before the second's."""
+    settings = train_flags.given_settings()
+    cells = [
+        grid.Cell(method, "seeds", {**settings, "cb_power": power, "seed": seed})
+        for power, method in METHODS.items()
+        for seed in SEEDS
+    ]
+    return cells, [runner.training(cell.settings, folder) for cell in cells]
+
+
+def comparison(plain, balanced):
+    """One line: what the class-balanced term changed, from the metrics of both methods' runs."""
     changes = []
     for label, key in (("few-shot", "few_accuracy"), ("balanced", "balanced_accuracy")):
-        before, after = plain[key], balanced[key]
+        before, after = (statistics.fmean(m[key] for m in runs) for runs in (plain, balanced))
         changes.append(f"{label} accuracy {before:.3f} -> {after:.3f} ({after - before:+.3f})")
-    return f"what the class-balanced term changed: {', '.join(changes)}"
+    seeds = f"mean of {len(plain)} seeds"
+    return f"what the class-balanced term changed, {seeds}: {', '.join(changes)}"
 
 
 def _metrics(folder):
     return json.loads((folder / "metrics.json").read_text())
 
 
+_ARGUMENTS = [f"--flagfile={PRESET}", "--loss=focal"]
+
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:]:
+        sys.exit("error: the demo has no flags; experiments.train and experiments.sweep have.")
+    sys.argv += _ARGUMENTS
+    cli.run(main)

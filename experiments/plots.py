@@ -56,14 +56,16 @@ def _save(figure, path):
 
 
 def draw_comparison(folders, path):
-    """Writes one picture of several runs on the same data: per-class accuracy side by side.
+    """Writes one picture of several methods on the same data: per-class accuracy side by side.
+
+    The bars are means over a method's runs, with their standard deviation.
 
     Args:
-        folders: Dict of label to finished run directory.
+        folders: Dict of label to list of finished run directories, one a seed.
         path: PNG file to write.
     """
-    runs = {label: _read(folder) for label, folder in folders.items()}
-    config = next(iter(runs.values()))[0]
+    methods = {label: [_read(run) for run in runs] for label, runs in folders.items()}
+    config = next(iter(methods.values()))[0][0]
     figure, (left, right) = _figure(10, 3.8, columns=2)
     positions = np.arange(len(config["class_counts"]))
     left.bar(positions, config["class_counts"], color=_bar_colors(config))
@@ -71,13 +73,14 @@ def draw_comparison(folders, path):
     left.set_ylim(bottom=0.8)
     left.set_ylabel("training images")
     _legend(left, config)
-    width = 0.8 / len(runs)
-    for i, (label, (_, metrics)) in enumerate(runs.items()):
-        accuracies = [np.nan if a is None else a for a in metrics["per_class_accuracy"]]
-        shade = 0.75 - 0.75 * i / max(len(runs) - 1, 1)
-        label += f": {metrics['balanced_accuracy']:.3f}"
-        x = positions + (i - (len(runs) - 1) / 2) * width
-        right.bar(x, accuracies, width, color=str(shade), label=label)
+    width = 0.8 / len(methods)
+    for i, (label, runs) in enumerate(methods.items()):
+        accuracies = np.array([_accuracies(metrics) for _, metrics in runs])
+        shade = 0.75 - 0.75 * i / max(len(methods) - 1, 1)
+        label += f": {np.mean([metrics['balanced_accuracy'] for _, metrics in runs]):.3f}"
+        x = positions + (i - (len(methods) - 1) / 2) * width
+        spread = {"yerr": accuracies.std(0, ddof=1), "ecolor": "0.5"} if len(runs) > 1 else {}
+        right.bar(x, accuracies.mean(0), width, color=str(shade), label=label, **spread)
     right.set_ylim(0, 1.45)
     right.set_yticks(np.linspace(0, 1, 6))
     right.set_ylabel("test accuracy")
@@ -85,8 +88,14 @@ def draw_comparison(folders, path):
     for axes in (left, right):
         _class_axis(axes, config)
     flags = config["flags"]
-    figure.suptitle(f"{flags['dataset']}, {flags['loss']} loss")
+    seeds = max(len(runs) for runs in methods.values())
+    over = f", mean and standard deviation of {seeds} seeds" if seeds > 1 else ""
+    figure.suptitle(f"{flags['dataset']}, {flags['loss']} loss{over}")
     _save(figure, path)
+
+
+def _accuracies(metrics):
+    return [np.nan if a is None else a for a in metrics["per_class_accuracy"]]
 
 
 def _read(folder):
@@ -184,7 +193,7 @@ def _curves(history, config):
 
 def _per_class_accuracy(config, metrics):
     figure, (axes,) = _figure()
-    accuracies = [np.nan if a is None else a for a in metrics["per_class_accuracy"]]
+    accuracies = _accuracies(metrics)
     axes.bar(range(len(accuracies)), accuracies, color=_bar_colors(config))
     axes.axhline(metrics["balanced_accuracy"], color="0.3", linestyle="--", linewidth=0.8)
     axes.set_ylim(0, 1)

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import time
 
+from experiments import train_flags
+
 POLL_SECONDS = 0.5
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)  # loaded here: a forked child should do as little as it can
@@ -47,6 +49,24 @@ class Job:
             return max(0, (self.folder / "history.csv").read_text().count("\n") - 1)
         except FileNotFoundError:
             return 0
+
+
+def training(settings, folder):
+    """The job that trains with these settings, or goes on with it.
+
+    Args:
+        settings: Settings of experiments.train; its `output_dir` is set here.
+        folder: Folder of many trainings: their runs are in `runs/`, what they print in `logs/`.
+
+    Raises:
+        UserError: The trainer would refuse them.
+    """
+    settings = train_flags.checked(settings)
+    name = train_flags.run_name(settings)
+    run_folder = folder / "runs" / name
+    own = {**settings, "output_dir": str(run_folder), "resume": True}
+    log = folder / "logs" / f"{name}.log"
+    return Job(name, run_folder, log, train_flags.command_line(own))
 
 
 def run(jobs, slots, retries, on_change, on_poll):

@@ -95,19 +95,7 @@ def plan():
     _check_flags(settings)
     folder = pathlib.Path(settings["output_dir"])
     cells = grid.cells(TABLE.value, settings, _seeds(), BALANCED_EPOCHS.value)
-    jobs = []
-    for cell in cells:
-        checked = train_flags.checked(cell.settings)
-        name = train_flags.run_name(checked)
-        own = {**checked, "output_dir": str(folder / "runs" / name), "resume": True}
-        jobs.append(
-            runner.Job(
-                name,
-                folder / "runs" / name,
-                folder / "logs" / f"{name}.log",
-                train_flags.command_line(own),
-            )
-        )
+    jobs = [runner.training(cell.settings, folder) for cell in cells]
     return Sweep(TABLE.value, folder, cells, jobs)
 
 

@@ -1,5 +1,6 @@
 """Pictures: drawn from the files of a run, and not blank."""
 
+import itertools
 import json
 import shutil
 
@@ -110,13 +111,16 @@ def test_runs_are_compared_in_one_picture(digits_run, tmp_path):
     other = copy(digits_run, tmp_path / "other")
     change(other, "metrics.json", per_class_accuracy=[None] + [0.5] * 9, balanced_accuracy=0.5)
     picture = tmp_path / "comparison.png"
-    plots.draw_comparison({"plain": other, "balanced": digits_run.folder}, picture)
+    plots.draw_comparison({"plain": [other], "balanced": [digits_run.folder]}, picture)
     assert_drawn(picture)
     single = tmp_path / "single.png"
-    plots.draw_comparison({"plain": other}, single)
+    plots.draw_comparison({"plain": [other]}, single)
     assert_drawn(single)
-    pixels = [matplotlib.image.imread(path) for path in (picture, single)]
-    assert not np.array_equal(*pixels)
+    seeds = tmp_path / "seeds.png"
+    plots.draw_comparison({"plain": [other, digits_run.folder]}, seeds)
+    assert_drawn(seeds)
+    pixels = [matplotlib.image.imread(path) for path in (picture, single, seeds)]
+    assert not any(np.array_equal(a, b) for a, b in itertools.combinations(pixels, 2))
 
 
 def test_the_curves_hold_the_numbers_of_the_history(digits_run):
