@@ -1,13 +1,12 @@
 """Digits with and without the class-balanced term, five seeds each, and what it changed."""
 
-import json
 import os
 import pathlib
 import statistics
 import sys
 import time
 
-from experiments import cli, grid, plots, progress_table, runner, train_flags
+from experiments import cli, grid, plots, progress_table, record, runner, train_flags
 
 PRESET = pathlib.Path(os.path.relpath(pathlib.Path(__file__).parent / "presets/digits.flags"))
 METHODS = {0.0: "power 0 (plain)", 1.0: "power 1 (class-balanced)"}
@@ -34,7 +33,7 @@ def main(argv):
     picture = folder / "comparison.png"
     plots.draw_comparison(runs, picture)
     print(f"\npictures: {picture}, of each run: {folder / 'runs' / '*' / 'plots'}")
-    print(comparison(*([_metrics(run) for run in runs[m]] for m in METHODS.values())))
+    print(comparison(*([record.read_metrics(run) for run in r] for r in runs.values())))
 
 
 def plan(folder):
@@ -56,10 +55,6 @@ def comparison(plain, balanced):
         changes.append(f"{label} accuracy {before:.3f} -> {after:.3f} ({after - before:+.3f})")
     seeds = f"mean of {len(plain)} seeds"
     return f"what the class-balanced term changed, {seeds}: {', '.join(changes)}"
-
-
-def _metrics(folder):
-    return json.loads((folder / "metrics.json").read_text())
 
 
 _ARGUMENTS = [f"--flagfile={PRESET}", "--loss=focal"]

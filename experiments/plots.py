@@ -4,7 +4,6 @@
 """
 
 import csv
-import json
 import pathlib
 
 import numpy as np
@@ -34,7 +33,7 @@ def _draw(folder, names):
     if not names:
         return []
     folder = pathlib.Path(folder)
-    config, metrics = _read(folder)
+    config, metrics = record.read_finished(folder)
     with open(folder / "history.csv", newline="") as file:
         history = list(csv.DictReader(file))
     draw = {
@@ -64,7 +63,9 @@ def draw_comparison(folders, path):
         folders: Dict of label to list of finished run directories, one a seed.
         path: PNG file to write.
     """
-    methods = {label: [_read(run) for run in runs] for label, runs in folders.items()}
+    methods = {
+        label: [record.read_finished(run) for run in runs] for label, runs in folders.items()
+    }
     config = next(iter(methods.values()))[0][0]
     figure, (left, right) = _figure(10, 3.8, columns=2)
     positions = np.arange(len(config["class_counts"]))
@@ -96,13 +97,6 @@ def draw_comparison(folders, path):
 
 def _accuracies(metrics):
     return [np.nan if a is None else a for a in metrics["per_class_accuracy"]]
-
-
-def _read(folder):
-    return tuple(
-        json.loads(pathlib.Path(folder, name).read_text())
-        for name in ("config.json", "metrics.json")
-    )
 
 
 def _figure(width=7.0, height=4.2, columns=1):
@@ -237,12 +231,7 @@ def main(argv):
     del argv
     from absl import flags
 
-    from experiments.cli import UserError
-
-    folder = pathlib.Path(flags.FLAGS.run)
-    if not (folder / "metrics.json").exists():
-        raise UserError(f"--run={folder} holds no finished run (no metrics.json).")
-    for path in draw_all(folder):
+    for path in draw_all(flags.FLAGS.run):
         print(path)
 
 

@@ -29,6 +29,7 @@ HISTORY_COLUMNS = (
     "images_per_second",
     "train_seconds",
 )
+_FIGURES = ("accuracy", "balanced_accuracy", "few_accuracy", "train_seconds", "images_per_second")
 _TEMPORARY = ".unfinished-"
 
 
@@ -131,6 +132,43 @@ def read_config(folder):
             "folder."
         )
     return config
+
+
+def read_metrics(folder):
+    """`metrics.json` of a run directory as a dict, or None where there is none.
+
+    Raises:
+        UserError: It is no JSON, or was not written by experiments.train.
+    """
+    run = RunDirectory(folder)
+    path = run.path("metrics.json")
+    if not path.exists():
+        return None
+    figures = run.read_json(path.name)
+    wrong = ["figures"]
+    if isinstance(figures, dict):
+        kinds = {**dict.fromkeys(_FIGURES, int | float | None), "epochs": int}
+        kinds["per_class_accuracy"] = list
+        wrong = [n for n, kind in kinds.items() if not isinstance(figures.get(n, ...), kind)]
+    if wrong:
+        raise UserError(
+            f"{path} was not written by experiments.train (no {' and '.join(wrong)} in it); delete "
+            "it and continue the run with --resume, which evaluates it anew."
+        )
+    return figures
+
+
+def read_finished(folder):
+    """`(config.json, metrics.json)` of a finished run as dicts.
+
+    Raises:
+        UserError: One of them is absent, no JSON, or was not written by experiments.train.
+    """
+    contents = read_config(folder), read_metrics(folder)
+    for name, content in zip(("config.json", "metrics.json"), contents, strict=True):
+        if content is None:
+            raise UserError(f"{folder} holds no finished run (no {name}).")
+    return contents
 
 
 def differences(flags, theirs):

@@ -49,7 +49,7 @@ class Sweep:
     def finished(self):
         """Metrics of the cells whose run is complete, by position."""
         return {
-            i: record.RunDirectory(job.folder).read_json("metrics.json")
+            i: record.read_metrics(job.folder)
             for i, job in enumerate(self.jobs)
             if job.is_complete()
         }
@@ -169,8 +169,8 @@ def _write(sweep):
     """Writes `results.csv`, with all finished runs in the folder, and the table's document."""
     runs = []
     for path in sorted((sweep.folder / "runs").glob("*/metrics.json")):
-        run = record.RunDirectory(path.parent)
-        runs.append((record.read_config(path.parent)["flags"], run.read_json("metrics.json")))
+        config, figures = record.read_finished(path.parent)
+        runs.append((config["flags"], figures))
     record.write_atomically(sweep.folder / "results.csv", tables.results_csv(runs).encode())
     table = tables.Table(sweep.table, sweep.cells, sweep.finished())
     command = shlex.join(["python", "-m", "experiments.sweep", *sys.argv[1:]])

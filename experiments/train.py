@@ -30,7 +30,7 @@ def main(argv):
     flags = train_flags.recorded(settings)
     defaults = train_flags.protocol_defaults()
     with record.open_run(settings["output_dir"], flags, settings["resume"], defaults) as run:
-        figures = run.read_json("metrics.json")
+        figures = record.read_metrics(run.folder)
         if figures:
             print(f"{run.folder} is complete:")
         else:

@@ -12,6 +12,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 import cb_keras
+from experiments import boundary_picture, boundary_training
 from experiments import decision_boundary as program
 from experiments.cli import UserError
 
@@ -27,13 +28,13 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def problem():
-    return program.load_problem(imbalance_factor=0.02, seed=0)
+    return boundary_training.load_problem(imbalance_factor=0.02, seed=0)
 
 
 @pytest.fixture(scope="module")
 def runs():
     """The first of the default seeds in full. Read only."""
-    return program.train_all(SETTINGS, num_seeds=1)[1]
+    return boundary_training.train_all(SETTINGS, num_seeds=1)[1]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def shortly(problem):
     """Weights after 25 steps with power 1, unless changed."""
 
     def train(problem=problem, power=1, seed=0, **changes):
-        trained = program.train(problem, {**SETTINGS, **changes}, power, seed, steps=25)
+        trained = boundary_training.train(problem, {**SETTINGS, **changes}, power, seed, steps=25)
         return trained.model.get_weights()
 
     return train
@@ -72,9 +73,9 @@ def test_training_and_test_images_are_all_images_of_the_three_digits(problem):
 
 def test_the_projection_is_the_svd_of_the_training_images_alone(problem):
     digits = load_digits()
-    kept = np.isin(digits.target, program.DIGITS)
+    kept = np.isin(digits.target, boundary_training.DIGITS)
     images = digits.data[kept]
-    labels = np.array([program.DIGITS.index(d) for d in digits.target[kept]])
+    labels = np.array([boundary_training.DIGITS.index(d) for d in digits.target[kept]])
     chosen = cb_keras.choose_long_tail(labels, [150, 21, 3], 0)
     mean = images[chosen].mean(axis=0)
     _, singular, rows = np.linalg.svd(images[chosen] - mean, full_matrices=False)
@@ -89,7 +90,7 @@ def test_the_projection_is_the_svd_of_the_training_images_alone(problem):
 
 def test_the_training_is_gradient_descent_on_the_weighted_loss(problem):
     settings = {**SETTINGS, "loss": "softmax"}
-    trained = program.train(problem, settings, power=1, seed=3, steps=25)
+    trained = boundary_training.train(problem, settings, power=1, seed=3, steps=25)
     keras.utils.set_random_seed(3)
     layers = [keras.layers.Dense(8), keras.layers.Dense(3)]
     keras.Sequential([keras.Input((2,)), *layers])
@@ -143,7 +144,9 @@ def test_the_term_recovers_the_tail_and_its_square_gives_up_the_head(runs):
 
 
 def test_nothing_but_the_power_differs_between_the_four(shortly):
-    balanced = program.load_problem(imbalance_factor=1.0, seed=0)  # every power weights it alike
+    balanced = boundary_training.load_problem(
+        imbalance_factor=1.0, seed=0
+    )  # every power weights it alike
     plain = shortly(balanced, power=0)
     for power in (0.5, 1, 2):
         for weight, expected in zip(shortly(balanced, power=power), plain, strict=True):
@@ -151,7 +154,7 @@ def test_nothing_but_the_power_differs_between_the_four(shortly):
 
 
 def test_a_seed_gives_the_same_again(problem, shortly):
-    again = program.load_problem(imbalance_factor=0.02, seed=0)
+    again = boundary_training.load_problem(imbalance_factor=0.02, seed=0)
     np.testing.assert_array_equal(again.train_points, problem.train_points)
     np.testing.assert_array_equal(again.test_points, problem.test_points)
     for weight, expected in zip(shortly(again), shortly(), strict=True):
@@ -168,10 +171,12 @@ def test_every_setting_changes_the_network(shortly, changes):
 
 def test_every_seed_has_a_split_and_a_network_of_its_own():
     settings = {**SETTINGS, "imbalance_factor": 0.1, "seed": 5}
-    first, runs = program.train_all(settings, num_seeds=2, steps=25)
+    first, runs = boundary_training.train_all(settings, num_seeds=2, steps=25)
     assert first.class_counts.tolist() == [150, 47, 15]
     for seed, one in zip((5, 6), runs[1], strict=True):
-        alone = program.train(program.load_problem(0.1, seed), settings, 1, seed, steps=25)
+        alone = boundary_training.train(
+            boundary_training.load_problem(0.1, seed), settings, 1, seed, steps=25
+        )
         for weight, expected in zip(one.model.weights, alone.model.weights, strict=True):
             np.testing.assert_array_equal(weight, expected)
     figures = np.array([one.figures for one in runs[1]])
@@ -182,7 +187,7 @@ def test_every_seed_has_a_split_and_a_network_of_its_own():
 
 
 def test_the_panels_show_the_regions_the_points_and_the_figures(problem, runs):
-    figure = program.draw(problem, runs, SETTINGS)
+    figure = boundary_picture.draw(problem, runs, SETTINGS)
     titles = ["power 0 (none)", "power 0.5 (square root)"]
     titles += ["power 1 (class-balanced)", "power 2 (squared)"]
     assert [axes.get_title() for axes in figure.axes] == titles
@@ -207,7 +212,7 @@ def test_the_panels_show_the_regions_the_points_and_the_figures(problem, runs):
 def test_the_same_networks_give_the_same_picture_to_the_byte(problem, runs):
     files = [io.BytesIO(), io.BytesIO()]
     for file in files:
-        program.draw(problem, runs, SETTINGS).savefig(file, format="png", dpi=50)
+        boundary_picture.draw(problem, runs, SETTINGS).savefig(file, format="png", dpi=50)
     assert files[0].getvalue() == files[1].getvalue()
 
 

@@ -65,7 +65,7 @@ def test_pictures_are_made_again_from_three_files_without_tensorflow(
 def test_a_folder_without_a_finished_run_is_told_in_one_line(run_python, tmp_path):
     done = run_python("-m", "experiments.plots", f"--run={tmp_path}")
     assert done.returncode == 2
-    assert done.stderr == f"error: --run={tmp_path} holds no finished run (no metrics.json).\n"
+    assert done.stderr == f"error: {tmp_path} holds no finished run (no config.json).\n"
 
 
 def test_accuracies_that_were_not_measured_leave_gaps(digits_run, tmp_path):

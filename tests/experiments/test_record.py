@@ -181,6 +181,38 @@ def test_json_never_holds_nan_which_is_no_json(tmp_path):
     assert json.loads((tmp_path / "metrics.json").read_text()) == {"loss": 1.0}
 
 
+METRICS = {
+    **{"accuracy": 0.5, "balanced_accuracy": 0.5, "few_accuracy": None, "epochs": 4},
+    **{"train_seconds": 9.5, "images_per_second": None, "per_class_accuracy": [1.0, 0.0]},
+}
+
+
+def test_figures_of_a_run_are_read_and_none_where_it_is_not_finished(tmp_path):
+    assert record.read_metrics(tmp_path) is None
+    with pytest.raises(UserError, match=r"holds no finished run \(no config.json\)"):
+        record.read_finished(tmp_path)
+    record.RunDirectory(tmp_path).write_json("metrics.json", METRICS)
+    assert record.read_metrics(tmp_path) == METRICS
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        ("null", "figures"),
+        ("[0.5]", "figures"),
+        ("{}", "accuracy and balanced_accuracy and few_accuracy and"),
+        (json.dumps({**METRICS, "accuracy": "0.5"}), "accuracy"),
+        (json.dumps({**METRICS, "epochs": None}), "epochs"),
+        (json.dumps({k: v for k, v in METRICS.items() if k != "few_accuracy"}), "few_accuracy"),
+    ],
+)
+def test_figures_that_are_not_ours_are_refused_with_the_remedy(tmp_path, text, missing):
+    path = tmp_path / "metrics.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=rf"{path} was not written by .*\(no {missing}.*--resume"):
+        record.read_metrics(tmp_path)
+
+
 @pytest.mark.parametrize("step", ["fsync", "replace", "chmod"])
 def test_a_write_that_fails_leaves_the_old_content_and_no_temporary_file(
     tmp_path, monkeypatch, step

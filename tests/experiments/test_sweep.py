@@ -35,7 +35,7 @@ STAND_IN = """
     (folder / "metrics.json").write_text(json.dumps({
         "accuracy": accuracy, "balanced_accuracy": accuracy, "few_accuracy": None,
         "loss": 1.0, "epochs": settings["train_epochs"], "train_seconds": 1.0,
-        "images_per_second": 2.0}))
+        "images_per_second": 2.0, "per_class_accuracy": [accuracy, accuracy]}))
 """
 
 
@@ -104,6 +104,18 @@ def test_the_same_command_trains_only_what_is_missing(work):
     (work / "calls.txt").unlink()
     run(*TABLE_2)
     assert calls(work) == [gone.name]
+    assert (work / "out" / "results.csv").read_text() == before
+
+
+def test_a_finished_cell_with_foreign_figures_is_refused_before_anything_is_done(work):
+    made = run(*TABLE_2)
+    before = (work / "out" / "results.csv").read_text()
+    (made.jobs[3].folder / "metrics.json").write_text('{"accuracy": 0.5}')
+    (made.jobs[5].folder / "metrics.json").unlink()
+    (work / "calls.txt").unlink()
+    with pytest.raises(UserError, match=r"metrics.json was not written by experiments.train"):
+        run(*TABLE_2)
+    assert not (work / "calls.txt").exists()
     assert (work / "out" / "results.csv").read_text() == before
 
 

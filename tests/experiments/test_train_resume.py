@@ -1,6 +1,7 @@
 """A run that was stopped and continued is the run that was never stopped."""
 
 import csv
+import json
 import shutil
 
 import numpy as np
@@ -96,6 +97,19 @@ def test_a_stopped_run_is_not_overwritten_without_resume(stopped, train_short):
     with pytest.raises(UserError, match="add --resume"):
         train_short(stopped, *FOUR)
     assert contents(stopped) == before
+
+
+def test_figures_that_are_not_ours_are_not_printed(whole, train_short, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(whole.folder, run)
+    (run / "metrics.json").write_text('{"accuracy": 1.0}')
+    with pytest.raises(UserError, match=r"metrics.json was not written by experiments.train"):
+        train_short(run, *FOUR, "--resume")
+    (run / "metrics.json").unlink()  # as the message says
+    train_short(run, *FOUR, "--resume")
+    again = json.loads((run / "metrics.json").read_text())
+    for name in set(again) - set(TIMES):
+        assert again[name] == whole.metrics[name]
 
 
 def test_a_finished_run_is_printed_and_no_file_changes(whole, train_short, capsys):
