@@ -1,9 +1,10 @@
 """What does a checkpoint cost, beside the training between two of them?
 
-python -m benchmarks.checkpoint [--precision=float32] [--json=FILE]
+python -m benchmarks.checkpoint [--preset=digits] [--json=FILE]
 
-ResNet-32 as in the preset cpu: 110 steps of 128 images an epoch, a checkpoint every five epochs.
-The limit of the checkpoint is a synced write of as many bytes.
+ResNet, precision, batch and steps are the preset's: cpu has 110 steps of 128 images an epoch,
+digits 11 of 32, and both a checkpoint every five epochs. The limit of the checkpoint is a synced
+write of as many bytes.
 """
 
 import os
@@ -18,23 +19,28 @@ import cb_keras
 from benchmarks import timing
 from experiments import checkpoint
 
-_PRECISION = flags.DEFINE_string("precision", "mixed_bfloat16", "Policy of the layers.")
+_PRESET = flags.DEFINE_enum("preset", "cpu", ["cpu", "digits"], "Preset of experiments.train.")
 _REPETITIONS = flags.DEFINE_integer("repetitions", 5, "Rounds.")
 _JSON = flags.DEFINE_string("json", None, "File for the figures.")
-_STEPS = 110 * 5
+# ResNet, then images of a batch, and steps between two checkpoints.
+_RUNS = {
+    "cpu": ({"depth": 32, "dtype": "mixed_bfloat16"}, (128, 32, 32, 3), 110 * 5),
+    "digits": ({"depth": 20, "input_shape": (8, 8, 1)}, (32, 8, 8, 1), 11 * 5),
+}
 
 
 def main(argv):
     del argv
-    model = cb_keras.resnet_cifar(dtype=_PRECISION.value)
+    resnet, images_shape, steps = _RUNS[_PRESET.value]
+    model = cb_keras.resnet_cifar(**resnet)
     model.compile(
         cb_keras.optimizers.MomentumSGD(0.01, momentum=0.9),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         jit_compile=False,
     )
     generator = np.random.default_rng(0)
-    images = generator.integers(0, 256, (128, 32, 32, 3)).astype("float32")
-    labels = generator.integers(0, 10, 128)
+    images = generator.integers(0, 256, images_shape).astype("float32")
+    labels = generator.integers(0, 10, images_shape[0])
     history = [{"epoch": i, "loss": 1.0 / 3, "accuracy": 2.0 / 3} for i in range(30)]
 
     with tempfile.TemporaryDirectory() as folder:
@@ -55,7 +61,7 @@ def main(argv):
         milliseconds = timing.alternate(
             {
                 "training between two checkpoints": lambda: (
-                    _STEPS
+                    steps
                     * timing.milliseconds_of(lambda: model.train_on_batch(images, labels), 3.0)
                 ),
                 "checkpoint": lambda: timing.milliseconds_of(save, 2.0),
@@ -66,7 +72,7 @@ def main(argv):
             _REPETITIONS.value,
         )
     timing.report(
-        f"Checkpoints of ResNet-32, {_PRECISION.value}",
+        f"Checkpoints of the preset {_PRESET.value}",
         milliseconds,
         "training between two checkpoints",
         "ms",

@@ -12,7 +12,6 @@ The digits, the network and the steps were picked for a clear picture, not for a
 import importlib.util
 import io
 import pathlib
-import tempfile
 
 import numpy as np
 
@@ -21,7 +20,7 @@ from cb_keras.weights import check_beta
 from experiments import boundary_picture, boundary_training
 from experiments.boundary_training import DIGITS, POWERS
 from experiments.cli import UserError
-from experiments.record import write_atomically
+from experiments.record import output_problem, write_atomically
 
 
 def check(settings):
@@ -68,23 +67,12 @@ def _problems(s):
         yield f"--gamma={s['gamma']} has no effect on --loss={s['loss']}; it belongs to focal."
     if not 0 <= s["seed"] < 2**31:
         yield f"--seed must be in [0, 2^31), got {s['seed']}."
-    yield from _output_problems(pathlib.Path(s["output"]))
+    if pathlib.Path(s["output"]).suffix.lower() != ".png":
+        yield f"--output={s['output']} must end in .png, which is what is written."
+    elif problem := output_problem(s["output"]):
+        yield problem
     if importlib.util.find_spec("matplotlib") is None:
         yield "the picture needs matplotlib: pip install 'cb_keras[plots]'"
-
-
-def _output_problems(output):
-    if output.suffix.lower() != ".png":
-        yield f"--output={output} must end in .png, which is what is written."
-        return
-    try:
-        if output.is_dir():
-            yield f"--output={output} is a folder; name a file."
-        else:
-            tempfile.TemporaryFile(dir=output.parent).close()
-    except OSError as error:
-        reason = f"{output.parent}: {error.strerror}"
-        yield f"--output={output} can't be written ({reason}); choose another folder."
 
 
 def main(argv):

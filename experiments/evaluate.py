@@ -4,8 +4,6 @@ python -m experiments.evaluate --saved_model=runs/NAME/saved_model --dataset=cif
 """
 
 import json
-import pathlib
-import tempfile
 
 from absl import flags
 
@@ -25,7 +23,8 @@ def main(argv):
         raise cli.UserError(
             f"--eval_batch_size must be at least 1, got {data_flags.EVAL_BATCH_SIZE.value}."
         )
-    _check_output(OUTPUT.value)
+    if OUTPUT.value and (problem := record.output_problem(OUTPUT.value)):
+        raise cli.UserError(problem)
     description = saved_model.description(SAVED_MODEL.value)
     # Unless it is said, what the model was trained on.
     given = flags.FLAGS["dataset"].present
@@ -44,23 +43,6 @@ def main(argv):
         text = json.dumps(figures, indent=2, allow_nan=False) + "\n"
         record.write_atomically(OUTPUT.value, text.encode())
         print(f"written to {OUTPUT.value}")
-
-
-def _check_output(output):
-    if not output:
-        return
-    path = pathlib.Path(output).absolute()
-    if path.is_dir():
-        raise cli.UserError(f"--output={output} is a folder; give the name of a file.")
-    if not path.parent.is_dir():
-        raise cli.UserError(f"--output={output}: its folder does not exist; make it first.")
-    try:
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise cli.UserError(
-            f"--output={output}: its folder can't be written ({error.strerror}); choose another."
-        ) from error
 
 
 if __name__ == "__main__":

@@ -335,3 +335,16 @@ def check_writable(folder):
         raise UserError(
             f"--output_dir={folder} can't be written ({error.strerror}); choose another folder."
         ) from error
+
+
+def output_problem(path):
+    """Why no file can be written at `path`, in words that begin with `--output`; None if it can."""
+    path = pathlib.Path(path)
+    try:
+        if path.is_dir():
+            return f"--output={path} is a folder; name a file."
+        with tempfile.TemporaryFile(dir=path.parent):
+            return None
+    except OSError as error:
+        reason = f"{path.parent}: {error.strerror}"
+        return f"--output={path} can't be written ({reason}); choose another folder."

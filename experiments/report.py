@@ -42,14 +42,11 @@ def write(runs_dir, output=None):
             "folder above it."
         )
     path = pathlib.Path(output) if output else folder / "report.html"
+    if problem := record.output_problem(path):
+        raise cli.UserError(problem)
     # File names and JSON can hold halves of characters, which UTF-8 has no bytes for.
     page = _page(folder, found).encode(errors="replace")
-    try:
-        record.write_atomically(path, page)
-    except OSError as error:
-        raise cli.UserError(
-            f"--output={path} can't be written ({error.strerror}); choose another file."
-        ) from error
+    record.write_atomically(path, page)
     return path, found
 
 

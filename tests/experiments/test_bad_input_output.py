@@ -141,12 +141,12 @@ def test_figures_that_can_not_be_written_are_refused_before_the_evaluation(
     with ordinary_user():
         status, line = program(evaluate.main, saved, f"--output={public_folder / 'figures.json'}")
     assert status == 2
-    assert "its folder can't be written (Permission denied); choose another." in line
+    assert f"can't be written ({public_folder}: Permission denied); choose another" in line
     disk.mount("64k", "ro")
     status, line = program(evaluate.main, saved, f"--output={disk.folder / 'figures.json'}")
     assert status == 2
     assert f"--output={disk.folder / 'figures.json'}" in line
-    assert "its folder can't be written (Read-only file system); choose another." in line
+    assert f"can't be written ({disk.folder}: Read-only file system); choose another" in line
 
 
 # Full disks

@@ -148,7 +148,10 @@ def test_an_output_that_can_not_be_written_is_found_before_the_evaluation(
     saved = f"--saved_model={digits_run.folder / 'saved_model'}"
     missing = tmp_path / "none" / "figures.json"
     message = error(call_evaluate, saved, f"--output={missing}")
-    assert f"--output={missing}: its folder does not exist" in message
+    assert (
+        f"--output={missing} can't be written ({missing.parent}: No such file or directory)"
+        in message
+    )
     assert not missing.parent.exists()
     message = error(call_evaluate, saved, f"--output={tmp_path}")
     assert f"--output={tmp_path}" in message  # a folder

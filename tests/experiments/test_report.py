@@ -235,9 +235,9 @@ def test_no_run_is_an_error(tmp_path):
 
 def test_an_output_that_cannot_be_written_is_an_error(runs, tmp_path):
     write_run(runs / "a")
-    with pytest.raises(UserError, match=r"\(No such file or directory\); choose another file"):
+    with pytest.raises(UserError, match=r"absent: No such file or directory\); choose another"):
         report.write(runs, tmp_path / "absent" / "page.html")
-    with pytest.raises(UserError, match="Is a directory"):
+    with pytest.raises(UserError, match="is a folder; name a file"):
         report.write(runs, runs)
 
 
