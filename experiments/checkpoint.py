@@ -52,14 +52,8 @@ def save(folder, model, epochs_done, state):
     arrays["header"] = np.array(json.dumps(header))
     folder = pathlib.Path(folder)
     folder.mkdir(exist_ok=True)
-    newest = folder / NEWEST
-    with record.appears_whole(newest) as temporary:
-        with open(temporary, "wb") as file:
-            np.savez(file, sha256=np.array(_digest(arrays)), **arrays)
-            file.flush()
-            os.fsync(file.fileno())  # before the older one gives up its place
-        if newest.exists():
-            os.replace(newest, folder / PREVIOUS)
+    with record.appears_whole(folder / NEWEST, keep_as=folder / PREVIOUS) as temporary:
+        np.savez(temporary, sha256=np.array(_digest(arrays)), **arrays)
 
 
 def restore(folder, model):

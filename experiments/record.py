@@ -264,11 +264,12 @@ def environment():
 
 
 @contextlib.contextmanager
-def appears_whole(path):
+def appears_whole(path, keep_as=None):
     """A temporary path beside `path` to write a file to, which then takes its place at once.
 
     `path` holds the old content or the new, never a part of it, whenever the process or the machine
-    stops. The temporary name ends as `path` does, for writers that look at it.
+    stops. The temporary name ends as `path` does, for writers that look at it. With `keep_as`, a
+    path in the same folder, the old content stays there once the new is safe on the disk.
     """
     path = pathlib.Path(path)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=_TEMPORARY, suffix=path.suffix)
@@ -278,6 +279,8 @@ def appears_whole(path):
         with open(name, "rb") as file:
             os.fsync(file.fileno())
         os.chmod(name, 0o666 & ~_umask())
+        if keep_as and path.exists():
+            os.replace(path, keep_as)
         os.replace(name, path)
     except BaseException as error:
         with contextlib.suppress(OSError):
