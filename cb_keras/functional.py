@@ -118,9 +118,8 @@ def class_balanced_focal_crossentropy(
         p = _clip_probabilities(logits)
         logits = ops.log(p) - ops.log1p(-p)
     if not sparse:
-        # A term that a label leaves out is taken at 0: at an infinite logit it could be infinite.
-        positive = _binary_focal(ops.where(ops.equal(labels, 0.0), 0.0, logits), gamma)
-        negative = _binary_focal(ops.where(ops.equal(labels, 1.0), 0.0, -logits), gamma)
+        positive = _binary_focal(_without_infinite(logits, labels), gamma)
+        negative = _binary_focal(_without_infinite(-logits, 1.0 - labels), gamma)
         loss = ops.sum(labels * positive + (1.0 - labels) * negative, axis=-1)
         return loss * _average_weight(labels, weights)
     class_ids, weight = _class_ids_and_weight(labels, logits, weights)
@@ -175,9 +174,16 @@ def _dense_crossentropy(labels: Any, logits: Any) -> Any:
     Not `ops.categorical_crossentropy`: on TensorFlow its gradient is `softmax(z) - y`, which is
     right only for labels of sum 1.
     """
-    log_p = ops.log_softmax(logits)
-    is_left_out = ops.logical_and(ops.equal(labels, 0.0), ops.equal(log_p, -float("inf")))
-    return -ops.sum(labels * ops.where(is_left_out, 0.0, log_p), axis=-1)
+    return -ops.sum(labels * _without_infinite(ops.log_softmax(logits), labels), axis=-1)
+
+
+def _without_infinite(x: Any, labels: Any) -> Any:
+    """x, with 0 for -inf where the label is 0: the product of their terms would be NaN.
+
+    Finite ones stay, for the gradient by a label of 0 is made of them.
+    """
+    is_left_out = ops.logical_and(ops.equal(labels, 0.0), ops.equal(x, -float("inf")))
+    return ops.where(is_left_out, 0.0, x)
 
 
 def _average_weight(labels: Any, weights: Any) -> Any:

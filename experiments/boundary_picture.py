@@ -50,7 +50,8 @@ def description(settings):
 def figures(trained):
     """Three times (first seed, mean, standard deviation): tail recall, head recall, balanced."""
     figures = np.array([t.figures for t in trained])
-    return zip(figures[0], figures.mean(axis=0), figures.std(axis=0), strict=True)
+    deviations = figures.std(axis=0, ddof=1) if len(trained) > 1 else np.zeros(3)
+    return zip(figures[0], figures.mean(axis=0), deviations, strict=True)
 
 
 def _caption(trained):

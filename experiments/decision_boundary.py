@@ -20,7 +20,7 @@ from cb_keras.weights import check_beta
 from experiments import boundary_picture, boundary_training
 from experiments.boundary_training import DIGITS, POWERS
 from experiments.cli import UserError
-from experiments.record import output_problem, write_atomically
+from experiments.record import output_problem, write_output
 
 
 def check(settings):
@@ -88,7 +88,7 @@ def main(argv):
         print(line)
     picture = io.BytesIO()
     boundary_picture.draw(problem, runs, settings).savefig(picture, format="png", dpi=120)
-    write_atomically(settings["output"], picture.getvalue())
+    write_output(settings["output"], picture.getvalue())
     print(f"\npicture: {settings['output']}")
 
 

@@ -33,7 +33,7 @@ def main(argv):
     picture = folder / "comparison.png"
     plots.draw_comparison(runs, picture)
     print(f"\npictures: {picture}, of each run: {folder / 'runs' / '*' / 'plots'}")
-    print(comparison(*([record.read_metrics(run) for run in r] for r in runs.values())))
+    print(comparison(*([record.read_finished(run)[1] for run in r] for r in runs.values())))
 
 
 def plan(folder):

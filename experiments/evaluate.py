@@ -41,7 +41,7 @@ def main(argv):
         print(line)
     if OUTPUT.value:
         text = json.dumps(figures, indent=2, allow_nan=False) + "\n"
-        record.write_atomically(OUTPUT.value, text.encode())
+        record.write_output(OUTPUT.value, text.encode())
         print(f"written to {OUTPUT.value}")
 
 

@@ -3,12 +3,12 @@
 `python -m experiments.plots --run=RUN_DIRECTORY` draws them again.
 """
 
-import csv
 import pathlib
 
 import numpy as np
 
-from experiments import record
+from experiments import record, run_files
+from experiments.cli import UserError
 
 _PICTURES = ("class_counts", "curves", "per_class_accuracy", "confusion_matrix")
 _COLORS = {"many": "#2f6f9f", "medium": "#e0a030", "few": "#b8433f"}
@@ -34,8 +34,7 @@ def _draw(folder, names):
         return []
     folder = pathlib.Path(folder)
     config, metrics = record.read_finished(folder)
-    with open(folder / "history.csv", newline="") as file:
-        history = list(csv.DictReader(file))
+    history = _history(folder / "history.csv")
     draw = {
         "class_counts": lambda: _class_counts(config),
         "curves": lambda: _curves(history, config),
@@ -155,8 +154,15 @@ def _class_counts(config):
     return figure
 
 
+def _history(path):
+    try:
+        return run_files.read_history(path, record.HISTORY_COLUMNS[1:])
+    except run_files.DamagedError as error:
+        raise UserError(f"{path.parent}: {error}; there are no learning curves to draw.") from error
+
+
 def _column(history, name):
-    rows = [(int(r["epoch"]), float(r[name])) for r in history if r.get(name)]
+    rows = [(row["epoch"], row[name]) for row in history if row[name] is not None]
     return tuple(zip(*rows, strict=True)) if rows else ((), ())
 
 

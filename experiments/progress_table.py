@@ -1,5 +1,6 @@
 """The live display of a sweep: its table, with what is done, running and left."""
 
+import contextlib
 import json
 import time
 
@@ -7,6 +8,7 @@ import rich.console
 import rich.live
 import rich.table
 
+from experiments import run_files
 from experiments.tables import number
 
 
@@ -108,9 +110,10 @@ class WorkClock:
         """Training images of each cell; for one not begun, those of one with the same tail."""
         for cell, job in zip(self.cells, self.jobs, strict=True):
             tail = cell.settings["long_tail"], cell.settings["imbalance_factor"]
-            if tail not in self._images and (job.folder / "config.json").exists():
-                config = json.loads((job.folder / "config.json").read_text())
-                self._images[tail] = sum(config["class_counts"])
+            if tail not in self._images:
+                with contextlib.suppress(run_files.DamagedError):  # the trainer writes it anew
+                    config = run_files.read_config(job.folder / "config.json")
+                    self._images[tail] = sum(config["class_counts"])
         unknown = max(self._images.values(), default=1)
         return [
             self._images.get((c.settings["long_tail"], c.settings["imbalance_factor"]), unknown)

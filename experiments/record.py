@@ -15,6 +15,7 @@ import tempfile
 import time
 import weakref
 
+from experiments import run_files
 from experiments.cli import UserError
 
 HISTORY_COLUMNS = (
@@ -29,7 +30,6 @@ HISTORY_COLUMNS = (
     "images_per_second",
     "train_seconds",
 )
-_FIGURES = ("accuracy", "balanced_accuracy", "few_accuracy", "train_seconds", "images_per_second")
 _TEMPORARY = ".unfinished-"
 
 
@@ -134,41 +134,25 @@ def read_config(folder):
     return config
 
 
-def read_metrics(folder):
-    """`metrics.json` of a run directory as a dict, or None where there is none.
-
-    Raises:
-        UserError: It is no JSON, or was not written by experiments.train.
-    """
-    run = RunDirectory(folder)
-    path = run.path("metrics.json")
-    if not path.exists():
-        return None
-    figures = run.read_json(path.name)
-    wrong = ["figures"]
-    if isinstance(figures, dict):
-        kinds = {**dict.fromkeys(_FIGURES, int | float | None), "epochs": int}
-        kinds["per_class_accuracy"] = list
-        wrong = [n for n, kind in kinds.items() if not isinstance(figures.get(n, ...), kind)]
-    if wrong:
-        raise UserError(
-            f"{path} was not written by experiments.train (no {' and '.join(wrong)} in it); delete "
-            "it and continue the run with --resume, which evaluates it anew."
-        )
-    return figures
-
-
 def read_finished(folder):
     """`(config.json, metrics.json)` of a finished run as dicts.
 
     Raises:
-        UserError: One of them is absent, no JSON, or was not written by experiments.train.
+        UserError: One of them is absent, damaged, or was not written by experiments.train.
     """
-    contents = read_config(folder), read_metrics(folder)
-    for name, content in zip(("config.json", "metrics.json"), contents, strict=True):
-        if content is None:
+    folder = pathlib.Path(folder)
+    for name in ("config.json", "metrics.json"):
+        if not (folder / name).exists():
             raise UserError(f"{folder} holds no finished run (no {name}).")
-    return contents
+    try:
+        config = run_files.read_config(folder / "config.json")
+        classes = len(config["class_counts"])
+        return config, run_files.read_metrics(folder / "metrics.json", classes)
+    except run_files.DamagedError as error:
+        raise UserError(
+            f"{folder} is no finished run of experiments.train ({error}); if it was one, delete "
+            "its metrics.json and continue it with --resume, which evaluates it anew."
+        ) from error
 
 
 def differences(flags, theirs):
@@ -306,6 +290,17 @@ def sync_folder(folder):
         os.close(descriptor)
 
 
+def sync_tree(folder):
+    """Makes a folder, and all that is in it, survive a power failure."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
+        else:
+            sync_folder(path)
+    sync_folder(folder)
+
+
 def _is_temporary(path):
     return path.name.startswith(_TEMPORARY)
 
@@ -346,8 +341,15 @@ def output_problem(path):
     try:
         if path.is_dir():
             return f"--output={path} is a folder; name a file."
-        with tempfile.TemporaryFile(dir=path.parent):
+        if path.exists() and not path.is_file():
+            return f"--output={path} is a device or a pipe; name a file."
+        with tempfile.TemporaryFile(dir=path.resolve().parent):
             return None
     except OSError as error:
         reason = f"{path.parent}: {error.strerror}"
         return f"--output={path} can't be written ({reason}); choose another folder."
+
+
+def write_output(path, content):
+    """Writes bytes to the file that a user named; where that is a link, to what it points to."""
+    write_atomically(pathlib.Path(path).resolve(), content)

@@ -46,7 +46,7 @@ def write(runs_dir, output=None):
         raise cli.UserError(problem)
     # File names and JSON can hold halves of characters, which UTF-8 has no bytes for.
     page = _page(folder, found).encode(errors="replace")
-    record.write_atomically(path, page)
+    record.write_output(path, page)
     return path, found
 
 

@@ -28,6 +28,7 @@ class Job:
         arguments: Flags of experiments.train.
         state: `waiting`, `running`, `done` or `failed`.
         attempts: How often it was started by this process.
+        log_start: Bytes that were in the log before its last start.
         reason: Why its last attempt failed, one line.
     """
 
@@ -37,6 +38,7 @@ class Job:
     arguments: list
     state: str = "waiting"
     attempts: int = 0
+    log_start: int = 0
     reason: str = ""
 
     def is_complete(self):
@@ -124,6 +126,7 @@ def _start(job, cores, share_gpu):
     if share_gpu:  # else the first training takes all of the GPU's memory
         environment.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     with open(job.log, "ab") as log:
+        job.log_start = log.tell()
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -149,7 +152,7 @@ def _ended(job, status, retries):
     if status == 0 and job.is_complete():
         job.state = "done"
         return False
-    job.reason = f"{_words(status)}: {_last_line(job.log)}"
+    job.reason = f"{_words(status)}: {_last_line(job)}"
     refused = status == 2 and job.epochs_done() == 0
     again = job.attempts <= retries and not refused
     job.state = "waiting" if again else "failed"
@@ -162,9 +165,10 @@ def _words(status):
     return f"exit status {status}"
 
 
-def _last_line(log):
-    """The trainer's error, or the last line that it wrote."""
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+def _last_line(job):
+    """The trainer's error, or the last line that it wrote, since its last start."""
+    text = job.log.read_bytes()[job.log_start :].decode(errors="replace")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("error: ")]
     return (errors or lines or ["no output"])[-1]
 

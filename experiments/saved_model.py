@@ -55,11 +55,13 @@ def export(model, folder, about):
         (temporary / _DESCRIPTION).parent.mkdir()
         text = json.dumps(about, indent=2) + "\n"
         record.write_atomically(temporary / _DESCRIPTION, text.encode())
+        record.sync_tree(temporary)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
+    record.sync_folder(folder.parent)
 
 
 def description(folder):

@@ -49,7 +49,7 @@ class Sweep:
     def finished(self):
         """Metrics of the cells whose run is complete, by position."""
         return {
-            i: record.read_metrics(job.folder)
+            i: record.read_finished(job.folder)[1]
             for i, job in enumerate(self.jobs)
             if job.is_complete()
         }

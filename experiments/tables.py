@@ -196,7 +196,7 @@ def order_in_words(order, groups):
         f"{words} {', '.join(verdicts[key])}"
         for key, words in (
             ("holds", "holds for"),
-            ("within", "in this order, but not beyond the spread, for"),
+            ("within", "undecided, within the spread, for"),
             ("not", "not for"),
             ("open", "not finished for"),
         )
@@ -219,7 +219,8 @@ def _verdict(order, summaries):
         if spread is not None and abs(a.mean - b.mean) <= spread:
             close.append(f"{larger} {a} and {smaller} {b}")
         elif a.mean <= b.mean:
-            wrong.append(f"{smaller} {b} > {larger} {a}")
+            sign = "=" if a.mean == b.mean else ">"
+            wrong.append(f"{smaller} {b} {sign} {larger} {a}")
     if wrong:
         return "not", "; ".join(wrong)
     return ("within", "; ".join(close)) if close else ("holds", "")

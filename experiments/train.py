@@ -30,8 +30,8 @@ def main(argv):
     flags = train_flags.recorded(settings)
     defaults = train_flags.protocol_defaults()
     with record.open_run(settings["output_dir"], flags, settings["resume"], defaults) as run:
-        figures = record.read_metrics(run.folder)
-        if figures:
+        if run.path("metrics.json").exists():
+            _, figures = record.read_finished(run.folder)
             print(f"{run.folder} is complete:")
         else:
             figures = _train(run, settings, flags)

@@ -118,3 +118,19 @@ def test_the_weight_scales_the_gradient_and_does_not_leak_into_the_focal_factor(
     _, plain = value_and_gradient(lambda z: LOSSES[kind](IDS, z, **kwargs), LOGITS)
     _, weighted = value_and_gradient(lambda z: LOSSES[kind](IDS, z, WEIGHTS, **kwargs), LOGITS)
     np.testing.assert_allclose(weighted, plain * WEIGHTS[IDS][:, None], rtol=1e-5)
+
+
+@pytest.mark.parametrize("targets", [TARGETS, np.full_like(TARGETS, 0.25)], ids=["0 and 1", "soft"])
+@every_loss
+def test_the_gradient_by_the_labels_is_the_difference_of_the_terms(kind, kwargs, targets):
+    def loss(y):
+        return LOSSES[kind](y, LOGITS.astype("float32"), **kwargs)
+
+    _, gradient = value_and_gradient(loss, targets)
+    ones, zeros = np.ones_like(LOGITS), np.zeros_like(LOGITS)
+    expected = np.zeros_like(LOGITS)
+    for c in range(3):  # the loss is linear in the labels
+        step = reference.one_hot(np.full(4, c), 3)
+        rise = reference.loss(kind, LOGITS, step * ones, **kwargs)
+        expected[:, c] = rise - reference.loss(kind, LOGITS, zeros, **kwargs)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-6)

@@ -123,6 +123,28 @@ def test_of_two_checkpoints_the_damaged_one_is_named_and_the_whole_one_is_used(
     assert checkpoint.restore(folder, small_model()) == (2, {"history": [{"epoch": 1}]})
 
 
+def test_no_flipped_bit_in_the_directory_of_the_file_is_taken_for_another_error(saved):
+    _, folder = saved
+    (file,) = folder.iterdir()
+    content = file.read_bytes()
+    (folder / "previous.npz").write_bytes(content)
+    directory = content.index(b"PK\x01\x02")  # of zip: compression, encryption, names, sizes
+    other = small_model()
+    accepted = 0
+    for position in range(directory, directory + 60):
+        for bit in range(8):
+            flipped = bytearray(content)
+            flipped[position] ^= 1 << bit
+            file.write_bytes(flipped)
+            try:
+                checkpoint.restore(folder, other)
+            except UserError as error:
+                pytest.fail(f"byte {position}, bit {bit}: {error}")
+            accepted += file.exists()
+            (folder / "damaged.npz").unlink(missing_ok=True)
+    assert accepted < 480
+
+
 def test_values_that_do_not_match_the_checksum_are_refused(saved):
     _, folder = saved
     (file,) = folder.iterdir()

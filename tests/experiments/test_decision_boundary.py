@@ -182,7 +182,7 @@ def test_every_seed_has_a_split_and_a_network_of_its_own():
     figures = np.array([one.figures for one in runs[1]])
     row = list(program.table(first, runs, settings))[-2]
     for column in range(3):
-        mean, deviation = figures[:, column].mean(), figures[:, column].std()
+        mean, deviation = figures[:, column].mean(), figures[:, column].std(ddof=1)
         assert f"{figures[0, column]:.2f}  {mean:.2f} ± {deviation:.2f}" in row
 
 

@@ -89,6 +89,11 @@ def test_gamma_reaches_the_focal_cells_only():
     }
 
 
+def test_the_power_curve_of_one_loss_keeps_gamma_for_the_trainer_to_refuse():
+    cells = grid.cells("power", {**SETTINGS, "loss": "softmax", "gamma": 2.0}, [0])
+    assert {c.settings["gamma"] for c in cells} == {2.0}
+
+
 @pytest.mark.parametrize(
     ("change", "still"),
     [

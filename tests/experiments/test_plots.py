@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from experiments import plots
+from experiments.cli import UserError
 
 NAMES = {"class_counts", "curves", "per_class_accuracy", "confusion_matrix"}
 WITHOUT_TENSORFLOW = """
@@ -84,6 +85,15 @@ def test_a_history_without_evaluations_can_be_drawn(digits_run, tmp_path):
         assert path.stat().st_size > 1000
 
 
+@pytest.mark.parametrize("content", [None, "epoch,loss\none,1\n"])
+def test_a_run_without_a_readable_history_is_told_in_one_line(digits_run, tmp_path, content):
+    folder = copy(digits_run, tmp_path / "run", "config.json", "metrics.json")
+    if content:
+        (folder / "history.csv").write_text(content)
+    with pytest.raises(UserError, match=r"history.csv .*; there are no learning curves to draw"):
+        plots.draw_all(folder)
+
+
 @pytest.mark.parametrize("classes", [2, 100])
 def test_few_and_many_classes_can_be_drawn(digits_run, tmp_path, classes):
     folder = copy(digits_run, tmp_path / "run")
@@ -124,7 +134,8 @@ def test_runs_are_compared_in_one_picture(digits_run, tmp_path):
 
 
 def test_the_curves_hold_the_numbers_of_the_history(digits_run):
-    figure = plots._curves(digits_run.history, digits_run.config)
+    history = plots._history(digits_run.folder / "history.csv")
+    figure = plots._curves(history, digits_run.config)
     losses, accuracies, rates = figure.axes
     drawn = {line.get_label(): line for line in losses.lines}
     assert list(drawn["training"].get_ydata()) == digits_run.column("loss")

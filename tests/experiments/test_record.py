@@ -12,6 +12,7 @@ import pytest
 
 from experiments import datasets, record
 from experiments.cli import UserError
+from tests.experiments.report_folders import write_run
 
 FLAGS = {"loss": "focal", "lr_boundaries": [0.8, 0.9], "balanced_lr_decay": None, "seed": 0}
 
@@ -181,36 +182,58 @@ def test_json_never_holds_nan_which_is_no_json(tmp_path):
     assert json.loads((tmp_path / "metrics.json").read_text()) == {"loss": 1.0}
 
 
-METRICS = {
-    **{"accuracy": 0.5, "balanced_accuracy": 0.5, "few_accuracy": None, "epochs": 4},
-    **{"train_seconds": 9.5, "images_per_second": None, "per_class_accuracy": [1.0, 0.0]},
-}
-
-
-def test_figures_of_a_run_are_read_and_none_where_it_is_not_finished(tmp_path):
-    assert record.read_metrics(tmp_path) is None
+def test_a_finished_run_is_read_and_others_are_refused(tmp_path):
+    config, figures = record.read_finished(write_run(tmp_path / "run"))
+    assert (config["class_counts"], figures["few_accuracy"]) == ([1000, 100, 10], 0.3)
     with pytest.raises(UserError, match=r"holds no finished run \(no config.json\)"):
         record.read_finished(tmp_path)
-    record.RunDirectory(tmp_path).write_json("metrics.json", METRICS)
-    assert record.read_metrics(tmp_path) == METRICS
+    with pytest.raises(UserError, match=r"holds no finished run \(no metrics.json\)"):
+        record.read_finished(write_run(tmp_path / "begun", recalls=None))
 
 
 @pytest.mark.parametrize(
-    ("text", "missing"),
+    ("name", "text", "problem"),
     [
-        ("null", "figures"),
-        ("[0.5]", "figures"),
-        ("{}", "accuracy and balanced_accuracy and few_accuracy and"),
-        (json.dumps({**METRICS, "accuracy": "0.5"}), "accuracy"),
-        (json.dumps({**METRICS, "epochs": None}), "epochs"),
-        (json.dumps({k: v for k, v in METRICS.items() if k != "few_accuracy"}), "few_accuracy"),
+        ("metrics.json", "null", "metrics.json was not written by"),
+        ("metrics.json", "{}", "`accuracy` is missing"),
+        ("metrics.json", '{"accuracy": "0.5"}', "`accuracy` is missing or not 0 to 1"),
+        ("config.json", '{"flags": {}}', "`flags.loss` is missing"),
     ],
 )
-def test_figures_that_are_not_ours_are_refused_with_the_remedy(tmp_path, text, missing):
-    path = tmp_path / "metrics.json"
-    path.write_text(text)
-    with pytest.raises(UserError, match=rf"{path} was not written by .*\(no {missing}.*--resume"):
-        record.read_metrics(tmp_path)
+def test_a_run_that_is_not_ours_is_refused_with_the_remedy(tmp_path, name, text, problem):
+    folder = write_run(tmp_path / "run")
+    (folder / name).write_text(text)
+    with pytest.raises(UserError, match=rf"{folder} is no finished run.*{problem}.*--resume"):
+        record.read_finished(folder)
+
+
+@pytest.mark.parametrize("name", ["pipe", "null"])
+def test_an_output_that_is_no_file_is_refused_and_left(tmp_path, name):
+    path = pathlib.Path(os.devnull) if name == "null" else tmp_path / name
+    if name == "pipe":
+        os.mkfifo(path)
+    assert record.output_problem(path) == f"--output={path} is a device or a pipe; name a file."
+    assert not path.is_file()
+
+
+def test_an_output_that_is_a_link_is_written_where_it_points_to(tmp_path):
+    (tmp_path / "far").mkdir()
+    link = tmp_path / "link.json"
+    link.symlink_to(tmp_path / "far" / "figures.json")
+    assert record.output_problem(link) is None
+    record.write_output(link, b"content")
+    assert link.is_symlink()
+    assert (tmp_path / "far" / "figures.json").read_bytes() == b"content"
+
+
+def test_a_tree_is_synced_file_by_file_and_folder_by_folder(tmp_path, monkeypatch):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "file").write_text("x")
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")))
+    record.sync_tree(tmp_path)
+    expected = [tmp_path, tmp_path / "a", tmp_path / "a" / "b", tmp_path / "a" / "b" / "file"]
+    assert sorted(synced) == sorted(map(str, expected))
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace", "chmod"])

@@ -47,13 +47,15 @@ DAMAGES = {
     ],
     "metrics.json": [
         ("{}}", "metrics.json is no valid JSON"),
-        ({"accuracy": 1.5}, "`accuracy` is missing or not 0 to 1 or null"),
-        ({"accuracy": float("nan")}, "`accuracy` is missing or not 0 to 1 or null"),
+        ({"accuracy": 1.5}, "`accuracy` is missing or not 0 to 1"),
+        ({"accuracy": None}, "`accuracy` is missing or not 0 to 1"),
+        ({"balanced_accuracy": float("nan")}, "`balanced_accuracy` is missing or not 0 to 1"),
         ({"few_accuracy": "high"}, "`few_accuracy` is missing or not 0 to 1 or null"),
         ({"per_class_accuracy": [1.0]}, "`per_class_accuracy` is missing or not 3 of 0 to 1"),
         ({"confusion_matrix": [[1, 2, 3]]}, "`confusion_matrix` is missing or not 3 x 3"),
         ({"confusion_matrix": [[1, 2, -3]] * 3}, "`confusion_matrix` is missing or not 3 x 3"),
         ({"epochs": None}, "`epochs` is missing"),
+        ({"train_seconds": None}, "`train_seconds` is missing"),
         ({"images_per_second": int(BIG)}, "`images_per_second` is missing or not a number"),
     ],
     "history.csv": [

@@ -102,6 +102,7 @@ def test_a_crash_is_reported_harms_no_other_job_and_is_retried_after_them(jobs):
         ("killed", "killed by SIGKILL: attempt 1: killed"),
         ("nothing", "exit status 0: attempt 1: nothing"),  # it said that all is well
         ("epoch-refuse", "exit status 2: error: --depth must be 6n + 2, got 9."),
+        ("epoch-refuse,killed", "killed by SIGKILL: attempt 1: killed"),  # not the error before
     ],
 )
 def test_a_job_that_keeps_failing_is_given_up_with_its_reason(jobs, do, reason):

@@ -28,14 +28,15 @@ STAND_IN = """
     with open("calls.txt", "a") as file:
         print(folder.name, file=file)
     accuracy = 0.7 - 0.1 * abs(settings["cb_power"] - 1) + 0.01 * settings["seed"]
-    (folder / "config.json").write_text(
-        json.dumps({"flags": settings, "class_counts": [50, 1], "command": " ".join(sys.argv)})
-    )
+    (folder / "config.json").write_text(json.dumps({
+        "flags": settings, "class_counts": [50, 1], "class_weights": [0.5, 1.5],
+        "class_names": ["a", "b"], "command": " ".join(sys.argv)}))
     (folder / "history.csv").write_text("epoch\\n1\\n")
     (folder / "metrics.json").write_text(json.dumps({
         "accuracy": accuracy, "balanced_accuracy": accuracy, "few_accuracy": None,
         "loss": 1.0, "epochs": settings["train_epochs"], "train_seconds": 1.0,
-        "images_per_second": 2.0, "per_class_accuracy": [accuracy, accuracy]}))
+        "images_per_second": 2.0, "per_class_accuracy": [accuracy, accuracy],
+        "confusion_matrix": [[1, 0], [0, 1]]}))
 """
 
 
@@ -91,7 +92,7 @@ def test_every_cell_is_trained_once_and_stands_in_the_tables(work, capsys):
     assert "| focal | .6050 ± .0071 | .7050 ± .0071 | .6550 ± .0071 | .6050 ± .0071 |" in text
     assert text in capsys.readouterr().out
     # What the stand-in says has none > squared nowhere.
-    assert "but not beyond the spread, for softmax (none" in text
+    assert "undecided, within the spread, for softmax (none" in text
 
 
 def test_the_same_command_trains_only_what_is_missing(work):
@@ -113,7 +114,7 @@ def test_a_finished_cell_with_foreign_figures_is_refused_before_anything_is_done
     (made.jobs[3].folder / "metrics.json").write_text('{"accuracy": 0.5}')
     (made.jobs[5].folder / "metrics.json").unlink()
     (work / "calls.txt").unlink()
-    with pytest.raises(UserError, match=r"metrics.json was not written by experiments.train"):
+    with pytest.raises(UserError, match=r"power2_.*is no finished run of experiments.train"):
         run(*TABLE_2)
     assert not (work / "calls.txt").exists()
     assert (work / "out" / "results.csv").read_text() == before
@@ -129,6 +130,11 @@ def test_the_flags_that_are_not_varied_reach_every_cell(work):
         assert given == {**expected, "resume": True}
         assert (given["momentum"], given["lr_boundaries"]) == (0.8, [0.5, 0.7])
         assert given["plots"] is False
+
+
+def test_gamma_for_another_loss_than_focal_is_refused_in_a_power_curve(work):
+    with pytest.raises(UserError, match=r"--gamma=2.0 has no effect on --loss=softmax"):
+        run("--table=power", *TABLE_2[1:], "--loss=softmax", "--gamma=2")
 
 
 def test_two_tables_share_the_cells_that_they_have_in_common(work):

@@ -99,8 +99,13 @@ def test_the_order_does_not_hold_where_a_step_goes_the_other_way_beyond_the_spre
 def test_a_step_within_the_spread_is_called_undecided_whichever_way_it_goes(sqrt):
     # none: .74 +- .014; the difference of +-.005 is less than sqrt(.014^2 + .014^2) = .02.
     text = words(focal=[(0.80, 0.80), sqrt, (0.73, 0.75), (0.60, 0.60)])
-    assert "in this order, but not beyond the spread, for focal (sqrt" in text
+    assert "undecided, within the spread, for focal (sqrt" in text
     assert "holds" not in text
+
+
+def test_equal_means_are_said_to_be_equal():
+    text = words(focal=[(0.79,), (0.79,), (0.70,), (0.60,)])
+    assert "not for focal (sqrt .7900 = CB .7900)" in text
 
 
 def test_one_seed_gives_an_order_and_says_that_the_spread_is_not_known():

@@ -14,10 +14,12 @@ from absl import flags
 from absl.testing import flagsaver
 
 from experiments import (
+    grid,
     record,
     report,
     report_runs,
     report_sections,
+    scoring,
     sweep,
     tables,
     train_flags,
@@ -108,13 +110,18 @@ def config(data, folder):
 
 
 def metrics(data, folder):
-    """`metrics.json`, for the report and for a training that is complete."""
+    """`metrics.json`, for a training that is complete, for its sweep and for the report."""
     run_folder = _run_folder(folder, "metrics.json", data)
     try:
-        record.RunDirectory(run_folder).read_json("metrics.json")
+        config, figures = record.read_finished(run_folder)
     except UserError:
         assert not _report(run_folder)
         raise
+    of_classes = (config[f"class_{what}"] for what in ("counts", "weights", "names"))
+    assert list(scoring.table(figures, *of_classes))
+    assert tables.results_csv([(config["flags"], figures)])
+    cells = [grid.Cell("row", "column", config["flags"])]
+    assert tables.document(tables.Table("power", cells, {0: figures}), "command")
     return _report(run_folder)
 
 

@@ -1,0 +1,125 @@
+"""What the files of a run directory must hold, for every program that reads finished runs."""
+
+import csv
+import json
+
+SHOT_FIGURES = ("many_accuracy", "medium_accuracy", "few_accuracy")
+
+
+class DamagedError(Exception):
+    """Why a run directory can't be used, in words for its user."""
+
+
+def read_config(path):
+    """`config.json` as a dict.
+
+    Raises:
+        DamagedError: It is absent, no JSON, or not as experiments.train writes it.
+    """
+    config = _json(path)
+    flags = config.get("flags")
+    config.setdefault("resolved", {})
+    config.setdefault("versions", {})
+    counts, names = config.get("class_counts"), config.get("class_names")
+    _require("config.json", "flags", isinstance(flags, dict))
+    for name in ("loss", "dataset"):
+        _require("config.json", f"flags.{name}", isinstance(flags.get(name), str))
+    for name in ("cb_power", "gamma", "imbalance_factor", "seed"):
+        _require("config.json", f"flags.{name}", _is_number(flags.get(name)))
+    for name in ("resolved", "versions"):
+        _require("config.json", name, isinstance(config[name], dict))
+    _require("config.json", "class_counts", _are_numbers(counts, low=0) and len(counts) > 0)
+    of_classes = "one for each of class_counts"
+    weights = config.get("class_weights")
+    _require("config.json", "class_weights", _are_numbers(weights, len(counts)), of_classes)
+    right = isinstance(names, list) and len(names) == len(counts)
+    right = right and all(isinstance(name, str) for name in names)
+    _require("config.json", "class_names", right, of_classes)
+    return config
+
+
+def read_metrics(path, classes):
+    """`metrics.json` of a run with so many classes, as a dict; null where nothing was measured.
+
+    Raises:
+        DamagedError: It is absent, no JSON, or not as experiments.train writes it.
+    """
+    metrics = _json(path)
+    for name in ("accuracy", "balanced_accuracy"):
+        _require("metrics.json", name, _is_number(metrics.get(name), 0, 1), "0 to 1")
+    for name in SHOT_FIGURES:
+        value = metrics.setdefault(name, None)
+        _require("metrics.json", name, value is None or _is_number(value, 0, 1), "0 to 1 or null")
+    for name in ("epochs", "train_seconds"):
+        _require("metrics.json", name, _is_number(metrics.get(name), 0), "a number")
+    value = metrics.setdefault("images_per_second", None)
+    right = value is None or _is_number(value, 0)
+    _require("metrics.json", "images_per_second", right, "a number or null")
+    accuracies, confusion = metrics.get("per_class_accuracy"), metrics.get("confusion_matrix")
+    right = isinstance(accuracies, list) and len(accuracies) == classes
+    right = right and all(a is None or _is_number(a, 0, 1) for a in accuracies)
+    _require("metrics.json", "per_class_accuracy", right, f"{classes} of 0 to 1 or null")
+    right = isinstance(confusion, list) and len(confusion) == classes
+    right = right and all(_are_numbers(row, classes, low=0) for row in confusion)
+    _require("metrics.json", "confusion_matrix", right, f"{classes} x {classes} counts")
+    return metrics
+
+
+def read_history(path, columns, required=True):
+    """Rows of `history.csv`: dicts of `epoch` and of a number or None for each of the columns.
+
+    Raises:
+        DamagedError: It can't be understood, or is absent and `required`.
+    """
+    if not path.is_file():
+        if required:
+            raise DamagedError(f"{path.name} is missing")
+        return []
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        return [
+            {"epoch": _epoch(row["epoch"])} | {n: _point(row.get(n)) for n in columns}
+            for row in rows
+        ]
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise DamagedError(f"{path.name} can't be understood ({error})") from error
+
+
+def _epoch(text):
+    if not 0 < int(text) < 1e9:
+        raise ValueError(f"there is no epoch {text}")
+    return int(text)
+
+
+def _point(text):
+    """A number to draw, or None where there is none, as in the last epoch of a diverged run."""
+    value = float(text) if text else None
+    return value if _is_number(value) else None
+
+
+def _json(path):
+    if not path.is_file():  # a pipe would be waited for
+        raise DamagedError(f"{path.name} is missing")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(f"{path.name} is no valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise DamagedError(f"{path.name} was not written by experiments.train")
+    return content
+
+
+def _require(file, name, right, expected="as experiments.train writes it"):
+    if not right:
+        raise DamagedError(f"{file}: `{name}` is missing or not {expected}")
+
+
+def _is_number(value, low=-1e300, high=1e300):
+    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+
+
+def _are_numbers(values, length=None, low=-1e300):
+    if not isinstance(values, list) or length not in (None, len(values)):
+        return False
+    return all(_is_number(value, low) for value in values)
