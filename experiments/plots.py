@@ -114,7 +114,8 @@ def _title(config):
 
 def _bar_colors(config):
     group_of = {c: name for name, ids in config["shot_groups"].items() for c in ids}
-    return [_COLORS[group_of[c]] for c in range(len(config["class_counts"]))]
+    # A run of others' making may not say which classes are few.
+    return [_COLORS.get(group_of.get(c), "0.5") for c in range(len(config["class_counts"]))]
 
 
 def _legend(axes, config):

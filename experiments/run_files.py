@@ -35,6 +35,10 @@ def read_config(path):
     right = isinstance(names, list) and len(names) == len(counts)
     right = right and all(isinstance(name, str) for name in names)
     _require("config.json", "class_names", right, of_classes)
+    groups = config.setdefault("shot_groups", {})
+    right = isinstance(groups, dict) and set(groups) <= {"many", "medium", "few"}
+    right = right and all(_are_numbers(ids) for ids in groups.values())
+    _require("config.json", "shot_groups", right)
     return config
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from experiments import plots
 from experiments.cli import UserError
+from tests.experiments.report_folders import write_run
 
 NAMES = {"class_counts", "curves", "per_class_accuracy", "confusion_matrix"}
 WITHOUT_TENSORFLOW = """
@@ -83,6 +84,10 @@ def test_a_history_without_evaluations_can_be_drawn(digits_run, tmp_path):
     (folder / "history.csv").write_text(f"{header}\n{first}\n")
     for path in plots.draw_all(folder):
         assert path.stat().st_size > 1000
+
+
+def test_a_run_as_a_report_needs_it_can_be_drawn(tmp_path):
+    assert len(plots.draw_all(write_run(tmp_path / "run"))) == len(NAMES)
 
 
 @pytest.mark.parametrize("content", [None, "epoch,loss\none,1\n"])

@@ -43,6 +43,8 @@ DAMAGES = {
         ({"class_counts": []}, "`class_counts` is missing or not"),
         ({"class_weights": [1.0, 2.0]}, "`class_weights` is missing or not one for each"),
         ({"class_names": ["a", "b", 3]}, "`class_names` is missing or not one for each"),
+        ({"shot_groups": {"none": [0]}}, "`shot_groups` is missing or not"),
+        ({"shot_groups": {"few": "2"}}, "`shot_groups` is missing or not"),
         ({"versions": "3.11"}, "`versions` is missing or not"),
     ],
     "metrics.json": [
