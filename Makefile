@@ -1,5 +1,6 @@
 # make demo        trains on handwritten digits with and without the class-balanced term (minutes)
-# make test        installs what the tests need and runs them all
+# make test        installs what the tests need and runs them, in less than ten minutes on two cores
+# make test-slow   the tests that kill trainings, train for long, or install packages
 # make check       all that is checked beside the tests: the next three
 # make lint        ruff
 # make types       mypy, on the library
@@ -32,7 +33,7 @@ SANITIZED := CB_KERAS_SANITIZE=address,undefined CB_KERAS_CACHE="$(CURDIR)/build
   ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
   CB_KERAS_CUDA=0 CUDA_VISIBLE_DEVICES= KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=3
 
-.PHONY: demo test test-tensorflow test-jax test-torch check lint types sanitize sanitize-kernels \
+.PHONY: demo test test-slow test-tensorflow test-jax test-torch check lint types sanitize sanitize-kernels \
   sanitize-op fuzz cuda-check cuda-emulation clean
 
 demo: .venv/demo
@@ -41,7 +42,10 @@ demo: .venv/demo
 test: test-tensorflow test-jax test-torch
 
 test-tensorflow: .venv/tests
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+test-slow: .venv/tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 # The library on the other backends of Keras; the programs are TensorFlow's.
 test-jax: .venv/tests
