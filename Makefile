@@ -1,6 +1,6 @@
 # make demo        trains on handwritten digits with and without the class-balanced term (minutes)
 # make test        installs what the tests need and runs them, in less than ten minutes on two cores
-# make test-slow   the tests that kill trainings, train for long, or install packages
+# make test-slow   the tests that kill trainings, train for long, or build the op
 # make check       all that is checked beside the tests: the next three
 # make lint        ruff
 # make types       mypy, on the library

@@ -71,18 +71,16 @@ def cells(table, settings, seeds, balanced_epochs=None):
     """
     make = {"1": _table_1, "2": _table_2, "power": _power_curve}[table]
     shape = list(make(settings, balanced_epochs))
-    # A table of one loss takes the gamma that is given, or is refused by the trainer's check.
-    fit = dict if table == "power" else _without_gamma_of_others
     return [
-        Cell(row, column, fit({**settings, **own, "seed": seed}))
+        Cell(row, column, {**settings, **own, "seed": seed})
         for seed in seeds
         for row, column, own in shape
     ]
 
 
-def _without_gamma_of_others(settings):
-    """`--gamma` of a sweep is meant for its focal cells; the trainer refuses it elsewhere."""
-    return settings if settings["loss"] == "focal" else {**settings, "gamma": 1.0}
+def _loss(name):
+    """The settings of a loss: a table's `--gamma` is for its focal cells, and refused elsewhere."""
+    return {"loss": name} if name == "focal" else {"loss": name, "gamma": 1.0}
 
 
 def _table_1(settings, balanced_epochs):
@@ -97,7 +95,7 @@ def _table_1(settings, balanced_epochs):
     if balanced_epochs is not None:
         balanced["train_epochs"] = balanced_epochs
     for loss in LOSSES:
-        plain = {"loss": loss, "cb_power": 0.0}
+        plain = {**_loss(loss), "cb_power": 0.0}
         yield loss, "balanced", {**plain, **balanced}
         yield loss, f"imbalance factor {factor:g}", plain
 
@@ -105,7 +103,7 @@ def _table_1(settings, balanced_epochs):
 def _table_2(settings, _):
     for loss in LOSSES:
         for power, name in POWERS.items():
-            yield loss, f"{power:g} ({name})", {"loss": loss, "cb_power": power}
+            yield loss, f"{power:g} ({name})", {**_loss(loss), "cb_power": power}
 
 
 def _power_curve(settings, _):

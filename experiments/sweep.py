@@ -46,14 +46,6 @@ class Sweep:
     cells: list
     jobs: list
 
-    def finished(self):
-        """Metrics of the cells whose run is complete, by position."""
-        return {
-            i: record.read_finished(job.folder)[1]
-            for i, job in enumerate(self.jobs)
-            if job.is_complete()
-        }
-
 
 def main(argv):
     """Checks everything, then runs what is not finished and writes the tables."""
@@ -167,12 +159,12 @@ def _check_runs(sweep):
 
 def _write(sweep):
     """Writes `results.csv`, with all finished runs in the folder, and the table's document."""
-    runs = []
-    for path in sorted((sweep.folder / "runs").glob("*/metrics.json")):
-        config, figures = record.read_finished(path.parent)
-        runs.append((config["flags"], figures))
-    record.write_atomically(sweep.folder / "results.csv", tables.results_csv(runs).encode())
-    table = tables.Table(sweep.table, sweep.cells, sweep.finished())
+    paths = sorted((sweep.folder / "runs").glob("*/metrics.json"))
+    runs = {path.parent: record.read_finished(path.parent) for path in paths}
+    rows = [(config["flags"], figures) for config, figures in runs.values()]
+    record.write_atomically(sweep.folder / "results.csv", tables.results_csv(rows).encode())
+    metrics = {i: runs[job.folder][1] for i, job in enumerate(sweep.jobs) if job.folder in runs}
+    table = tables.Table(sweep.table, sweep.cells, metrics)
     command = shlex.join(["python", "-m", "experiments.sweep", *sys.argv[1:]])
     text = tables.document(table, command, _notes(sweep))
     record.write_atomically(sweep.folder / _document_name(sweep.table), text.encode())
