@@ -1,10 +1,11 @@
 """Checks of the losses' arguments, by value, shape and dtype; each raises ValueError."""
 
 import contextlib
-import math
+import warnings
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike
 
@@ -12,25 +13,87 @@ Shape = tuple[int | None, ...]
 _LARGEST_FLOAT32 = 3.4028234663852886e38
 
 
+def check_number(name: str, value: Any, wanted: str = "a number") -> float:
+    """Returns `value` as a float, or raises ValueError where it is a text, a boolean or an array.
+
+    Tensors and numpy scalars without dimensions are. NaN and infinity are for the caller to judge.
+    """
+    is_bool = isinstance(value, bool | np.bool_) or "bool" in str(getattr(value, "dtype", ""))
+    has_dimensions = tuple(getattr(value, "shape", ())) != ()
+    if hasattr(value, "__float__") and not isinstance(value, str | bytes):
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
+            if not is_bool and not has_dimensions:
+                return float(value)
+    given = f"{value!r}" + (" (text): leave out the quotes" if isinstance(value, str) else "")
+    raise ValueError(f"`{name}` must be {wanted}, got {given}.")
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Returns `value` as a bool, or raises ValueError: the text "False" would count as true."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"`{name}` must be True or False, got {value!r}.")
+    return bool(value)
+
+
 def check_gamma(gamma: Any) -> float:
     """Returns `gamma` as a finite float >= 0, or raises ValueError."""
-    value = math.nan
-    if not isinstance(gamma, bool | str) and hasattr(gamma, "__float__"):
-        with contextlib.suppress(TypeError, ValueError, OverflowError):
-            value = float(gamma)
+    wanted = "a finite number >= 0"
+    value = check_number("gamma", gamma, wanted)
     if not 0.0 <= value <= _LARGEST_FLOAT32:  # the losses compute in float32
-        raise ValueError(
-            f"`gamma` must be a finite number >= 0, got {gamma!r}; 0 is the sigmoid loss."
-        )
+        raise ValueError(f"`gamma` must be {wanted}, got {gamma!r}; 0 is the sigmoid loss.")
     return value
 
 
 def to_tensors(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[Any, Any]:
-    """Labels and predictions as tensors, or raises ValueError where they are no real numbers."""
+    """Labels and predictions as tensors, or raises ValueError where they are no real numbers.
+
+    A label that is no class stays none, also where the backend has narrower types.
+    """
     remedy = "number the classes first: np.unique(labels, return_inverse=True)[1]."
-    labels = _to_tensor("y_true", y_true, "class ids or one-hot labels", remedy)
-    remedy = "give the model's output."
-    return labels, _to_tensor("y_pred", y_pred, "real numbers [..., C]", remedy)
+    predictions = _to_tensor("y_pred", y_pred, "real numbers [..., C]", "give the model's output.")
+    if keras.backend.backend() == "jax":
+        y_true = _narrowed(y_true, tuple(predictions.shape))
+    return _to_tensor("y_true", y_true, "class ids or one-hot labels", remedy), predictions
+
+
+def _narrowed(labels: Any, shape_of_predictions: Shape) -> Any:
+    """Labels that may lose half their bits, as JAX takes them: 2^32 + 1 would become class 1."""
+    if isinstance(labels, list | tuple):
+        with contextlib.suppress(ValueError, TypeError):  # rows of different lengths, tracers
+            labels = np.asarray(labels)
+    if not isinstance(labels, np.ndarray | np.generic):
+        return labels
+    if labels.dtype in (np.int64, np.uint64):
+        return np.clip(labels, -1, 2**31 - 1)
+    if labels.dtype == np.float64 and labels.shape != shape_of_predictions:
+        rounded = labels.astype("float32")
+        return np.where(_becomes_whole(labels, rounded, np.floor), np.float32("nan"), rounded)
+    return labels
+
+
+def narrow_class_ids(class_ids: Any, dtype: str) -> Any:
+    """Class ids as floats of `dtype`; one that is not whole does not become whole, but NaN."""
+    narrow = ops.cast(class_ids, dtype)
+    if keras.backend.standardize_dtype(class_ids.dtype) != "float64" or dtype == "float64":
+        return narrow
+    return ops.where(_becomes_whole(class_ids, narrow, ops.floor), float("nan"), narrow)
+
+
+def invalid_class_ids(class_ids: Any, num_classes: int) -> Any:
+    """Where class ids are outside `[0, num_classes)` or not whole, bool of their shape."""
+    dtype = keras.backend.standardize_dtype(class_ids.dtype)
+    if dtype in ("uint32", "uint64"):
+        class_ids = ops.cast(class_ids, "int64")  # what is too large for it becomes negative
+    elif "float" not in dtype and dtype != "int64":
+        class_ids = ops.cast(class_ids, "int32")  # C may be larger than the labels' own type holds
+    valid = ops.logical_and(class_ids >= 0, class_ids < num_classes)
+    if "float" in dtype:
+        valid = ops.logical_and(valid, ops.equal(class_ids, ops.floor(class_ids)))
+    return ops.logical_not(valid)
+
+
+def _becomes_whole(numbers: Any, rounded: Any, floor: Any) -> Any:
+    return (rounded == floor(rounded)) & (numbers != floor(numbers))
 
 
 def _to_tensor(name: str, value: Any, wanted: str, remedy: str) -> Any:
@@ -89,6 +152,66 @@ def check_labels(y_true: Any, y_pred: Any, num_classes: int | None = None) -> bo
             "rounds 257 to 256): cast them to int32 before anything else casts them."
         )
     return sparse
+
+
+def with_checked_sizes(labels: Any, logits: Any, sparse: bool) -> Any:
+    """Labels that have the sizes of the logits, also where those are known at run time only.
+
+    One label would be broadcast over all rows otherwise. Only TensorFlow has unknown sizes; XLA
+    leaves the assertion out, but not the reshaping.
+    """
+    sizes = tuple(labels.shape), tuple(logits.shape[:-1] if sparse else logits.shape)
+    if None not in (*sizes[0], *sizes[1]):
+        return labels
+    import tensorflow as tf
+
+    actual, wanted = tf.shape(labels), tf.shape(logits)
+    wanted = wanted[:-1] if sparse else wanted
+    message = "`y_true` does not have the shape of `y_pred`" + " without its last axis" * sparse
+    equal = tf.reduce_all(tf.equal(actual, wanted))
+    assertion = tf.raw_ops.Assert(condition=equal, data=[f"{message}:", actual, wanted])
+    with tf.control_dependencies([assertion] if assertion is not None else []):
+        return tf.reshape(labels, wanted)
+
+
+def warn_of_activation(y_pred: Any, look_at_values: bool) -> None:
+    """Warns where predictions that are taken for logits are known to be probabilities.
+
+    Known are TensorFlow's outputs of a softmax or sigmoid, by the op or by Keras' mark, and, where
+    `look_at_values`, rows of eager values that are positive and sum to 1.
+    """
+    found = _activation_of(y_pred)
+    if found is None and look_at_values and _are_distributions(y_pred):
+        found = "rows of positive numbers that sum to 1"
+    if found:
+        warnings.warn(
+            f"`y_pred` is taken for logits (`from_logits=True`), but it is {found}: leave the "
+            "activation out of the model's last layer, or give the loss from_logits=False.",
+            stacklevel=3,
+        )
+
+
+def _activation_of(y_pred: Any) -> str | None:
+    if keras.backend.backend() != "tensorflow":
+        return None
+    if hasattr(y_pred, "_keras_logits"):
+        return "the output of a softmax or sigmoid activation"
+    with contextlib.suppress(AttributeError):  # eager tensors and arrays come from no op
+        op = y_pred.op
+        while op.type in ("Cast", "Identity", "Reshape") and op.inputs:
+            op = op.inputs[0].op
+        return f"the output of {op.type}" if op.type in ("Softmax", "Sigmoid") else None
+    return None
+
+
+def _are_distributions(y_pred: Any) -> bool:
+    try:
+        values = np.asarray(ops.convert_to_numpy(y_pred), "float64")
+    except Exception:  # a tensor of a graph has no values, which every backend says in its own way
+        return False
+    if values.ndim < 2 or values.shape[-1] < 2 or values.size == 0 or not (values >= 0).all():
+        return False
+    return bool(np.allclose(values.sum(-1), 1, rtol=0, atol=0.01))
 
 
 def _is_sparse(labels: Shape, predictions: Shape) -> bool | None:

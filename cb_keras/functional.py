@@ -3,23 +3,36 @@
 All three take the same labels and logits:
 
 - `y_pred`: logits `[..., C]` (probabilities with `from_logits=False`), any float dtype. The
-  arithmetic is in float32, or float64 for float64 logits, and the result has that dtype.
+  arithmetic is in float32, or float64 for float64 logits, and the result has that dtype. The
+  values are taken as they are: Keras' own losses look behind a softmax for its logits, these do
+  not. Where it can be known that "logits" are the output of a softmax or sigmoid, a warning says
+  so: on TensorFlow in graphs, and by Keras' mark on the tensor; the `Loss` classes also look at
+  the values of their first eager batch. Code compiled by JAX or PyTorch can't be warned.
 - `y_true`: sparse class ids `[...]` or `[..., 1]`, or one-hot / soft / multi-hot labels
   `[..., C]`. A class id outside `[0, C)`, or not a whole number, makes that example's loss and
   gradient NaN: nothing is clipped or wrapped to another class.
 - `class_weights`: `[C]`, or None for weight 1. A sparse label y has the weight `w_y`; dense
   labels have the mean weight of their positive classes, `sum_c y_c w_c / sum_c y_c` (Wu et al.
   2020, "Distribution-Balanced Loss", call it the average weight), and an example without
-  positives `mean(class_weights)`.
+  positives `mean(class_weights)`. An example of weight 0 has loss 0 and gradient 0, also where
+  its logits are infinite or NaN.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import keras
 from keras import ops
 from numpy.typing import ArrayLike
 
-from cb_keras.checks import check_gamma, check_labels, to_tensors
+from cb_keras.checks import (
+    check_flag,
+    check_gamma,
+    check_labels,
+    invalid_class_ids,
+    to_tensors,
+    warn_of_activation,
+    with_checked_sizes,
+)
 
 
 def class_balanced_softmax_crossentropy(
@@ -44,16 +57,10 @@ def class_balanced_softmax_crossentropy(
 
     Source: Cui et al., CVPR 2019, equation 7.
     """
-    labels, logits, weights, sparse = _prepare(y_true, y_pred, class_weights)
+    labels, logits, weights, sparse = _prepare(y_true, y_pred, class_weights, from_logits)
     if not from_logits:
         logits = ops.log(_clip_probabilities(logits))
-    if not sparse:
-        return _dense_crossentropy(labels, logits) * _average_weight(labels, weights)
-    class_ids, weight = _class_ids_and_weight(labels, logits, weights)
-    if keras.backend.backend() == "jax":  # where Keras' own makes 0 * infinity of a logit of -inf
-        one_hot = ops.one_hot(class_ids, logits.shape[-1], dtype=logits.dtype)
-        return weight * _dense_crossentropy(one_hot, logits)
-    return weight * ops.sparse_categorical_crossentropy(class_ids, logits, from_logits=True)
+    return _softmax(labels, logits, weights, sparse)
 
 
 def class_balanced_sigmoid_crossentropy(
@@ -113,16 +120,84 @@ def class_balanced_focal_crossentropy(
     Source: Cui et al., CVPR 2019, equation 11, after Lin et al., ICCV 2017.
     """
     gamma = check_gamma(gamma)
-    labels, logits, weights, sparse = _prepare(y_true, y_pred, class_weights)
+    labels, logits, weights, sparse = _prepare(y_true, y_pred, class_weights, from_logits)
     if not from_logits:
         p = _clip_probabilities(logits)
         logits = ops.log(p) - ops.log1p(-p)
+    return _focal(labels, logits, weights, sparse, gamma)
+
+
+def prepared_crossentropy(
+    loss: Literal["softmax", "sigmoid", "focal"],
+    labels: Any,
+    logits: Any,
+    class_weights: Any,
+    gamma: Any,
+    sparse: bool,
+) -> Any:
+    """The losses without any check, for gradients that the fused op leaves to these formulas.
+
+    Args:
+        loss: Its name; `gamma` is for `"focal"`.
+        labels: Class ids `[N]` where `sparse`, else `[N, C]` of the logits' dtype.
+        logits: `[N, C]`, float32 or float64.
+        class_weights: `[C]`, of the logits' dtype.
+        gamma: Finite float >= 0, or a scalar tensor.
+        sparse: Whether the labels are class ids.
+
+    Returns:
+        Loss per example `[N]`.
+    """
+    if loss == "softmax":
+        return _softmax(labels, logits, class_weights, sparse)
+    return _focal(labels, logits, class_weights, sparse, gamma if loss == "focal" else 0.0)
+
+
+def shares_of_weights(labels: Any) -> tuple[Any, Any]:
+    """What each class weight contributes to each example's, and the sum of its labels.
+
+    Args:
+        labels: Multi-hot labels `[..., C]`, floats.
+
+    Returns:
+        `[..., C]`: labels over their sum, or 1/C where that is not positive; and `[..., 1]`.
+    """
+    total = ops.sum(labels, axis=-1, keepdims=True)
+    has_label = ops.greater(total, 0.0)
+    return ops.where(
+        has_label, labels / ops.where(has_label, total, 1.0), 1 / labels.shape[-1]
+    ), total
+
+
+def label_slopes(labels: Any, logits: Any, gamma: Any) -> Any:
+    """Derivative of the unweighted sigmoid (gamma 0) and focal losses by the labels, `[..., C]`."""
+    positive = _binary_focal(_without_infinite(logits, labels), gamma)
+    return positive - _binary_focal(_without_infinite(-logits, 1.0 - labels), gamma)
+
+
+def _softmax(labels: Any, logits: Any, weights: Any, sparse: bool) -> Any:
     if not sparse:
+        weight = _average_weight(labels, weights)
+        return weight * _dense_crossentropy(
+            labels, _finite_where_weightless(logits, weight, weights)
+        )
+    class_ids, weight = _class_ids_and_weight(labels, logits, weights)
+    logits = _finite_where_weightless(logits, weight, weights)
+    if keras.backend.backend() == "jax":  # where Keras' own makes 0 * infinity of a logit of -inf
+        one_hot = ops.one_hot(class_ids, logits.shape[-1], dtype=logits.dtype)
+        return weight * _dense_crossentropy(one_hot, logits)
+    return weight * ops.sparse_categorical_crossentropy(class_ids, logits, from_logits=True)
+
+
+def _focal(labels: Any, logits: Any, weights: Any, sparse: bool, gamma: Any) -> Any:
+    if not sparse:
+        weight = _average_weight(labels, weights)
+        logits = _finite_where_weightless(logits, weight, weights)
         positive = _binary_focal(_without_infinite(logits, labels), gamma)
         negative = _binary_focal(_without_infinite(-logits, 1.0 - labels), gamma)
-        loss = ops.sum(labels * positive + (1.0 - labels) * negative, axis=-1)
-        return loss * _average_weight(labels, weights)
+        return weight * ops.sum(labels * positive + (1.0 - labels) * negative, axis=-1)
     class_ids, weight = _class_ids_and_weight(labels, logits, weights)
+    logits = _finite_where_weightless(logits, weight, weights)
     classes = ops.arange(logits.shape[-1], dtype=class_ids.dtype)
     is_label = ops.equal(ops.expand_dims(class_ids, -1), classes)
     z_t = ops.where(is_label, logits, -logits)
@@ -130,12 +205,16 @@ def class_balanced_focal_crossentropy(
 
 
 def _prepare(
-    y_true: ArrayLike, y_pred: ArrayLike, class_weights: ArrayLike | None
+    y_true: ArrayLike, y_pred: ArrayLike, class_weights: ArrayLike | None, from_logits: bool
 ) -> tuple[Any, Any, Any, bool]:
     labels, predictions = to_tensors(y_true, y_pred)
+    if check_flag("from_logits", from_logits):
+        warn_of_activation(y_pred, look_at_values=False)
     given = keras.backend.standardize_dtype(predictions.dtype)
     dtype = "float64" if given == "float64" else "float32"
     predictions = ops.cast(predictions, dtype)
+    if hasattr(predictions, "_keras_logits"):  # a new tensor, behind which Keras finds no logits
+        predictions = ops.reshape(predictions, ops.shape(predictions))
     weights = None
     if class_weights is not None:
         weights = ops.cast(ops.convert_to_tensor(class_weights), dtype)
@@ -146,20 +225,16 @@ def _prepare(
         labels = ops.cast(labels, dtype)
     elif len(labels.shape) == len(predictions.shape):
         labels = ops.squeeze(labels, axis=-1)
+    labels = with_checked_sizes(labels, predictions, sparse)
     return labels, predictions, weights, sparse
 
 
 def _class_ids_and_weight(labels: Any, logits: Any, weights: Any) -> tuple[Any, Any]:
-    """Class ids that are safe to index with, and the weight of each example, NaN where invalid."""
-    num_classes = logits.shape[-1]
-    dtype = keras.backend.standardize_dtype(labels.dtype)
-    if dtype in ("uint32", "uint64"):
-        labels = ops.cast(labels, "int64")
-    elif "float" not in dtype and dtype != "int64":
-        labels = ops.cast(labels, "int32")  # C may be larger than the labels' own type holds
-    valid = ops.logical_and(labels >= 0, labels < num_classes)
-    if "float" in dtype:
-        valid = ops.logical_and(valid, ops.equal(labels, ops.floor(labels)))
+    """Class ids that are safe to index with, and the weight of each example, NaN where invalid.
+
+    `logits` `[..., C]` says how many classes there are, and in which dtype weights of 1 are.
+    """
+    valid = ops.logical_not(invalid_class_ids(labels, logits.shape[-1]))
     class_ids = ops.cast(ops.where(valid, labels, ops.zeros_like(labels)), "int32")
     if weights is None:
         weight = ops.ones_like(class_ids, dtype=logits.dtype)
@@ -186,6 +261,17 @@ def _without_infinite(x: Any, labels: Any) -> Any:
     return ops.where(is_left_out, 0.0, x)
 
 
+def _finite_where_weightless(logits: Any, weight: Any, weights: Any) -> Any:
+    """Logits, without the infinite ones and NaN of examples of weight 0, whose loss is to be 0.
+
+    Finite ones stay, for the gradient by the weight is made of them.
+    """
+    if weights is None:
+        return logits
+    without_weight = ops.expand_dims(ops.equal(weight, 0.0), -1)
+    return ops.where(ops.logical_and(without_weight, ~ops.isfinite(logits)), 0.0, logits)
+
+
 def _average_weight(labels: Any, weights: Any) -> Any:
     if weights is None:
         return 1.0
@@ -195,10 +281,10 @@ def _average_weight(labels: Any, weights: Any) -> Any:
     return ops.where(has_label, average, ops.mean(weights))
 
 
-def _binary_focal(z_t: Any, gamma: float) -> Any:
+def _binary_focal(z_t: Any, gamma: Any) -> Any:
     """`(1 - sigmoid(z_t))^gamma * -log sigmoid(z_t)`, elementwise."""
     crossentropy = ops.softplus(-z_t)
-    if gamma == 0.0:
+    if isinstance(gamma, float) and gamma == 0.0:
         return crossentropy
     return ops.exp(-gamma * ops.softplus(z_t)) * crossentropy
 

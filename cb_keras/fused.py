@@ -18,6 +18,7 @@ from typing import Any, Literal
 import keras
 from numpy.typing import ArrayLike
 
+from cb_keras import fused_gradients
 from cb_keras.checks import check_gamma, check_labels
 
 _PACKAGE = pathlib.Path(__file__).parent
@@ -81,9 +82,9 @@ def crossentropy(
 ) -> Any:
     """Class-balanced loss per example, with its gradient, in one pass over the logits.
 
-    Same values as `cb_keras.functional`, to float32 rounding. Gradients are given with respect to
-    `y_pred` alone: `y_true` (soft labels) and `class_weights` get none. Where those are to be
-    learnt use `cb_keras.functional`, or a loss with `fused=False`.
+    Same values as `cb_keras.functional`, to float32 rounding. The gradient by `y_pred` is the op's
+    own; those by soft labels and by `class_weights`, and all higher derivatives, are computed from
+    the formulas in `cb_keras.functional` where somebody asks for them.
 
     Args:
         loss: `"softmax"`, `"sigmoid"` or `"focal"`.
@@ -92,7 +93,8 @@ def crossentropy(
         class_weights: `[C]`.
         gamma: Focusing parameter of the focal loss, a finite float >= 0.
         expected_upstream: Scalar. Where the gradient that later arrives at every loss is this
-            one, the backward pass has nothing left to do; where it is not, it scales the rows.
+            one, the backward pass returns the stored gradient unchanged; where it is not, it scales
+            the rows (float32) or computes them again (bfloat16, which would be rounded twice).
 
     Returns:
         Loss per example, float32 `[...]`.
@@ -167,15 +169,40 @@ def _crossentropy(
     if not _recording() or logits.dtype == tf.float16:
         return module.cb_keras_loss(logits, labels, weights, gamma, loss=loss)
     applied = tf.cast(expected_upstream, tf.float32)
+    # In a graph it is not known who will ask; what nobody asks for is pruned there.
+    others = not tf.executing_eagerly() or _watched(labels, weights)
+    soft_labels = [labels] if labels.dtype.is_floating else []
 
     @tf.custom_gradient
-    def with_gradient(logits: Any) -> Any:
-        losses, gradient = module.cb_keras_loss_and_gradient(
-            logits, labels, weights, gamma, applied, loss=loss
-        )
-        return losses, lambda upstream: module.cb_keras_scale_rows(gradient, upstream, applied)
+    def with_gradient(logits: Any, weights: Any, *soft_labels: Any) -> Any:
+        inputs = (logits, soft_labels[0] if soft_labels else labels, weights, gamma)
+        losses, gradient = module.cb_keras_loss_and_gradient(*inputs, applied, loss=loss)
 
-    return with_gradient(logits)
+        def backward(upstream: Any) -> tuple[Any, ...]:
+            def again() -> Any:
+                return module.cb_keras_loss_and_gradient(*inputs, upstream, loss=loss)[1]
+
+            if logits.dtype == tf.float32:
+                slope = module.cb_keras_scale_rows(gradient, upstream, applied)
+            else:
+                slope = tf.cond(tf.reduce_all(upstream == applied), lambda: gradient, again)
+            by_others = (None, None)
+            if others:
+                arguments = (module, loss, inputs, upstream)
+                by_others = fused_gradients.by_weights_and_labels(*arguments)
+            return slope, *by_others[: 1 + len(soft_labels)]
+
+        return losses, backward
+
+    return with_gradient(logits, weights, *soft_labels)
+
+
+def _watched(*tensors: Any) -> bool:
+    """Whether a tape or a forward accumulator may want derivatives by any of these."""
+    from tensorflow.python.ops import gradients_util
+
+    nobody = gradients_util.POSSIBLE_GRADIENT_TYPES_NONE
+    return gradients_util.PossibleTapeGradientTypes(list(tensors)) != nobody
 
 
 def _class_ids(labels: Any) -> Any:
@@ -261,23 +288,11 @@ def _open(library: pathlib.Path, cuda: str | None) -> tuple[Any, str]:
         module = tf.load_op_library(str(library))
     except (tf.errors.OpError, OSError) as error:
         return None, f"{library} can't be loaded: {error}"
-    _register_gradient(module)
+    fused_gradients.register(module)
     function = ctypes.CDLL(str(library)).CbkCpuInstructionSet
     function.restype = ctypes.c_char_p
     with_cuda = f"CUDA {cuda}" if cuda else "no CUDA"
     return module, f"{library} (CPU kernels: {function().decode()}; {with_cuda})"
-
-
-def _register_gradient(module: Any) -> None:
-    import tensorflow as tf
-
-    @tf.RegisterGradient("CbKerasLoss")
-    def gradient(op: Any, upstream: Any) -> tuple[Any, None, None, None]:
-        logits, labels, weights, gamma = op.inputs
-        _, slope = module.cb_keras_loss_and_gradient(
-            logits, labels, weights, gamma, upstream, loss=op.get_attr("loss").decode()
-        )
-        return slope, None, None, None
 
 
 def _matching_libraries(tensorflow_version: str) -> list[tuple[pathlib.Path, dict[str, Any]]]:

@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cb_keras.checks import check_number
+
 
 def long_tailed_counts(
     num_classes: int, max_count: int, imbalance_factor: float
@@ -45,7 +47,7 @@ def long_tailed_counts(
 
 def check_imbalance_factor(imbalance_factor: Any) -> float:
     """Returns `imbalance_factor` as a float in (0, 1], or raises ValueError with the remedy."""
-    factor = float(imbalance_factor)
+    factor = check_number("imbalance_factor", imbalance_factor)
     if 0.0 < factor <= 1.0:
         return factor
     remedy = "it is the smallest class size divided by the largest."

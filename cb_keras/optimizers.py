@@ -5,6 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from cb_keras.checks import check_flag, check_number
+
 
 @keras.saving.register_keras_serializable(package="cb_keras")
 class MomentumSGD(keras.optimizers.SGD):
@@ -41,10 +43,14 @@ class MomentumSGD(keras.optimizers.SGD):
         name: str = "momentum_sgd",
         **kwargs: Any,
     ) -> None:
-        if not 0.0 <= momentum < 1.0:
+        if not 0.0 <= check_number("momentum", momentum) < 1.0:
             raise ValueError(f"`momentum` must be in [0, 1), got {momentum}; usual is 0.9.")
         super().__init__(
-            learning_rate, momentum=float(momentum), nesterov=nesterov, name=name, **kwargs
+            learning_rate,
+            momentum=float(momentum),
+            nesterov=check_flag("nesterov", nesterov),
+            name=name,
+            **kwargs,
         )
 
     def update_step(self, gradient: Any, variable: keras.Variable, learning_rate: Any) -> None:

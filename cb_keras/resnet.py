@@ -6,6 +6,8 @@ from typing import Any, Literal
 import keras
 from keras import layers, ops
 
+from cb_keras.checks import check_flag, check_number
+
 
 @keras.saving.register_keras_serializable(package="cb_keras")
 class BatchNormalization(layers.BatchNormalization):
@@ -111,17 +113,18 @@ def resnet_cifar(
 
     Source: He et al., CVPR 2016, section 4.2; Cui et al., CVPR 2019 and its official code.
     """
-    if not depth >= 8 or (depth - 2) % 6:
+    check_flag("include_preprocessing", include_preprocessing)
+    if not check_number("depth", depth) >= 8 or (depth - 2) % 6:
         raise ValueError(f"`depth` must be 6n + 2 (8, 14, 20, 26, 32, ...), got {depth}.")
     if len(input_shape) != 3 or input_shape[-1] is None:
         raise ValueError(
             f"`input_shape` must be (height, width, channels), got {tuple(input_shape)}."
         )
-    if not num_classes >= 1 or num_classes % 1:
+    if not 1 <= check_number("num_classes", num_classes) < math.inf or num_classes % 1:
         raise ValueError(f"`num_classes` must be a whole number >= 1, got {num_classes}.")
     if head not in ("softmax", "sigmoid"):
         raise ValueError(f'`head` must be "softmax" or "sigmoid", got {head!r}.')
-    if not 0 <= weight_decay < math.inf:
+    if not 0 <= check_number("weight_decay", weight_decay) < math.inf:
         raise ValueError(f"`weight_decay` must be a finite number >= 0, got {weight_decay}.")
 
     depth, num_classes = int(depth), int(num_classes)

@@ -1,10 +1,14 @@
 """Learning-rate schedule of the reference protocol."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
+
+from cb_keras.checks import check_number
 
 
 @keras.saving.register_keras_serializable(package="cb_keras")
@@ -35,10 +39,10 @@ class WarmupPiecewiseConstant(keras.optimizers.schedules.LearningRateSchedule):
         decay: float = 0.1,
     ) -> None:
         super().__init__()
-        self.peak = float(peak)
-        self.warmup_steps = float(warmup_steps)
-        self.boundaries = [float(b) for b in boundaries]
-        self.decay = float(decay)
+        self.peak = check_number("peak", peak)
+        self.warmup_steps = check_number("warmup_steps", warmup_steps)
+        self.boundaries = [check_number("boundaries", b) for b in boundaries]
+        self.decay = check_number("decay", decay)
         if not 0 < self.peak < float("inf"):
             raise ValueError(f"`peak` must be a finite number > 0, got {peak}.")
         if not 0 < self.decay < float("inf"):
@@ -54,13 +58,14 @@ class WarmupPiecewiseConstant(keras.optimizers.schedules.LearningRateSchedule):
 
     def __call__(self, step: Any) -> Any:
         """Learning rate at `step`, a float32 scalar."""
-        step = ops.cast(step, "float32")
-        rate = ops.full_like(step, self.peak)
+        step = ops.convert_to_tensor(step)
+        rate = ops.full_like(step, self.peak, dtype="float32")
         for k, boundary in enumerate(self.boundaries, start=1):
-            rate = ops.where(step < boundary, rate, self.peak * self.decay**k)
+            rate = ops.where(_is_before(step, boundary), rate, self.peak * self.decay**k)
         if self.warmup_steps == 0:
             return rate
-        return ops.where(step < self.warmup_steps, self.peak * step / self.warmup_steps, rate)
+        warm = self.peak * ops.cast(step, "float32") / self.warmup_steps
+        return ops.where(_is_before(step, self.warmup_steps), warm, rate)
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that make the same schedule."""
@@ -70,3 +75,12 @@ class WarmupPiecewiseConstant(keras.optimizers.schedules.LearningRateSchedule):
             "boundaries": self.boundaries,
             "decay": self.decay,
         }
+
+
+def _is_before(step: Any, boundary: float) -> Any:
+    """Whether `step < boundary`; whole steps are not rounded, as float32 would beyond 2^24."""
+    dtype = keras.backend.standardize_dtype(step.dtype)
+    if "int" not in dtype:
+        return step < boundary
+    largest = np.iinfo(dtype).max  # a whole number is before b where it is before ceil(b)
+    return step < min(math.ceil(boundary), largest) if math.isfinite(boundary) else step <= largest

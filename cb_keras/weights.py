@@ -15,6 +15,8 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike, NDArray
 
+from cb_keras.checks import check_number
+
 
 def effective_number(class_counts: ArrayLike, beta: float) -> NDArray[np.float64]:
     """Effective number of samples of each class.
@@ -95,7 +97,7 @@ def check_class_counts(class_counts: Any) -> NDArray[np.float64]:
 
 def check_beta(beta: Any) -> float:
     """Returns `beta` as a float in [0, 1], or raises ValueError."""
-    value = _as_float("beta", beta)
+    value = check_number("beta", beta)
     if not 0.0 <= value <= 1.0:
         raise ValueError(
             f"`beta` must be in [0, 1], got {value}; usual values are 0.9, 0.99, 0.999, 0.9999, "
@@ -106,19 +108,12 @@ def check_beta(beta: Any) -> float:
 
 def check_power(power: Any) -> float:
     """Returns `power` as a finite float, or raises ValueError."""
-    value = _as_float("power", power)
+    value = check_number("power", power)
     if not math.isfinite(value):
         raise ValueError(
             f"`power` must be finite, got {value}; 0 is the plain loss, 1 the class-balanced one."
         )
     return value
-
-
-def _as_float(name: str, value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"`{name}` must be a number, got {value!r}.") from error
 
 
 def _log_and_effective_number(counts: Any, beta: Any) -> tuple[Any, Any]:
@@ -165,12 +160,28 @@ def _compiled(function: Callable[..., Any], backend: str) -> Callable[..., Any]:
 
 
 @contextlib.contextmanager
-def _float64_on_cpu(backend: str) -> Iterator[None]:
+def outside_of_tracing() -> Iterator[None]:
+    """What is made in here has values at once, also while TensorFlow or JAX traces a function."""
+    backend = keras.backend.backend()
     with contextlib.ExitStack() as stack:
         if backend == "tensorflow":
             import tensorflow as tf
 
-            stack.enter_context(tf.init_scope())  # a loss may be made while a function is traced
+            stack.enter_context(tf.init_scope())
+        elif backend == "jax":
+            import jax
+
+            stack.enter_context(jax.ensure_compile_time_eval())
+        yield
+
+
+@contextlib.contextmanager
+def _float64_on_cpu(backend: str) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(outside_of_tracing())  # a loss may be made while a function is traced
+        if backend == "tensorflow":
+            import tensorflow as tf
+
             stack.enter_context(tf.device("CPU:0"))
         elif backend == "jax":
             import jax

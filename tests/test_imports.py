@@ -26,19 +26,22 @@ PROGRAMS = {
 LAYERS = [
     {""},
     {"losses"},
-    {"functional"},
     {"fused"},
+    {"fused_gradients"},
+    {"functional"},
     {
         *("_version", "callbacks", "long_tail", "metrics"),
         *("optimizers", "resnet", "schedules", "weights"),
     },
-    {"checks"},
+    {"checks", "keras_mask"},
 ]
 # What the library imports in these modules alone, and there inside functions, so that it runs on
 # every backend and costs nothing beside Keras.
 GUARDED = {
     "tensorflow": {
         "cb_keras.fused",  # the native op is TensorFlow's
+        "cb_keras.fused_gradients",
+        "cb_keras.checks",  # only TensorFlow has sizes that are known at run time alone
         "cb_keras.resnet",  # so is the fused batch normalisation
         "cb_keras.weights",  # tf.function compiles the class weights
     },

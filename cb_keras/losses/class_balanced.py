@@ -8,8 +8,23 @@ from keras import ops
 from numpy.typing import ArrayLike, NDArray
 
 from cb_keras import functional
-from cb_keras.checks import check_gamma, check_labels, to_tensors
-from cb_keras.weights import check_beta, check_class_counts, check_power, class_balanced_weights
+from cb_keras.checks import (
+    check_flag,
+    check_gamma,
+    check_labels,
+    invalid_class_ids,
+    narrow_class_ids,
+    to_tensors,
+    warn_of_activation,
+)
+from cb_keras.keras_mask import counted_examples, with_mask_of
+from cb_keras.weights import (
+    check_beta,
+    check_class_counts,
+    check_power,
+    class_balanced_weights,
+    outside_of_tracing,
+)
 
 _PACKAGE = "cb_keras"
 _MAX_CLASSES = 2**24  # Keras hands labels to `call` as float32, exact up to here
@@ -33,8 +48,7 @@ _ARGS = """
             float32 logits), `keras.ops` elsewhere (XLA, JAX, PyTorch, one-hot softmax). False:
             always `keras.ops`. True: always the op, or an error when the loss is called. On the
             CPU the op refuses a class id outside `[0, C)` by position and value; all else gives
-            NaN for that example. The op's gradients are those of `y_pred` alone: to learn soft
-            labels or `class_weights`, take False.
+            NaN for that example.
         reduction: `"sum_over_batch_size"` (default; divides by the number of examples, the
             official code's number of positives), `"mean"`, `"sum"`,
             `"mean_with_sample_weight"` or None.
@@ -49,8 +63,13 @@ _ARGS = """
     Call arguments:
         y_true: Class ids `[...]` or `[..., 1]`, or one-hot / multi-hot labels `[..., C]`.
             Integers stay exact whatever the dtype policy.
-        y_pred: `[..., C]`.
-        sample_weight: Optional, broadcastable to the shape `[...]` of the losses.
+        y_pred: `[..., C]`, taken as it is: with `from_logits=True` never the output of a softmax
+            or sigmoid. Where that can be known (on TensorFlow in graphs, and for the first eager
+            batch on every backend) a warning says so; in code that JAX or PyTorch compiles it
+            can't be.
+        sample_weight: Optional, broadcastable to the shape `[...]` of the losses. An example of
+            weight 0, or that a Keras mask leaves out, has loss 0 and gradient 0 whatever its
+            label and logits are.
 
     Raises:
         ValueError: An argument is out of range, both or neither of `class_counts` and
@@ -89,7 +108,7 @@ class _ClassBalancedLoss(keras.losses.Loss):
             )
         self.beta = check_beta(beta)
         self.power = check_power(power)
-        self.from_logits = bool(from_logits)
+        self.from_logits = check_flag("from_logits", from_logits)
         if not (isinstance(fused, bool) or fused == "auto"):
             raise ValueError(f'`fused` must be "auto", True or False, got {fused!r}.')
         self.fused = fused
@@ -109,17 +128,30 @@ class _ClassBalancedLoss(keras.losses.Loss):
         if initial.size > _MAX_CLASSES:
             raise ValueError(f"at most {_MAX_CLASSES} classes are supported, got {initial.size}.")
         self._initial_weights = initial
-        self.class_weights = keras.Variable(
-            initial, trainable=False, dtype="float32", name="class_weights"
-        )
+        with outside_of_tracing():
+            self.class_weights = keras.Variable(
+                initial, trainable=False, dtype="float32", name="class_weights"
+            )
+        self._looks_at_values = self.from_logits  # once, for they have to come from the device
 
     def __call__(
         self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> Any:
+        given = y_pred
         y_true, y_pred = to_tensors(y_true, y_pred)
         # Before the base class casts the labels, which would hide a low-precision class id.
-        check_labels(y_true, y_pred, len(self._initial_weights))
-        return super().__call__(y_true, y_pred, sample_weight)
+        sparse = check_labels(y_true, y_pred, len(self._initial_weights))
+        if self.from_logits:
+            warn_of_activation(given, self._looks_at_values)
+            self._looks_at_values = False
+        counted = counted_examples(given, sample_weight, tuple(y_pred.shape[:-1]))
+        if counted is not None:
+            y_true, y_pred = _harmless_where_not(
+                counted, y_true, ops.cast(y_pred, self.dtype), sparse
+            )
+        if sparse:
+            y_true = narrow_class_ids(y_true, self.dtype)
+        return super().__call__(y_true, with_mask_of(given, y_pred), sample_weight)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Loss per example, shape `[...]`."""
@@ -163,9 +195,7 @@ class _ClassBalancedLoss(keras.losses.Loss):
             "fused": self.fused,
             "reduction": self.reduction,
             "name": self.name,
-            "dtype": keras.dtype_policies.serialize(keras.dtype_policies.get(self._requested_dtype))
-            if isinstance(self._requested_dtype, keras.DTypePolicy)
-            else self._requested_dtype,
+            "dtype": _plain_dtype(self._requested_dtype),
         }
         current = ops.convert_to_numpy(self.class_weights.value)
         if not np.array_equal(current, self._initial_weights):
@@ -261,7 +291,34 @@ class ClassBalancedFocalCrossentropy(_ClassBalancedLoss):
         return {**super().get_config(), "gamma": self.gamma}
 
 
+def _harmless_where_not(counted: Any, y_true: Any, y_pred: Any, sparse: bool) -> tuple[Any, Any]:
+    """Labels and logits, without what would make 0 times NaN of an example that does not count.
+
+    Valid labels and finite logits stay, for the gradient by the sample weight is made of them.
+    """
+    out = ops.logical_not(counted)
+    rows = ops.expand_dims(out, -1)
+    y_pred = ops.where(ops.logical_and(rows, ops.logical_not(ops.isfinite(y_pred))), 0.0, y_pred)
+    if sparse:
+        broken = invalid_class_ids(y_true, y_pred.shape[-1])
+    else:
+        broken = ops.logical_not(ops.isfinite(ops.cast(y_true, "float32")))
+    out = rows if len(y_true.shape) == len(y_pred.shape) else out
+    return ops.where(ops.logical_and(out, broken), ops.zeros_like(y_true), y_true), y_pred
+
+
+def _plain_dtype(dtype: Any) -> Any:
+    """A dtype or policy as JSON can hold it; names of policies are left as they are."""
+    if isinstance(dtype, keras.DTypePolicy):
+        return keras.dtype_policies.serialize(dtype)
+    return (
+        dtype if dtype is None or isinstance(dtype, str) else keras.backend.standardize_dtype(dtype)
+    )
+
+
 def _at_least_float32(dtype: Any) -> str:
+    if not isinstance(dtype, keras.DTypePolicy):
+        dtype = _plain_dtype(dtype)
     compute_dtype = keras.dtype_policies.get(dtype or keras.config.floatx()).compute_dtype
     return "float64" if compute_dtype == "float64" else "float32"
 

@@ -1,0 +1,116 @@
+"""What the fused op's own gradient leaves out: soft labels, class weights, higher derivatives.
+
+They are made of the formulas in `cb_keras.functional`, and of ops that TensorFlow can differentiate
+further. `module` is the module of the ops, as `tf.load_op_library` returns it.
+"""
+
+from typing import Any
+
+from cb_keras import functional
+
+Inputs = tuple[Any, Any, Any, Any]  # of the ops: logits, labels, class weights, gamma
+
+
+def by_weights_and_labels(module: Any, loss: Any, inputs: Inputs, upstream: Any) -> tuple[Any, Any]:
+    """Gradients of `sum(upstream * losses)` by class weights and soft labels (None for ids)."""
+    import tensorflow as tf
+
+    logits, labels, weights, gamma = inputs
+    # The losses are the weights times what the op gives for weights of 1.
+    unweighted = module.cb_keras_loss(logits, labels, tf.ones_like(weights), gamma, loss=loss)
+    by_example = upstream * unweighted
+    if len(labels.shape) == 1:
+        class_ids = tf.cast(labels, tf.int64)
+        number = tf.size(weights, tf.int64)
+        return tf.math.unsorted_segment_sum(by_example, class_ids, number), None
+    shares, total = functional.shares_of_weights(labels)
+    by_weights = tf.linalg.matvec(shares, by_example, transpose_a=True)
+    weight = tf.linalg.matvec(shares, weights)[:, None]
+    by_term = weight * functional.label_slopes(labels, tf.cast(logits, tf.float32), _number(gamma))
+    by_share = tf.where(total > 0, unweighted[:, None] * (weights - weight) / total, 0.0)
+    return by_weights, upstream[:, None] * (by_term + by_share)
+
+
+def _losses_by_formula(loss: Any, inputs: Inputs) -> Any:
+    import tensorflow as tf
+
+    logits, labels, weights, gamma = inputs
+    sparse = len(labels.shape) == 1
+    return functional.prepared_crossentropy(
+        loss, labels, tf.cast(logits, tf.float32), weights, _number(gamma), sparse
+    )
+
+
+def _number(gamma: Any) -> Any:
+    """A gamma that is known already as a float, else as it is: a scalar tensor."""
+    import tensorflow as tf
+
+    known = tf.get_static_value(gamma)
+    return gamma if known is None else float(known)
+
+
+def register(module: Any) -> None:
+    """Tells TensorFlow the gradients of the ops; once a process."""
+    import tensorflow as tf
+
+    @tf.RegisterGradient("CbKerasLoss")
+    def of_losses(op: Any, upstream: Any) -> tuple[Any, ...]:
+        loss, inputs = op.get_attr("loss").decode(), tuple(op.inputs)
+        _, slope = module.cb_keras_loss_and_gradient(*inputs, upstream, loss=loss)
+        if tf.executing_eagerly() and not _needs(op, 1, 2):
+            return slope, None, None, None
+        by_weights, by_labels = by_weights_and_labels(module, loss, inputs, upstream)
+        return slope, by_labels, by_weights, None
+
+    @tf.RegisterGradient("CbKerasLossAndGradient")
+    def of_losses_and_gradient(op: Any, by_losses: Any, by_gradient: Any) -> tuple[Any, ...]:
+        loss = op.get_attr("loss").decode()
+        *inputs, upstream = [x if x.dtype.is_integer else tf.identity(x) for x in op.inputs]
+
+        def total(logits: Any, labels: Any, weights: Any, upstream: Any) -> Any:
+            def weighted(logits: Any) -> Any:
+                losses = _losses_by_formula(loss, (logits, labels, weights, inputs[3]))
+                return tf.reduce_sum(upstream * losses), losses
+
+            (slope,), losses = _gradients(weighted, [logits])
+            slope = tf.cast(slope, tf.float32) * tf.cast(by_gradient, tf.float32)
+            return tf.reduce_sum(by_losses * losses) + tf.reduce_sum(slope), None
+
+        (*gradients, by_upstream), _ = _gradients(total, [*inputs[:3], upstream])
+        return *gradients, None, by_upstream
+
+    @tf.RegisterGradient("CbKerasScaleRows")
+    def of_scaled_rows(op: Any, by_scaled: Any) -> tuple[Any, Any, Any]:
+        values, upstream, applied = op.inputs
+        by_factor = tf.reduce_sum(tf.cast(by_scaled, tf.float32) * tf.cast(values, tf.float32), -1)
+        by_applied = -by_factor * upstream / applied**2
+        if len(applied.shape) == 0:
+            by_applied = tf.reduce_sum(by_applied)
+        return (
+            module.cb_keras_scale_rows(by_scaled, upstream, applied),
+            by_factor / applied,
+            by_applied,
+        )
+
+
+def _gradients(function: Any, inputs: list[Any]) -> tuple[list[Any], Any]:
+    """Gradients of the first result of `function(*inputs)`, None by integers; the second result."""
+    import tensorflow as tf
+
+    floats = [x for x in inputs if x.dtype.is_floating]
+    if tf.executing_eagerly():
+        with tf.GradientTape() as tape:
+            tape.watch(floats)
+            total, other = function(*inputs)
+        found = tape.gradient(total, floats)
+    else:  # tapes may be stopped while TensorFlow differentiates a function
+        total, other = function(*inputs)
+        found = tf.gradients(total, floats)
+    dense = iter([None if g is None else tf.convert_to_tensor(g) for g in found])
+    return [next(dense) if x.dtype.is_floating else None for x in inputs], other
+
+
+def _needs(op: Any, *indices: int) -> bool:
+    """Whether an eager op's gradients by some of these inputs are asked for."""
+    skipped = getattr(op, "skip_input_indices", None) or ()
+    return not set(indices) <= set(skipped)
