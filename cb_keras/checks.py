@@ -66,9 +66,15 @@ def check_labels(y_true: Any, y_pred: Any, num_classes: int | None = None) -> bo
     if classes == 0:
         raise ValueError(f"`y_pred` of shape {predictions} has no classes: its last axis is empty.")
     if num_classes is not None and classes != num_classes:
+        remedy = "give one per output of the model."
+        if classes == 1:  # one count for one output would weight nothing
+            remedy = (
+                "give the model two outputs and use the softmax loss, with the counts "
+                "[n_negative, n_positive] and 0/1 labels."
+            )
         raise ValueError(
             f"`y_pred` has {classes} classes (shape {predictions}) but there are {num_classes} "
-            "class counts or weights: give one per output of the model."
+            f"class counts or weights: {remedy}"
         )
     sparse = _is_sparse(labels, predictions)
     if sparse is None:

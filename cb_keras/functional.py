@@ -20,12 +20,13 @@ from keras import ops
 from numpy.typing import ArrayLike
 
 from cb_keras.checks import check_gamma, check_labels, to_tensors
+from cb_keras.counts import ByClass, by_class
 
 
 def class_balanced_softmax_crossentropy(
     y_true: ArrayLike,
     y_pred: ArrayLike,
-    class_weights: ArrayLike | None = None,
+    class_weights: ByClass | None = None,
     from_logits: bool = True,
 ) -> Any:
     """Class-balanced softmax cross-entropy, `w_y * -log softmax(z)_y`.
@@ -45,6 +46,11 @@ def class_balanced_softmax_crossentropy(
     Source: Cui et al., CVPR 2019, equation 7.
     """
     labels, logits, weights, sparse = _prepare(y_true, y_pred, class_weights)
+    if logits.shape[-1] == 1:
+        raise ValueError(
+            f"`y_pred` of shape {tuple(logits.shape)} has one output, of which the softmax is "
+            "always 1: give the model two outputs and 0/1 labels, or use the sigmoid loss."
+        )
     if not from_logits:
         logits = ops.log(_clip_probabilities(logits))
     if not sparse:
@@ -59,7 +65,7 @@ def class_balanced_softmax_crossentropy(
 def class_balanced_sigmoid_crossentropy(
     y_true: ArrayLike,
     y_pred: ArrayLike,
-    class_weights: ArrayLike | None = None,
+    class_weights: ByClass | None = None,
     from_logits: bool = True,
 ) -> Any:
     """Class-balanced sigmoid cross-entropy, `w_y * sum_c BCE(z_c, y_c)`.
@@ -86,7 +92,7 @@ def class_balanced_sigmoid_crossentropy(
 def class_balanced_focal_crossentropy(
     y_true: ArrayLike,
     y_pred: ArrayLike,
-    class_weights: ArrayLike | None = None,
+    class_weights: ByClass | None = None,
     gamma: float = 1.0,
     from_logits: bool = True,
 ) -> Any:
@@ -130,7 +136,7 @@ def class_balanced_focal_crossentropy(
 
 
 def _prepare(
-    y_true: ArrayLike, y_pred: ArrayLike, class_weights: ArrayLike | None
+    y_true: ArrayLike, y_pred: ArrayLike, class_weights: ByClass | None
 ) -> tuple[Any, Any, Any, bool]:
     labels, predictions = to_tensors(y_true, y_pred)
     given = keras.backend.standardize_dtype(predictions.dtype)
@@ -138,7 +144,8 @@ def _prepare(
     predictions = ops.cast(predictions, dtype)
     weights = None
     if class_weights is not None:
-        weights = ops.cast(ops.convert_to_tensor(class_weights), dtype)
+        weights = ops.convert_to_tensor(by_class("class_weights", class_weights))
+        weights = ops.cast(weights, dtype)
         if len(weights.shape) != 1:
             raise ValueError(f"`class_weights` must have shape [C], got {tuple(weights.shape)}.")
     sparse = check_labels(labels, predictions, None if weights is None else weights.shape[0])

@@ -13,10 +13,12 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
+
+from cb_keras.counts import ByClass, by_class
 
 
-def effective_number(class_counts: ArrayLike, beta: float) -> NDArray[np.float64]:
+def effective_number(class_counts: ByClass, beta: float) -> NDArray[np.float64]:
     """Effective number of samples of each class.
 
     `E_n = (1 - beta^n) / (1 - beta)`, evaluated as
@@ -24,7 +26,8 @@ def effective_number(class_counts: ArrayLike, beta: float) -> NDArray[np.float64
     and loses all digits there. `beta = 0` gives 1 for every class, `beta = 1` the limit `n`.
 
     Args:
-        class_counts: Training examples per class, shape `[C]`, integers >= 1 (whole floats too).
+        class_counts: Training examples per class, shape `[C]`, integers >= 1 (whole floats too);
+            a dict, Counter or pandas Series is read by class.
         beta: Float in `[0, 1]`.
 
     Returns:
@@ -42,7 +45,7 @@ def effective_number(class_counts: ArrayLike, beta: float) -> NDArray[np.float64
 
 
 def class_balanced_weights(
-    class_counts: ArrayLike, beta: float = 0.9999, power: float = 1.0
+    class_counts: ByClass, beta: float = 0.9999, power: float = 1.0
 ) -> NDArray[np.float32]:
     """Weights of the classes, scaled to the sum C.
 
@@ -51,7 +54,8 @@ def class_balanced_weights(
     term itself, 2 its square. With `beta = 1` and `power = 1` it is inverse frequency.
 
     Args:
-        class_counts: Training examples per class, shape `[C]`, integers >= 1.
+        class_counts: Training examples per class, shape `[C]`, integers >= 1; a dict, Counter or
+            pandas Series is read by class.
         beta: Float in `[0, 1]`.
         power: Any finite real number; a negative one favours the large classes.
 
@@ -70,7 +74,7 @@ def class_balanced_weights(
 
 def check_class_counts(class_counts: Any) -> NDArray[np.float64]:
     """Returns `class_counts` as a float64 numpy array `[C]`, or raises ValueError."""
-    counts = np.asarray(class_counts)
+    counts = np.asarray(by_class("class_counts", class_counts))
     if counts.ndim != 1 or counts.size == 0:
         raise ValueError(
             "`class_counts` must be a list of one training count per class, "

@@ -5,10 +5,11 @@ from typing import Any, Literal
 import keras
 import numpy as np
 from keras import ops
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from cb_keras import functional
 from cb_keras.checks import check_gamma, check_labels, to_tensors
+from cb_keras.counts import ByClass, check_class_weights
 from cb_keras.weights import check_beta, check_class_counts, check_power, class_balanced_weights
 
 _PACKAGE = "cb_keras"
@@ -21,7 +22,7 @@ _ARGS = """
 
     Args:
         class_counts: Training examples per class, shape `[C]`, integers >= 1, counted from the
-            labels that the model trains on.
+            labels that the model trains on. A dict, Counter or pandas Series is read by class.
         beta: Float in `[0, 1]`; `1 - 1/N` for a prototype volume N. 1 is inverse frequency.
         power: Power of the class-balanced term, any finite float: 0 none, 0.5 square root,
             1 class-balanced, 2 squared.{gamma}
@@ -53,8 +54,9 @@ _ARGS = """
         sample_weight: Optional, broadcastable to the shape `[...]` of the losses.
 
     Raises:
-        ValueError: An argument is out of range, both or neither of `class_counts` and
-            `class_weights` are given, or (when called or traced) shapes do not fit.
+        ValueError: An argument is out of range, there is only one class, both or neither of
+            `class_counts` and `class_weights` are given, or (when called or traced) shapes do not
+            fit.
         cb_keras.fused.FusedOpError: When called: `fused=True` can't be honoured; says why.
 
     Source: {source}
@@ -70,10 +72,10 @@ class _ClassBalancedLoss(keras.losses.Loss):
 
     def __init__(
         self,
-        class_counts: ArrayLike | None,
+        class_counts: ByClass | None,
         beta: float,
         power: float,
-        class_weights: ArrayLike | None,
+        class_weights: ByClass | None,
         from_logits: bool,
         fused: Fused,
         reduction: Reduction | None,
@@ -105,7 +107,14 @@ class _ClassBalancedLoss(keras.losses.Loss):
                     "`class_weights`, which are used as they are: leave them at their defaults."
                 )
             self.class_counts = None
-            initial = _check_class_weights(class_weights)
+            initial = check_class_weights("class_weights", class_weights)
+        if initial.size == 1:
+            name = "class_weights" if class_counts is None else "class_counts"
+            raise ValueError(
+                f"`{name}` has one class, where there is nothing to balance. For a yes or no give "
+                "the model two outputs and ClassBalancedSoftmaxCrossentropy, with the counts "
+                "[n_negative, n_positive] and 0/1 labels."
+            )
         if initial.size > _MAX_CLASSES:
             raise ValueError(f"at most {_MAX_CLASSES} classes are supported, got {initial.size}.")
         self._initial_weights = initial
@@ -181,10 +190,10 @@ class ClassBalancedSoftmaxCrossentropy(_ClassBalancedLoss):
 
     def __init__(
         self,
-        class_counts: ArrayLike | None = None,
+        class_counts: ByClass | None = None,
         beta: float = 0.9999,
         power: float = 1.0,
-        class_weights: ArrayLike | None = None,
+        class_weights: ByClass | None = None,
         from_logits: bool = True,
         fused: Fused = "auto",
         reduction: Reduction | None = "sum_over_batch_size",
@@ -208,10 +217,10 @@ class ClassBalancedSigmoidCrossentropy(_ClassBalancedLoss):
 
     def __init__(
         self,
-        class_counts: ArrayLike | None = None,
+        class_counts: ByClass | None = None,
         beta: float = 0.9999,
         power: float = 1.0,
-        class_weights: ArrayLike | None = None,
+        class_weights: ByClass | None = None,
         from_logits: bool = True,
         fused: Fused = "auto",
         reduction: Reduction | None = "sum_over_batch_size",
@@ -235,11 +244,11 @@ class ClassBalancedFocalCrossentropy(_ClassBalancedLoss):
 
     def __init__(
         self,
-        class_counts: ArrayLike | None = None,
+        class_counts: ByClass | None = None,
         beta: float = 0.9999,
         power: float = 1.0,
         gamma: float = 1.0,
-        class_weights: ArrayLike | None = None,
+        class_weights: ByClass | None = None,
         from_logits: bool = True,
         fused: Fused = "auto",
         reduction: Reduction | None = "sum_over_batch_size",
@@ -264,22 +273,6 @@ class ClassBalancedFocalCrossentropy(_ClassBalancedLoss):
 def _at_least_float32(dtype: Any) -> str:
     compute_dtype = keras.dtype_policies.get(dtype or keras.config.floatx()).compute_dtype
     return "float64" if compute_dtype == "float64" else "float32"
-
-
-def _check_class_weights(class_weights: Any) -> NDArray[np.float32]:
-    weights = np.asarray(ops.convert_to_numpy(class_weights))
-    if weights.ndim != 1 or weights.size == 0 or weights.dtype.kind not in "iuf":
-        raise ValueError(
-            "`class_weights` must be numbers of shape [C], one per class, got "
-            f"{weights.dtype} {weights.shape}."
-        )
-    weights = weights.astype("float32")
-    bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
-    if bad.size:
-        raise ValueError(
-            f"`class_weights` must be finite and >= 0, but class {bad[0]} has {weights[bad[0]]}."
-        )
-    return weights
 
 
 for _cls, _source, _gamma in (
