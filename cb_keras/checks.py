@@ -97,6 +97,13 @@ def _becomes_whole(numbers: Any, rounded: Any, floor: Any) -> Any:
 
 
 def _to_tensor(name: str, value: Any, wanted: str, remedy: str) -> Any:
+    kind = next((k for k in ("Sparse", "Ragged", "BCOO") if k in type(value).__name__), None)
+    if kind or hasattr(value, "toarray") or getattr(value, "is_sparse", False):
+        raise ValueError(
+            f"`{name}` must be {wanted}, dense, got {type(value).__module__}."
+            f"{type(value).__name__}: make it dense first, for instance with {name}.toarray() or "
+            "tf.sparse.to_dense, or a ragged one with .to_tensor() and a sample weight."
+        )
     dtype = getattr(value, "dtype", None)
     numbers = getattr(dtype, "kind", "f") not in "OSUcmM"  # numpy's; other types have no `kind`
     if numbers:
@@ -122,16 +129,22 @@ def check_labels(y_true: Any, y_pred: Any, num_classes: int | None = None) -> bo
     Raises:
         ValueError: They do not fit together.
     """
-    labels, predictions = tuple(y_true.shape), tuple(y_pred.shape)
+    labels, predictions = _known_shape("y_true", y_true), _known_shape("y_pred", y_pred)
     classes = predictions[-1] if predictions else None
     if classes is None:
         raise ValueError(f"`y_pred` must be [..., C] with a known C, got shape {predictions}.")
     if classes == 0:
         raise ValueError(f"`y_pred` of shape {predictions} has no classes: its last axis is empty.")
     if num_classes is not None and classes != num_classes:
+        remedy = "give one per output of the model."
+        if classes == 1:  # one count for one output would weight nothing
+            remedy = (
+                "give the model two outputs and use the softmax loss, with the counts "
+                "[n_negative, n_positive] and 0/1 labels."
+            )
         raise ValueError(
             f"`y_pred` has {classes} classes (shape {predictions}) but there are {num_classes} "
-            "class counts or weights: give one per output of the model."
+            f"class counts or weights: {remedy}"
         )
     sparse = _is_sparse(labels, predictions)
     if sparse is None:
@@ -154,6 +167,16 @@ def check_labels(y_true: Any, y_pred: Any, num_classes: int | None = None) -> bo
     return sparse
 
 
+def _known_shape(name: str, tensor: Any) -> Shape:
+    if getattr(tensor.shape, "rank", 0) is None:
+        raise ValueError(
+            f"`{name}` has an unknown number of dimensions, as tf.numpy_function and "
+            "tf.py_function leave it: say it where the data are made, for instance with "
+            "`labels.set_shape([])` in the dataset's map."
+        )
+    return tuple(tensor.shape)
+
+
 def with_checked_sizes(labels: Any, logits: Any, sparse: bool) -> Any:
     """Labels that have the sizes of the logits, also where those are known at run time only.
 
@@ -161,7 +184,7 @@ def with_checked_sizes(labels: Any, logits: Any, sparse: bool) -> Any:
     leaves the assertion out, but not the reshaping.
     """
     sizes = tuple(labels.shape), tuple(logits.shape[:-1] if sparse else logits.shape)
-    if None not in (*sizes[0], *sizes[1]):
+    if None not in (*sizes[0], *sizes[1]) or isinstance(logits, keras.KerasTensor):
         return labels
     import tensorflow as tf
 

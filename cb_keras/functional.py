@@ -11,6 +11,7 @@ All three take the same labels and logits:
 - `y_true`: sparse class ids `[...]` or `[..., 1]`, or one-hot / soft / multi-hot labels
   `[..., C]`. A class id outside `[0, C)`, or not a whole number, makes that example's loss and
   gradient NaN: nothing is clipped or wrapped to another class.
+  A label outside `[0, 1]` makes its example's sigmoid and focal losses NaN.
 - `class_weights`: `[C]`, or None for weight 1. A sparse label y has the weight `w_y`; dense
   labels have the mean weight of their positive classes, `sum_c y_c w_c / sum_c y_c` (Wu et al.
   2020, "Distribution-Balanced Loss", call it the average weight), and an example without
@@ -33,12 +34,16 @@ from cb_keras.checks import (
     warn_of_activation,
     with_checked_sizes,
 )
+from cb_keras.counts import ByClass, by_class, check_class_weights
+
+_ROUNDING = 1e-3  # above 1, of soft labels
 
 
+@keras.saving.register_keras_serializable(package="cb_keras")
 def class_balanced_softmax_crossentropy(
     y_true: ArrayLike,
     y_pred: ArrayLike,
-    class_weights: ArrayLike | None = None,
+    class_weights: ByClass | None = None,
     from_logits: bool = True,
 ) -> Any:
     """Class-balanced softmax cross-entropy, `w_y * -log softmax(z)_y`.
@@ -58,15 +63,21 @@ def class_balanced_softmax_crossentropy(
     Source: Cui et al., CVPR 2019, equation 7.
     """
     labels, logits, weights, sparse = _prepare(y_true, y_pred, class_weights, from_logits)
+    if logits.shape[-1] == 1:
+        raise ValueError(
+            f"`y_pred` of shape {tuple(logits.shape)} has one output, of which the softmax is "
+            "always 1: give the model two outputs and 0/1 labels, or use the sigmoid loss."
+        )
     if not from_logits:
         logits = ops.log(_clip_probabilities(logits))
     return _softmax(labels, logits, weights, sparse)
 
 
+@keras.saving.register_keras_serializable(package="cb_keras")
 def class_balanced_sigmoid_crossentropy(
     y_true: ArrayLike,
     y_pred: ArrayLike,
-    class_weights: ArrayLike | None = None,
+    class_weights: ByClass | None = None,
     from_logits: bool = True,
 ) -> Any:
     """Class-balanced sigmoid cross-entropy, `w_y * sum_c BCE(z_c, y_c)`.
@@ -90,10 +101,11 @@ def class_balanced_sigmoid_crossentropy(
     )
 
 
+@keras.saving.register_keras_serializable(package="cb_keras")
 def class_balanced_focal_crossentropy(
     y_true: ArrayLike,
     y_pred: ArrayLike,
-    class_weights: ArrayLike | None = None,
+    class_weights: ByClass | None = None,
     gamma: float = 1.0,
     from_logits: bool = True,
 ) -> Any:
@@ -191,7 +203,8 @@ def _softmax(labels: Any, logits: Any, weights: Any, sparse: bool) -> Any:
 
 def _focal(labels: Any, logits: Any, weights: Any, sparse: bool, gamma: Any) -> Any:
     if not sparse:
-        weight = _average_weight(labels, weights)
+        outside = ops.logical_or(labels < 0.0, labels > 1.0 + _ROUNDING)
+        weight = _nan_where(ops.any(outside, axis=-1), _average_weight(labels, weights))
         logits = _finite_where_weightless(logits, weight, weights)
         positive = _binary_focal(_without_infinite(logits, labels), gamma)
         negative = _binary_focal(_without_infinite(-logits, 1.0 - labels), gamma)
@@ -205,7 +218,7 @@ def _focal(labels: Any, logits: Any, weights: Any, sparse: bool, gamma: Any) -> 
 
 
 def _prepare(
-    y_true: ArrayLike, y_pred: ArrayLike, class_weights: ArrayLike | None, from_logits: bool
+    y_true: ArrayLike, y_pred: ArrayLike, class_weights: ByClass | None, from_logits: bool
 ) -> tuple[Any, Any, Any, bool]:
     labels, predictions = to_tensors(y_true, y_pred)
     if check_flag("from_logits", from_logits):
@@ -217,7 +230,10 @@ def _prepare(
         predictions = ops.reshape(predictions, ops.shape(predictions))
     weights = None
     if class_weights is not None:
-        weights = ops.cast(ops.convert_to_tensor(class_weights), dtype)
+        if not ops.is_tensor(class_weights) and not isinstance(class_weights, keras.Variable):
+            check_class_weights("class_weights", class_weights)
+        weights = ops.convert_to_tensor(by_class("class_weights", class_weights))
+        weights = ops.cast(weights, dtype)
         if len(weights.shape) != 1:
             raise ValueError(f"`class_weights` must have shape [C], got {tuple(weights.shape)}.")
     sparse = check_labels(labels, predictions, None if weights is None else weights.shape[0])
@@ -240,7 +256,13 @@ def _class_ids_and_weight(labels: Any, logits: Any, weights: Any) -> tuple[Any, 
         weight = ops.ones_like(class_ids, dtype=logits.dtype)
     else:
         weight = ops.take(weights, class_ids, axis=0)
-    return class_ids, ops.where(valid, weight, ops.full_like(weight, float("nan")))
+    return class_ids, _nan_where(ops.logical_not(valid), weight)
+
+
+def _nan_where(invalid: Any, x: Any) -> Any:
+    """x, NaN where `invalid`; no NaN is made elsewhere, for the tools that stop at the first."""
+    zero = ops.zeros_like(x)
+    return x + zero / ops.where(invalid, zero, ops.ones_like(zero))
 
 
 def _dense_crossentropy(labels: Any, logits: Any) -> Any:

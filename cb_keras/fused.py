@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 
 from cb_keras import fused_gradients
 from cb_keras.checks import check_gamma, check_labels
+from cb_keras.counts import ByClass, by_class
 
 _PACKAGE = pathlib.Path(__file__).parent
 _NO_SOURCES = "its sources are not there; install cb_keras again, or take it from a clone"
@@ -76,7 +77,7 @@ def crossentropy(
     loss: Kind,
     y_true: ArrayLike,
     y_pred: ArrayLike,
-    class_weights: ArrayLike,
+    class_weights: ByClass,
     gamma: float = 0.0,
     expected_upstream: Any = 1.0,
 ) -> Any:
@@ -108,7 +109,8 @@ def crossentropy(
     import tensorflow as tf
 
     labels, logits = tf.convert_to_tensor(y_true), tf.convert_to_tensor(y_pred)
-    weights = tf.cast(tf.convert_to_tensor(class_weights), tf.float32)
+    weights = tf.convert_to_tensor(by_class("class_weights", class_weights))
+    weights = tf.cast(weights, tf.float32)
     sparse = check_labels(labels, logits, weights.shape[0])
     reason = why_not(loss, sparse, logits.dtype.name)
     if reason:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cb_keras.checks import check_number
+from cb_keras.counts import ByClass, by_class
 
 
 def long_tailed_counts(
@@ -56,9 +57,7 @@ def check_imbalance_factor(imbalance_factor: Any) -> float:
     raise ValueError(f"`imbalance_factor` must be in (0, 1], got {factor}; {remedy}")
 
 
-def choose_long_tail(
-    labels: ArrayLike, class_counts: ArrayLike, seed: int = 0
-) -> NDArray[np.int64]:
+def choose_long_tail(labels: ArrayLike, class_counts: ByClass, seed: int = 0) -> NDArray[np.int64]:
     """Chooses `class_counts[c]` examples of every class c, by seed.
 
     Examples are ranked by a 64-bit hash of (seed, class, position), in integer arithmetic alone:
@@ -67,7 +66,8 @@ def choose_long_tail(
 
     Args:
         labels: Class ids, integers of shape `[N]`.
-        class_counts: Examples to keep per class, integers >= 0 of shape `[C]`.
+        class_counts: Examples to keep per class, integers >= 0 of shape `[C]`; a dict, Counter or
+            pandas Series is read by class.
         seed: Non-negative integer.
 
     Returns:
@@ -77,7 +77,7 @@ def choose_long_tail(
         ValueError: A class has fewer examples than asked for, or a label is not a class.
     """
     labels = np.asarray(labels)
-    counts = np.asarray(class_counts)
+    counts = np.asarray(by_class("class_counts", class_counts))
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise ValueError(
             f"`labels` must be integers of shape [N], got {labels.dtype} {labels.shape}."

@@ -1,6 +1,6 @@
 """Accuracy figures of long-tailed classification."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -8,7 +8,8 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike, NDArray
 
-from cb_keras.checks import check_labels, to_tensors
+from cb_keras.counts import ByClass, by_class, matrix_by_class
+from cb_keras.scored import scored_examples
 
 MANY_SHOT_ABOVE = 100
 FEW_SHOT_BELOW = 20
@@ -49,12 +50,12 @@ def confusion_matrix(
 
 def per_class_accuracy(confusion: ArrayLike) -> NDArray[np.float64]:
     """Recall of each class, float64 `[C]`; NaN for a class without examples."""
-    confusion = np.asarray(confusion)
+    confusion = matrix_by_class("confusion", confusion)
     totals = confusion.sum(axis=1)
     return np.where(totals > 0, np.diag(confusion) / np.maximum(totals, 1), np.nan)
 
 
-def shot_groups(class_counts: ArrayLike) -> tuple[dict[str, list[int]], str]:
+def shot_groups(class_counts: ByClass) -> tuple[dict[str, list[int]], str]:
     """Many / medium / few shot classes by their training counts.
 
     The field's thresholds (Liu et al., "Large-Scale Long-Tailed Recognition in an Open World",
@@ -62,20 +63,26 @@ def shot_groups(class_counts: ArrayLike) -> tuple[dict[str, list[int]], str]:
     20 and the classes differ in size they would leave the tail empty, so the classes are cut into
     thirds by rank instead; the sizes of the thirds differ by one at most, larger ones first.
 
+    Classes of one size are never cut apart: each of the two cuts moves to the nearest place in
+    the ranking where the count changes; of two as near as each other, the first cut takes the one
+    nearer to the largest class and the second the one nearer to the smallest. "Many" and "few"
+    always have a class then; "medium" is empty where both cuts meet, so two classes of different
+    sizes are one many and one few.
+
     Args:
-        class_counts: Training examples per class, `[C]`.
+        class_counts: Training examples per class, whole numbers >= 0 of shape `[C]`; a dict,
+            Counter or pandas Series is read by class.
 
     Returns:
         `(groups, rule)`: a dict of `"many"`, `"medium"`, `"few"` to lists of class ids, and
-        `"thresholds"` or `"thirds"`.
+        `"thresholds"`, `"thirds"`, or `"moved_thirds"` where a cut had to move.
+
+    Raises:
+        ValueError: `class_counts` is not one whole number >= 0 per class.
     """
-    counts = np.asarray(class_counts)
+    counts = _check_counts(class_counts)
     if counts.min() >= FEW_SHOT_BELOW and counts.min() < counts.max():
-        ranked = np.argsort(-counts, kind="stable")
-        thirds = np.array_split(ranked, 3)
-        names = ("many", "medium", "few")
-        groups = {name: sorted(ids.tolist()) for name, ids in zip(names, thirds, strict=True)}
-        return groups, "thirds"
+        return _thirds(counts)
     many, few = counts > MANY_SHOT_ABOVE, counts < FEW_SHOT_BELOW
     groups = {
         "many": np.flatnonzero(many).tolist(),
@@ -85,14 +92,39 @@ def shot_groups(class_counts: ArrayLike) -> tuple[dict[str, list[int]], str]:
     return groups, "thresholds"
 
 
-def classification_report(
-    confusion: ArrayLike, class_counts: Sequence[int] | NDArray[np.integer]
-) -> dict[str, Any]:
+def _thirds(counts: NDArray[Any]) -> tuple[dict[str, list[int]], str]:
+    ranked = np.argsort(-counts, kind="stable")
+    thirds = [len(third) for third in np.array_split(ranked, 3)]
+    wanted = (thirds[0], thirds[0] + thirds[1])
+    changes = 1 + np.flatnonzero(np.diff(counts[ranked]))
+    # Of two changes as near as each other `min` takes the first it is given.
+    first = int(min(changes, key=lambda place: abs(place - wanted[0])))
+    second = int(min(changes[::-1], key=lambda place: abs(place - wanted[1])))
+    cut = np.split(ranked, [first, second])
+    groups = {
+        name: sorted(ids.tolist()) for name, ids in zip(("many", "medium", "few"), cut, strict=True)
+    }
+    return groups, "thirds" if (first, second) == wanted else "moved_thirds"
+
+
+def _check_counts(class_counts: Any) -> NDArray[Any]:
+    counts = np.asarray(by_class("class_counts", class_counts))
+    whole = counts.dtype.kind in "iuf" and bool(np.all((counts >= 0) & (counts % 1 == 0)))
+    if counts.ndim != 1 or counts.size == 0 or not whole:
+        raise ValueError(
+            "`class_counts` must be whole numbers >= 0 of shape [C], one training count per "
+            f"class, got {class_counts!r}."
+        )
+    return counts.astype("int64") if counts.dtype.kind == "u" else counts
+
+
+def classification_report(confusion: ArrayLike, class_counts: ByClass) -> dict[str, Any]:
     """All figures that follow from a confusion matrix.
 
     Args:
         confusion: `[C, C]`, from `confusion_matrix`.
-        class_counts: Training examples per class `[C]`, for the shot groups.
+        class_counts: Training examples per class `[C]`, for the shot groups; a dict, Counter or
+            pandas Series is read by class.
 
     Returns:
         Dict of `accuracy`, `balanced_accuracy` (mean recall of the classes that have examples),
@@ -103,7 +135,8 @@ def classification_report(
     Raises:
         ValueError: The matrix is not `[C, C]`, or holds no examples.
     """
-    confusion = np.asarray(confusion)
+    confusion = matrix_by_class("confusion", confusion)
+    class_counts = _check_counts(class_counts)
     num_classes = len(class_counts)
     if confusion.shape != (num_classes, num_classes):
         raise ValueError(
@@ -132,64 +165,92 @@ def classification_report(
 class BalancedAccuracy(keras.metrics.Metric):
     """Mean recall of the classes seen so far, for `model.compile(metrics=...)`.
 
+    `recall_c = sum_i w_i [y_i = c][p_i = c] / sum_i w_i [y_i = c]` with the weights w_i of the
+    examples; larger is better, which `EarlyStopping(monitor="val_balanced_accuracy")` knows.
+
     Args:
-        num_classes: C.
+        num_classes: C, at least 2.
         name: Name of the metric.
-        dtype: As in `keras.metrics.Metric`.
+        dtype: As in `keras.metrics.Metric`; a type below float32 counts in float32 all the same.
+        threshold: For a model of one output and two classes: class 1 is predicted above it. 0.0
+            for logits, 0.5 for probabilities.
 
     Call arguments:
-        y_true: Class ids `[...]` or `[..., 1]`, or one-hot labels `[..., C]`.
-        y_pred: Logits or probabilities `[..., C]`.
-        sample_weight: Optional weight of each example, `[...]`.
+        y_true: Class ids `[...]` or `[..., 1]`, or one-hot or soft labels `[..., C]`, whose class
+            is their largest entry.
+        y_pred: Logits or probabilities `[..., C]`; with a threshold `[..., 1]` or `[N]`.
+        sample_weight: Optional weight of each example, `[...]`; or of the first axes only, such
+            as `[N]` or `[N, 1]` for `y_pred` `[N, T, C]`, for all examples in them.
 
-    An example whose class id is outside `[0, C)` is in no class, and counts in no recall; the
-    losses are NaN for it.
+    A Keras mask of `y_pred` leaves its examples out, as in Keras' own metrics; on JAX Keras loses
+    the mask while it trains (not while it evaluates), so there the figure of the training data
+    counts padding too. An example whose class id is not a whole number in `[0, C)`, or whose soft
+    label is largest in no single class, is in no class, and counts in no recall; the losses are
+    NaN for it. Multi-hot labels (two entries above 1/2) are refused; a compiled step, and on JAX
+    every step of `fit` and `evaluate`, can't refuse them, and makes the result NaN. A weight of
+    NaN makes it NaN too, and a prediction with a NaN is wrong.
 
     Raises:
-        ValueError: `num_classes` is no whole number >= 1; or, when updated, shapes or dtypes do
-            not fit.
+        ValueError: `num_classes` is not a whole number >= 2; `threshold` is not a number or not
+            of two classes; or, when updated, shapes or dtypes do not fit.
     """
 
     def __init__(
-        self, num_classes: int, name: str = "balanced_accuracy", dtype: Any = None
+        self,
+        num_classes: int,
+        name: str = "balanced_accuracy",
+        dtype: Any = None,
+        *,
+        threshold: float | None = None,
     ) -> None:
         super().__init__(name=name, dtype=dtype)
-        if not 1 <= num_classes < np.inf or num_classes % 1:
-            raise ValueError(f"`num_classes` must be a whole number >= 1, got {num_classes!r}.")
+        self._direction = "up"  # where EarlyStopping and ModelCheckpoint look
+        if not 2 <= num_classes < np.inf or num_classes % 1:
+            raise ValueError(
+                f"`num_classes` must be a whole number >= 2, got {num_classes!r}; for a model of "
+                "one output use 2 and a `threshold`, 0.0 for logits or 0.5 for probabilities."
+            )
         self.num_classes = int(num_classes)
+        self.threshold = _check_threshold(threshold, self.num_classes)
         shape = (self.num_classes,)
-        self.correct = self.add_variable(shape, "zeros", name="correct")
-        self.total = self.add_variable(shape, "zeros", name="total")
+        self._count_dtype = "float64" if self.dtype == "float64" else "float32"
+        self.correct = self.add_variable(shape, "zeros", self._count_dtype, name="correct")
+        self.total = self.add_variable(shape, "zeros", self._count_dtype, name="total")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Adds a batch."""
-        y_true, y_pred = to_tensors(y_true, y_pred)
-        classes = y_pred.shape[-1] if len(y_pred.shape) else None
-        if classes is not None and classes != self.num_classes:
-            raise ValueError(
-                f"`y_pred` has {classes} classes (shape {tuple(y_pred.shape)}) but `num_classes` "
-                f"is {self.num_classes}: give BalancedAccuracy the number of the model's outputs."
-            )
-        if not check_labels(y_true, y_pred):
-            y_true = ops.argmax(y_true, axis=-1)
-        labels = ops.cast(ops.reshape(y_true, (-1,)), "int32")
-        predicted = ops.cast(ops.reshape(ops.argmax(y_pred, axis=-1), (-1,)), "int32")
-        weight = ops.ones_like(labels, dtype=self.dtype)
-        if sample_weight is not None:
-            weight = ops.cast(ops.reshape(sample_weight, (-1,)), self.dtype)
-        members = ops.one_hot(labels, self.num_classes, dtype=self.dtype) * weight[:, None]
-        hits = ops.cast(ops.equal(labels, predicted), self.dtype)
-        self.total.assign_add(ops.sum(members, axis=0))
-        self.correct.assign_add(ops.sum(members * hits[:, None], axis=0))
+        labels, predicted, _, weight = scored_examples(
+            y_true, y_pred, sample_weight, self.num_classes, self._count_dtype, self.threshold
+        )
+        hit = ops.where(ops.equal(labels, predicted), weight, ops.zeros_like(weight))
+        self.total.assign_add(ops.segment_sum(weight, labels, self.num_classes))
+        self.correct.assign_add(ops.segment_sum(hit, labels, self.num_classes))
 
     def result(self) -> Any:
         """Mean recall, a scalar; 0 before the first example."""
         correct, total = ops.convert_to_tensor(self.correct), ops.convert_to_tensor(self.total)
-        seen = total > 0
+        seen = ops.logical_not(total <= 0)  # a NaN is seen, and makes the mean NaN
         recall = correct / ops.where(seen, total, ops.ones_like(total))
-        number = ops.sum(ops.cast(seen, self.dtype))
+        number = ops.sum(ops.cast(seen, self._count_dtype))
         return ops.sum(recall) / ops.maximum(number, 1.0)
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that make the same metric."""
-        return {**super().get_config(), "num_classes": self.num_classes}
+        return {
+            **super().get_config(),
+            "num_classes": self.num_classes,
+            "threshold": self.threshold,
+        }
+
+
+def _check_threshold(threshold: Any, num_classes: int) -> float | None:
+    if threshold is None:
+        return None
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float | np.number):
+        raise ValueError(f"`threshold` must be a number or None, got {threshold!r}.")
+    if not np.isfinite(threshold) or num_classes != 2:
+        raise ValueError(
+            f"`threshold` must be a finite number, for two classes, got {threshold!r} for "
+            f"{num_classes}; 0.0 is for logits, 0.5 for probabilities."
+        )
+    return float(threshold)

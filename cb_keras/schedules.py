@@ -16,7 +16,8 @@ class WarmupPiecewiseConstant(keras.optimizers.schedules.LearningRateSchedule):
     """Linear warm-up from 0, then a constant rate that drops at each boundary.
 
     `rate(step) = peak * step / warmup_steps` before `warmup_steps`, then
-    `peak * decay^k` with k the number of boundaries at or before `step`.
+    `peak * decay^k` with k the number of boundaries at or before `step`. Keras counts a step for
+    every batch, also where the optimizer accumulates the gradients of several.
 
     Args:
         peak: Learning rate after the warm-up, > 0.
@@ -41,6 +42,8 @@ class WarmupPiecewiseConstant(keras.optimizers.schedules.LearningRateSchedule):
         super().__init__()
         self.peak = check_number("peak", peak)
         self.warmup_steps = check_number("warmup_steps", warmup_steps)
+        if not hasattr(boundaries, "__iter__") or isinstance(boundaries, str):
+            raise ValueError(f"`boundaries` must be a list of steps, got {boundaries!r}.")
         self.boundaries = [check_number("boundaries", b) for b in boundaries]
         self.decay = check_number("decay", decay)
         if not 0 < self.peak < float("inf"):

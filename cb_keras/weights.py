@@ -13,12 +13,13 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from cb_keras.checks import check_number
+from cb_keras.counts import ByClass, by_class
 
 
-def effective_number(class_counts: ArrayLike, beta: float) -> NDArray[np.float64]:
+def effective_number(class_counts: ByClass, beta: float) -> NDArray[np.float64]:
     """Effective number of samples of each class.
 
     `E_n = (1 - beta^n) / (1 - beta)`, evaluated as
@@ -26,7 +27,8 @@ def effective_number(class_counts: ArrayLike, beta: float) -> NDArray[np.float64
     and loses all digits there. `beta = 0` gives 1 for every class, `beta = 1` the limit `n`.
 
     Args:
-        class_counts: Training examples per class, shape `[C]`, integers >= 1 (whole floats too).
+        class_counts: Training examples per class, shape `[C]`, integers >= 1 (whole floats too);
+            a dict, Counter or pandas Series is read by class.
         beta: Float in `[0, 1]`.
 
     Returns:
@@ -44,7 +46,7 @@ def effective_number(class_counts: ArrayLike, beta: float) -> NDArray[np.float64
 
 
 def class_balanced_weights(
-    class_counts: ArrayLike, beta: float = 0.9999, power: float = 1.0
+    class_counts: ByClass, beta: float = 0.9999, power: float = 1.0
 ) -> NDArray[np.float32]:
     """Weights of the classes, scaled to the sum C.
 
@@ -53,7 +55,8 @@ def class_balanced_weights(
     term itself, 2 its square. With `beta = 1` and `power = 1` it is inverse frequency.
 
     Args:
-        class_counts: Training examples per class, shape `[C]`, integers >= 1.
+        class_counts: Training examples per class, shape `[C]`, integers >= 1; a dict, Counter or
+            pandas Series is read by class.
         beta: Float in `[0, 1]`.
         power: Any finite real number; a negative one favours the large classes.
 
@@ -72,7 +75,7 @@ def class_balanced_weights(
 
 def check_class_counts(class_counts: Any) -> NDArray[np.float64]:
     """Returns `class_counts` as a float64 numpy array `[C]`, or raises ValueError."""
-    counts = np.asarray(class_counts)
+    counts = np.asarray(by_class("class_counts", class_counts))
     if counts.ndim != 1 or counts.size == 0:
         raise ValueError(
             "`class_counts` must be a list of one training count per class, "
@@ -143,7 +146,13 @@ def _run(function: Callable[..., Any], *args: Any) -> NDArray[np.float64]:
     backend = keras.backend.backend()
     with _float64_on_cpu(backend):
         tensors = [ops.convert_to_tensor(np.float64(arg), dtype="float64") for arg in args]
-        return keras.ops.convert_to_numpy(_compiled(function, backend)(*tensors))
+        try:
+            result = _compiled(function, backend)(*tensors)
+        except ValueError:
+            raise
+        except Exception:  # what tools add to every function, XLA may not compile
+            result = function(*tensors)
+        return keras.ops.convert_to_numpy(result)
 
 
 @functools.cache
@@ -175,6 +184,15 @@ def outside_of_tracing() -> Iterator[None]:
         yield
 
 
+def _cpu_of_jax() -> Any:
+    """JAX's CPU; its first device where there is none, as with JAX_PLATFORMS=cuda."""
+    import jax
+
+    with contextlib.suppress(RuntimeError):
+        return jax.local_devices(backend="cpu")[0]
+    return jax.local_devices()[0]
+
+
 @contextlib.contextmanager
 def _float64_on_cpu(backend: str) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
@@ -187,7 +205,7 @@ def _float64_on_cpu(backend: str) -> Iterator[None]:
             import jax
 
             stack.enter_context(jax.enable_x64(True))
-            stack.enter_context(jax.default_device(jax.local_devices(backend="cpu")[0]))
+            stack.enter_context(jax.default_device(_cpu_of_jax()))
         else:
             stack.enter_context(keras.device("cpu:0"))
         yield

@@ -12,10 +12,17 @@ _TABLES = ("table1.md", "table2.md", "power.md")
 _SHOT_RULES = {
     "thirds": "Many, medium and few shot are thirds of the classes by rank in training images, "
     "since no class has fewer than 20.",
+    "moved_thirds": "Many, medium and few shot are thirds of the classes by rank in training "
+    "images, since no class has fewer than 20; each cut is moved to the nearest change of the "
+    "number of images.",
     "thresholds": "Many shot is above 100 training images, few shot below 20, medium between.",
 }
 _IN_TITLE = ("dataset", "long_tail", "imbalance_factor", "class_counts", "class_names")
-_WORDS = {"class_counts": "training images", "class_names": "classes"}
+_WORDS = {
+    "class_counts": "training images",
+    "class_names": "classes",
+    "shot_rule": "rule of the shot groups",
+}
 
 
 def write(runs_dir, output=None):

@@ -48,6 +48,7 @@ class Run:
             "train_epochs": self.metrics["epochs"],
             "class_counts": self.config["class_counts"],
             "class_names": self.config["class_names"],
+            "shot_rule": self.config.get("shot_rule"),
         }
 
 

@@ -108,10 +108,10 @@ def test_balanced_accuracy_of_five_classes_for_ten_outputs_is_refused_with_both_
     assert np.asarray(metric.total).sum() == 0
 
 
-@pytest.mark.parametrize("number", [0, -1, 2.5, float("nan")])
+@pytest.mark.parametrize("number", [0, 1, -1, 2.5, float("nan")])
 def test_balanced_accuracy_refuses_a_number_of_classes_that_is_none(number):
     with pytest.raises(
-        ValueError, match=f"`num_classes` must be a whole number >= 1, got {number}"
+        ValueError, match=f"`num_classes` must be a whole number >= 2, got {number}"
     ):
         cb_keras.metrics.BalancedAccuracy(number)
 

@@ -33,7 +33,9 @@ LAYERS = [
         *("_version", "callbacks", "long_tail", "metrics"),
         *("optimizers", "resnet", "schedules", "weights"),
     },
-    {"checks", "keras_mask"},
+    {"scored"},
+    {"examples"},
+    {"checks", "counts"},
 ]
 # What the library imports in these modules alone, and there inside functions, so that it runs on
 # every backend and costs nothing beside Keras.

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import keras
 import numpy as np
 from keras import ops
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from cb_keras import functional
 from cb_keras.checks import (
@@ -17,7 +17,8 @@ from cb_keras.checks import (
     to_tensors,
     warn_of_activation,
 )
-from cb_keras.keras_mask import counted_examples, with_mask_of
+from cb_keras.counts import ByClass, check_class_weights
+from cb_keras.examples import along_leading, counted_examples, mask_of, with_mask_of
 from cb_keras.weights import (
     check_beta,
     check_class_counts,
@@ -36,7 +37,7 @@ _ARGS = """
 
     Args:
         class_counts: Training examples per class, shape `[C]`, integers >= 1, counted from the
-            labels that the model trains on.
+            labels that the model trains on. A dict, Counter or pandas Series is read by class.
         beta: Float in `[0, 1]`; `1 - 1/N` for a prototype volume N. 1 is inverse frequency.
         power: Power of the class-balanced term, any finite float: 0 none, 0.5 square root,
             1 class-balanced, 2 squared.{gamma}
@@ -67,13 +68,14 @@ _ARGS = """
             or sigmoid. Where that can be known (on TensorFlow in graphs, and for the first eager
             batch on every backend) a warning says so; in code that JAX or PyTorch compiles it
             can't be.
-        sample_weight: Optional, broadcastable to the shape `[...]` of the losses. An example of
-            weight 0, or that a Keras mask leaves out, has loss 0 and gradient 0 whatever its
-            label and logits are.
+        sample_weight: Optional, of the shape `[...]` of the losses or of its first axes: `[N]`
+            weights the images of losses `[N, H, W]`. An example of weight 0, or that a Keras mask
+            leaves out, has loss 0 and gradient 0 whatever its label and logits are.
 
     Raises:
-        ValueError: An argument is out of range, both or neither of `class_counts` and
-            `class_weights` are given, or (when called or traced) shapes do not fit.
+        ValueError: An argument is out of range, there is only one class, both or neither of
+            `class_counts` and `class_weights` are given, or (when called or traced) shapes do not
+            fit.
         cb_keras.fused.FusedOpError: When called: `fused=True` can't be honoured; says why.
 
     Source: {source}
@@ -89,10 +91,10 @@ class _ClassBalancedLoss(keras.losses.Loss):
 
     def __init__(
         self,
-        class_counts: ArrayLike | None,
+        class_counts: ByClass | None,
         beta: float,
         power: float,
-        class_weights: ArrayLike | None,
+        class_weights: ByClass | None,
         from_logits: bool,
         fused: Fused,
         reduction: Reduction | None,
@@ -124,7 +126,14 @@ class _ClassBalancedLoss(keras.losses.Loss):
                     "`class_weights`, which are used as they are: leave them at their defaults."
                 )
             self.class_counts = None
-            initial = _check_class_weights(class_weights)
+            initial = check_class_weights("class_weights", class_weights)
+        if initial.size == 1:
+            name = "class_weights" if class_counts is None else "class_counts"
+            raise ValueError(
+                f"`{name}` has one class, where there is nothing to balance. For a yes or no give "
+                "the model two outputs and ClassBalancedSoftmaxCrossentropy, with the counts "
+                "[n_negative, n_positive] and 0/1 labels."
+            )
         if initial.size > _MAX_CLASSES:
             raise ValueError(f"at most {_MAX_CLASSES} classes are supported, got {initial.size}.")
         self._initial_weights = initial
@@ -144,7 +153,13 @@ class _ClassBalancedLoss(keras.losses.Loss):
         if self.from_logits:
             warn_of_activation(given, self._looks_at_values)
             self._looks_at_values = False
-        counted = counted_examples(given, sample_weight, tuple(y_pred.shape[:-1]))
+        static, shape = tuple(y_pred.shape[:-1]), ops.shape(y_pred)[:-1]
+        mask = mask_of(given)
+        if mask is not None:
+            mask = along_leading("mask", mask, static, shape)
+        if sample_weight is not None:
+            sample_weight = along_leading("sample_weight", sample_weight, static, shape)
+        counted = counted_examples(mask, sample_weight)
         if counted is not None:
             y_true, y_pred = _harmless_where_not(
                 counted, y_true, ops.cast(y_pred, self.dtype), sparse
@@ -170,7 +185,7 @@ class _ClassBalancedLoss(keras.losses.Loss):
         return self._composed(y_true, y_pred)
 
     def _uses_fused_op(self, y_true: Any, y_pred: Any) -> bool:
-        if self.fused is False:
+        if self.fused is False or isinstance(y_pred, keras.KerasTensor):
             return False
         from cb_keras import fused  # not before it is needed: it may load the library
 
@@ -211,10 +226,10 @@ class ClassBalancedSoftmaxCrossentropy(_ClassBalancedLoss):
 
     def __init__(
         self,
-        class_counts: ArrayLike | None = None,
+        class_counts: ByClass | None = None,
         beta: float = 0.9999,
         power: float = 1.0,
-        class_weights: ArrayLike | None = None,
+        class_weights: ByClass | None = None,
         from_logits: bool = True,
         fused: Fused = "auto",
         reduction: Reduction | None = "sum_over_batch_size",
@@ -238,10 +253,10 @@ class ClassBalancedSigmoidCrossentropy(_ClassBalancedLoss):
 
     def __init__(
         self,
-        class_counts: ArrayLike | None = None,
+        class_counts: ByClass | None = None,
         beta: float = 0.9999,
         power: float = 1.0,
-        class_weights: ArrayLike | None = None,
+        class_weights: ByClass | None = None,
         from_logits: bool = True,
         fused: Fused = "auto",
         reduction: Reduction | None = "sum_over_batch_size",
@@ -265,11 +280,11 @@ class ClassBalancedFocalCrossentropy(_ClassBalancedLoss):
 
     def __init__(
         self,
-        class_counts: ArrayLike | None = None,
+        class_counts: ByClass | None = None,
         beta: float = 0.9999,
         power: float = 1.0,
         gamma: float = 1.0,
-        class_weights: ArrayLike | None = None,
+        class_weights: ByClass | None = None,
         from_logits: bool = True,
         fused: Fused = "auto",
         reduction: Reduction | None = "sum_over_batch_size",
@@ -321,22 +336,6 @@ def _at_least_float32(dtype: Any) -> str:
         dtype = _plain_dtype(dtype)
     compute_dtype = keras.dtype_policies.get(dtype or keras.config.floatx()).compute_dtype
     return "float64" if compute_dtype == "float64" else "float32"
-
-
-def _check_class_weights(class_weights: Any) -> NDArray[np.float32]:
-    weights = np.asarray(ops.convert_to_numpy(class_weights))
-    if weights.ndim != 1 or weights.size == 0 or weights.dtype.kind not in "iuf":
-        raise ValueError(
-            "`class_weights` must be numbers of shape [C], one per class, got "
-            f"{weights.dtype} {weights.shape}."
-        )
-    weights = weights.astype("float32")
-    bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
-    if bad.size:
-        raise ValueError(
-            f"`class_weights` must be finite and >= 0, but class {bad[0]} has {weights[bad[0]]}."
-        )
-    return weights
 
 
 for _cls, _source, _gamma in (

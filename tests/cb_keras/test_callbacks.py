@@ -1,5 +1,7 @@
 """Class weights by epoch against float64 numpy, and progress by a fake clock."""
 
+import copy
+import functools
 import io
 import re
 import types
@@ -89,6 +91,139 @@ def test_weights_of_another_shape_are_refused_with_epoch_and_both_shapes(weights
         fit(linear_model(loss), epochs=2, callbacks=[callback])
 
 
+@pytest.mark.parametrize(
+    ("bad", "value"), [(np.nan, "nan"), (-0.5, "-0.5"), (np.inf, "inf"), (1e39, "inf")]
+)
+def test_a_weight_that_is_none_is_refused_with_epoch_and_class(bad, value):
+    loss = CLASSES["softmax"](COUNTS)
+    weights = [1.0, 1.0, bad]
+    callback = ClassWeightScheduler(loss, lambda epoch: EQUAL if epoch < 1 else weights)
+    with pytest.raises(ValueError, match=rf"`schedule\(epoch\)` .*class 2 has {value} in epoch 1"):
+        fit(linear_model(loss), epochs=2, callbacks=[callback])
+
+
+def is_scheduled(model, callback):
+    """Whether the epochs of `fit` have the losses that `deferred` gives a model at rate 0."""
+    history = fit(model, epochs=4, callbacks=[callback])
+    losses, _ = expected_training("softmax", [EQUAL, EQUAL, WEIGHTS, WEIGHTS], rate=0)
+    return np.allclose(history, losses, rtol=1e-5)
+
+
+def still_model(loss):
+    return linear_model(loss, learning_rate=0.0)
+
+
+def test_without_a_loss_it_finds_the_model_s():
+    assert is_scheduled(
+        still_model(CLASSES["softmax"](COUNTS)), ClassWeightScheduler(None, deferred)
+    )
+
+
+def test_a_copy_of_the_callback_as_a_tuner_makes_it_sets_the_weights_of_the_model_s_loss():
+    model = still_model(CLASSES["softmax"](COUNTS))
+    callback = copy.deepcopy(ClassWeightScheduler(model.loss, deferred))
+    assert callback.loss is not model.loss
+    assert is_scheduled(model, callback)
+    assert callback.loss is model.loss
+
+
+def test_a_loss_from_before_the_model_was_loaded_stands_for_the_loaded_one(tmp_path):
+    model = still_model(CLASSES["softmax"](COUNTS))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert is_scheduled(loaded, ClassWeightScheduler(model.loss, deferred))
+
+
+class Wrapped(keras.losses.Loss):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def call(self, y_true, y_pred):
+        return self.inner.call(y_true, y_pred)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        Wrapped,
+        lambda inner: lambda y_true, y_pred: inner(y_true, y_pred),
+        lambda inner: functools.partial(lambda loss, y, z: loss(y, z), inner),
+        lambda inner: inner.__call__,
+    ],
+    ids=["loss", "closure", "partial", "method"],
+)
+@pytest.mark.parametrize("given", [True, False])
+def test_a_loss_within_the_model_s_is_found(wrap, given):
+    inner = CLASSES["softmax"](COUNTS)
+    callback = ClassWeightScheduler(inner if given else None, deferred)
+    assert is_scheduled(still_model(wrap(inner)), callback)
+
+
+def two_outputs(first, second):
+    inputs = keras.Input((4,))
+    outputs = {name: keras.layers.Dense(3, name=name)(inputs) for name in ("a", "b")}
+    model = keras.Model(inputs, outputs)
+    model.compile(keras.optimizers.SGD(0.0), {"a": first, "b": second})
+    return model
+
+
+def test_of_several_outputs_the_loss_that_is_given_is_set_and_a_copy_by_its_name():
+    first, second = (CLASSES["softmax"](COUNTS, name=name) for name in ("one", "two"))
+    model = two_outputs(first, second)
+    callback = ClassWeightScheduler(first, lambda epoch: [3.0, 2.0, 1.0])
+    for callbacks in ([callback], [copy.deepcopy(callback)]):
+        first.class_weights.assign(EQUAL)
+        model.fit(INPUTS, {"a": IDS, "b": IDS}, callbacks=callbacks, verbose=0)
+        assert keras.ops.convert_to_numpy(first.class_weights.value).tolist() == [3, 2, 1]
+        np.testing.assert_array_equal(
+            keras.ops.convert_to_numpy(second.class_weights.value), WEIGHTS
+        )
+
+
+@pytest.mark.parametrize(
+    ("given", "losses", "message"),
+    [
+        (
+            "softmax",
+            ("sigmoid", "mse"),
+            r"is not the model's: .* with 1 .*\(class_balanced_sigmoid",
+        ),
+        ("softmax", ("mse", "mse"), r"is not the model's: .* with 0 class-balanced losses"),
+        ("softmax", ("softmax", "softmax"), r"is not the model's: .* 2 .* more than one of which"),
+        (None, ("mse", "mse"), r"`loss`=None, but the model has 0 class-balanced losses"),
+        (None, ("softmax", "focal"), r"`loss`=None, but the model has 2 class-balanced losses"),
+    ],
+)
+def test_a_loss_that_is_not_the_model_s_is_refused_before_the_first_step(given, losses, message):
+    made = [CLASSES[name](COUNTS) if name in CLASSES else name for name in losses]
+    callback = ClassWeightScheduler(given and CLASSES[given](COUNTS), deferred)
+    one_hot = np.eye(3)[IDS]
+    with pytest.raises(ValueError, match=message):
+        two_outputs(*made).fit(
+            INPUTS, {"a": one_hot, "b": one_hot}, callbacks=[callback], verbose=0
+        )
+
+
+def test_a_model_that_computes_its_own_loss_keeps_the_one_that_is_given():
+    loss = CLASSES["softmax"](COUNTS)
+
+    class Own(keras.Sequential):
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+            return loss(y, y_pred)
+
+    model = Own([keras.Input((4,)), keras.layers.Dense(3, use_bias=False)])
+    model.set_weights([KERNEL])
+    model.compile(keras.optimizers.SGD(0.0))
+    assert is_scheduled(model, ClassWeightScheduler(loss, deferred))
+
+
+@pytest.mark.parametrize("loss", ["mse", keras.losses.MeanSquaredError()])
+def test_a_loss_without_class_weights_is_refused_at_once(loss):
+    with pytest.raises(ValueError, match=r"`loss` must be one of cb_keras\.losses, or None"):
+        ClassWeightScheduler(loss, deferred)
+
+
 class Terminal(io.StringIO):
     def isatty(self):
         return True
@@ -112,13 +247,19 @@ class Clock(keras.callbacks.Callback):
 def run(monkeypatch):
     """Trains by a fake clock on 10 images in batches of 4: steps of 4, 4 and 2 images."""
 
-    def run(steps, stream, epochs=1, images=10, progress=None):
+    def run(steps, stream, epochs=1, images=10, progress=None, steps_per_execution=1):
         clock = Clock(steps)
         fake = types.SimpleNamespace(perf_counter=lambda: clock.now)
         monkeypatch.setattr(cb_keras.callbacks, "time", fake)
         progress = progress or ThroughputProgress(images, 4, epochs, stream)
         model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-        model.compile(keras.optimizers.SGD(0.01), "mse", run_eagerly=True)
+        model.compile(
+            keras.optimizers.SGD(0.01),
+            "mse",
+            run_eagerly=steps_per_execution == 1,
+            jit_compile=False,
+            steps_per_execution=steps_per_execution,
+        )
         x = np.ones((images, 1))
         callbacks = [clock, progress]
         history = model.fit(
@@ -148,6 +289,18 @@ def test_rates_leave_out_the_first_step_and_evaluations_and_seconds_only_evaluat
     assert progress.epoch_rate == pytest.approx(10 / 1.5)
     assert progress.images_per_second == pytest.approx(16 / 3.5)
     assert progress.train_seconds == pytest.approx(22 + 1.5)
+
+
+def test_every_step_of_an_execution_is_counted(run):
+    if keras.backend.backend() == "torch":
+        pytest.skip("Keras runs one step an execution on PyTorch")
+    stream = Terminal()
+    # 22 images in steps of 4: executions of two steps, the last of steps 5 and 6, of 4 + 2 images.
+    progress, _ = run([10, 1, 1.5], stream, images=22, steps_per_execution=2)
+    done = [line.split()[2] for line in stream.getvalue().split("\r")[1:-1]]
+    assert done == ["8/22", "16/22", "22/22"]
+    assert progress.epoch_rate == progress.images_per_second == pytest.approx(14 / 2.5)
+    assert progress.train_seconds == pytest.approx(12.5)
 
 
 def test_a_terminal_has_its_line_rewritten_and_ended_with_the_epoch(run):

@@ -86,6 +86,20 @@ def test_recall_per_class_by_hand_is_nan_without_examples():
         ([500, 400, 300, 200, 100], ([0, 1], [2, 3], [4]), "thirds"),
         ([100, 500, 100, 500, 300, 300], ([1, 3], [4, 5], [0, 2]), "thirds"),
         (range(1000, 0, -100), ([0, 1, 2, 3], [4, 5, 6], [7, 8, 9]), "thirds"),
+        (
+            [5000, 3237, 2096, 1357, 878, 568, 368, 238, 154, 100],
+            ([0, 1, 2, 3], [4, 5, 6], [7, 8, 9]),
+            "thirds",
+        ),
+        # Cuts after ranks 4 and 7 both move to 5, the only change of count.
+        ([5000] * 5 + [50] * 5, ([0, 1, 2, 3, 4], [], [5, 6, 7, 8, 9]), "moved_thirds"),
+        ([492, 284315], ([1], [], [0]), "moved_thirds"),
+        ([50, 30, 30], ([0], [], [1, 2]), "moved_thirds"),
+        ([50, 50, 30], ([0, 1], [], [2]), "moved_thirds"),
+        # After ranks 2 and 3: changes at 1 and 3 are as near to 2, and the first cut takes 1.
+        ([50, 40, 40, 30], ([0], [1, 2], [3]), "moved_thirds"),
+        # After ranks 3 and 6: changes at 5 and 7 are as near to 6, and the second cut takes 7.
+        ([90, 80, 70, 60, 60, 50, 50, 40, 30], ([0, 1, 2], [3, 4, 5, 6], [7, 8]), "moved_thirds"),
     ],
 )
 def test_shot_groups_follow_the_thresholds_or_thirds_where_they_would_leave_no_tail(
@@ -93,6 +107,25 @@ def test_shot_groups_follow_the_thresholds_or_thirds_where_they_would_leave_no_t
 ):
     named = dict(zip(("many", "medium", "few"), groups, strict=True))
     assert shot_groups(counts) == (named, rule)
+
+
+def test_classes_of_one_size_are_in_one_group_and_many_and_few_are_never_empty(rng):
+    for size in rng.integers(2, 12, 200):
+        counts = rng.integers(20, 20 + rng.integers(2, 12), size)
+        groups, _ = shot_groups(counts)
+        assert sorted(c for ids in groups.values() for c in ids) == list(range(size))
+        if counts.min() < counts.max():
+            sizes = [set(counts[groups[name]].tolist()) for name in ("many", "medium", "few")]
+            assert not sizes[0] & sizes[1] | sizes[1] & sizes[2] | sizes[0] & sizes[2]
+            assert sizes[0]
+            assert sizes[2]
+            assert min(sizes[0]) > max(sizes[2])
+
+
+@pytest.mark.parametrize("counts", [[], 5, [3.5, 2], [-1, 3], [float("nan"), 3], ["3", "2"]])
+def test_shot_groups_refuse_what_is_no_list_of_counts(counts):
+    with pytest.raises(ValueError, match="`class_counts` must be whole numbers >= 0 of shape"):
+        shot_groups(counts)
 
 
 @absent_class

@@ -20,6 +20,7 @@ def test_weights_and_counts_are_arrays_of_known_types() -> None:
     weights = cb_keras.class_balanced_weights(COUNTS, beta=0.99, power=0.5)
     assert_type(weights, NDArray[np.float32])
     assert weights.dtype == "float32"
+    assert_type(cb_keras.class_balanced_weights({0: 50, 1: 10}), NDArray[np.float32])
     number = cb_keras.effective_number(np.array(COUNTS), 0.99)
     assert_type(number, NDArray[np.float64])
     assert number.dtype == "float64"
@@ -52,6 +53,7 @@ def test_metrics_schedules_optimizers_and_callbacks() -> None:
     assert_type(metrics.shot_groups(COUNTS), tuple[dict[str, list[int]], str])
     assert_type(metrics.classification_report(confusion, COUNTS), dict[str, Any])
     metrics.BalancedAccuracy(num_classes=3)
+    metrics.BalancedAccuracy(num_classes=2, threshold=0.5)
     rate = schedules.WarmupPiecewiseConstant(0.1, 5, boundaries=[10, 20])
     assert_type(rate.boundaries, list[float])
     optimizers.MomentumSGD(rate, momentum=0.9)
@@ -71,7 +73,7 @@ def test_the_model_and_the_door_to_the_op() -> None:
 if TYPE_CHECKING:
     cb_keras.class_balanced_weights()  # type: ignore[call-arg]
     cb_keras.class_balanced_weights(COUNTS, beta="0.99")  # type: ignore[arg-type]
-    cb_keras.class_balanced_weights({0: 50, 1: 10})  # type: ignore[arg-type]
+    cb_keras.class_balanced_weights({50, 10})  # type: ignore[arg-type]
     cb_keras.long_tailed_counts(10, 5000, imbalance=0.02)  # type: ignore[call-arg]
     cb_keras.resnet_cifar(input_shape=(32, 32))  # type: ignore[arg-type]
     cb_keras.resnet_cifar(head="focal")  # type: ignore[arg-type]

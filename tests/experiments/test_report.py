@@ -159,6 +159,16 @@ def test_the_shot_rule_is_explained(runs, page):
     assert "Many shot is above 100 training images" in page().text
     write_run(runs / "b", seed=1, lr_decay=1.0, config={"shot_rule": "thirds"})
     assert "thirds of the classes by rank" in page().text
+    write_run(runs / "c", seed=2, lr_decay=0.5, config={"shot_rule": "moved_thirds"})
+    assert "each cut is moved to the nearest change" in page().text
+
+
+def test_runs_whose_shot_groups_follow_another_rule_are_not_averaged(runs, page):
+    write_run(runs / "old", seed=0, config={"shot_rule": "thirds"})
+    write_run(runs / "new", seed=1, config={"shot_rule": "moved_thirds"})
+    text = page().text
+    assert "since no class has fewer than 20." in text
+    assert "each cut is moved to the nearest change" in text
 
 
 def test_unfinished_and_damaged_runs_are_listed(runs, page):

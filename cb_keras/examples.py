@@ -1,0 +1,60 @@
+"""Which examples of a batch count, and how much: Keras' masks and sample weights."""
+
+from typing import Any
+
+from keras import ops
+from keras.src import backend as keras_backend  # the only door to the masks, on JAX above all
+
+
+def mask_of(y_pred: Any) -> Any:
+    """The mask that Keras' layers left on the predictions, or None."""
+    return keras_backend.get_keras_mask(y_pred)
+
+
+def with_mask_of(original: Any, y_pred: Any) -> Any:
+    """`y_pred`, with the mask of the predictions that it was made of."""
+    mask = mask_of(original)
+    if mask is not None and y_pred is not original:
+        keras_backend.set_keras_mask(y_pred, mask)
+    return y_pred
+
+
+def along_leading(name: str, values: Any, static: Any, leading: Any) -> Any:
+    """`values` broadcast to all examples: they are of the first axes, or of all and one of size 1.
+
+    Numpy would lay weights [N] along the last axis of examples [N, H, W], also where N is W.
+
+    Args:
+        name: The argument's name, for the message.
+        values: Sample weights or a mask.
+        static: Static shape `[...]` of the examples.
+        leading: Their shape at run time.
+
+    Raises:
+        ValueError: They fit no examples of this shape.
+    """
+    values = ops.convert_to_tensor(values)
+    shape, rank = tuple(values.shape), len(static)
+    if len(shape) == rank + 1 and shape[-1] == 1:
+        values = ops.squeeze(values, -1)
+    elif len(shape) < rank:
+        values = ops.reshape(values, (*ops.shape(values), *[1] * (rank - len(shape))))
+    aligned = tuple(values.shape)
+    fits = len(aligned) == rank and all(
+        a == b or a == 1 or None in (a, b) for a, b in zip(aligned, static, strict=True)
+    )
+    if not fits:
+        raise ValueError(
+            f"`{name}` has shape {shape}, which fits no examples of shape {static}: give one "
+            "value per example, or for the first axes only, such as [N] or [N, 1] for [N, T]."
+        )
+    return ops.broadcast_to(values, leading)
+
+
+def counted_examples(mask: Any, sample_weight: Any) -> Any:
+    """Which examples are neither masked nor of sample weight 0, bool; None for all of them."""
+    parts = [part for part in (mask, sample_weight) if part is not None]
+    counted = [ops.not_equal(part, ops.zeros_like(part)) for part in parts]
+    if len(counted) == 2:
+        return ops.logical_and(*counted)
+    return counted[0] if counted else None

@@ -1,0 +1,158 @@
+"""Labels, predictions and weights of a batch, as every metric of the library counts them."""
+
+import math
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+from cb_keras.checks import check_labels, invalid_class_ids, to_tensors
+from cb_keras.examples import along_leading, mask_of
+
+
+class Scored(NamedTuple):
+    """The examples of a batch, all leading axes in one.
+
+    Attributes:
+        labels: Class ids, int32 `[M]`; 0 where there is none, with weight 0.
+        predicted: Predicted class ids, int32 `[M]`; -1 where a prediction holds a NaN.
+        predictions: What the model gave, `[M, C]`, or `[M, 1]` of one output.
+        weight: Weight of each example, `[M]`: 0 for a masked one and for a label that is not a
+            class, NaN for a label of more than one class.
+    """
+
+    labels: Any
+    predicted: Any
+    predictions: Any
+    weight: Any
+
+
+def scored_examples(
+    y_true: Any,
+    y_pred: Any,
+    sample_weight: Any,
+    num_classes: int,
+    dtype: str,
+    threshold: float | None = None,
+) -> Scored:
+    """Reads a batch.
+
+    Args:
+        y_true: Class ids `[...]` or `[..., 1]`, or one-hot or soft labels `[..., C]`.
+        y_pred: `[..., C]`, or with a threshold one output, `[..., 1]` or `[N]`. Its Keras mask
+            is read as Keras' own metrics do.
+        sample_weight: None, or of as many of the leading axes as it has, from the first on.
+        num_classes: C.
+        dtype: Of the weights.
+        threshold: Above it one output says class 1.
+
+    Raises:
+        ValueError: Shapes or dtypes do not fit; or multi-hot labels, where values can be seen.
+    """
+    mask = mask_of(y_pred)
+    y_true, y_pred = to_tensors(y_true, y_pred)
+    if threshold is None:
+        _check_outputs(y_pred, num_classes)
+        dense = not check_labels(y_true, y_pred)
+    else:
+        y_pred = _one_output(y_true, y_pred)
+        dense = False
+    static, leading = tuple(y_pred.shape)[:-1], ops.shape(y_pred)[:-1]
+    ids, valid, several = (
+        _class_of_dense(y_true) if dense else (*_class_ids(y_true, num_classes), False)
+    )
+    weight = ops.ones(leading, dtype)
+    if sample_weight is not None:
+        weight = ops.cast(along_leading("sample_weight", sample_weight, static, leading), dtype)
+    if mask is not None:
+        kept = along_leading("mask", mask, static, leading)
+        weight = ops.where(ops.cast(kept, "bool"), weight, ops.zeros_like(weight))
+    if dense:
+        several = ops.logical_and(several, ops.not_equal(weight, 0))
+        _refuse_multi_hot(several, tuple(y_true.shape))
+    # A label that is not a class stays out, whatever its weight.
+    weight = ops.where(ops.reshape(valid, leading), weight, ops.zeros_like(weight))
+    weight = ops.where(several, ops.full_like(weight, math.nan), weight)
+    rows = ops.reshape(y_pred, (-1, y_pred.shape[-1]))
+    return Scored(
+        ops.reshape(ids, (-1,)), _predicted(rows, threshold), rows, ops.reshape(weight, (-1,))
+    )
+
+
+def _class_ids(labels: Any, num_classes: int) -> tuple[Any, Any]:
+    """Class ids as int32, 0 where the label is not a whole number in [0, C), and where it is."""
+    valid = ops.logical_not(invalid_class_ids(labels, num_classes))
+    return ops.cast(ops.where(valid, labels, ops.zeros_like(labels)), "int32"), valid
+
+
+def _check_outputs(y_pred: Any, num_classes: int) -> None:
+    shape = tuple(y_pred.shape)
+    outputs = shape[-1] if shape else None
+    if outputs == 1 and num_classes == 2:
+        raise ValueError(
+            f"`y_pred` has one output (shape {shape}), which is read with a `threshold`: give 0.0 "
+            "for logits, 0.5 for probabilities; or give the model two outputs."
+        )
+    if outputs is not None and outputs != num_classes:
+        raise ValueError(
+            f"`y_pred` has {outputs} classes (shape {shape}) but `num_classes` is {num_classes}: "
+            "give the metric the number of the model's outputs"
+            + (" (with one output per example, a `threshold`)." if num_classes == 2 else ".")
+        )
+
+
+def _one_output(y_true: Any, y_pred: Any) -> Any:
+    """`y_pred` as [..., 1]; labels must be [...] or [..., 1]."""
+    labels, shape = tuple(y_true.shape), tuple(y_pred.shape)
+    leading = shape if len(shape) < 2 else shape[:-1]
+    one = len(shape) == 1 or shape[-1:] == (1,)
+    if not one or not (_fit(labels, leading) or _fit(labels, (*leading, 1))):
+        raise ValueError(
+            f"`y_true` has shape {labels} and `y_pred` {shape}: with a `threshold`, `y_pred` is "
+            "one output, [..., 1] or [N], and `y_true` its 0/1 labels, [...] or [..., 1]."
+        )
+    return ops.expand_dims(y_pred, -1) if len(shape) == 1 else y_pred
+
+
+def _fit(a: Any, b: Any) -> bool:
+    return len(a) == len(b) and all(x == y or None in (x, y) for x, y in zip(a, b, strict=True))
+
+
+def _class_of_dense(y_true: Any) -> tuple[Any, Any, Any]:
+    """The largest entry, whether there is just one, above 0, and whether two are above 1/2."""
+    y = ops.cast(y_true, "float32")
+    largest = ops.max(y, axis=-1, keepdims=True)
+    alone = ops.equal(ops.sum(ops.cast(ops.equal(y, largest), "int32"), axis=-1), 1)
+    valid = ops.logical_and(alone, ops.squeeze(largest, -1) > 0)
+    several = ops.sum(ops.cast(y > 0.5, "int32"), axis=-1) > 1
+    return ops.cast(ops.argmax(y, axis=-1), "int32"), valid, several
+
+
+def _refuse_multi_hot(several: Any, shape: Any) -> None:
+    number = _seen(ops.sum(ops.cast(several, "int32")))
+    if number:
+        raise ValueError(
+            f"`y_true` of shape {shape} holds {int(number)} multi-hot labels (two entries above "
+            "1/2), but the metric counts examples of one class: give class ids or one-hot labels, "
+            "or use a multi-label metric such as keras.metrics.F1Score."
+        )
+
+
+def _seen(tensor: Any) -> Any:
+    """Values of a tensor, or None where they are symbolic: traced, or Keras' stand-ins for them."""
+    from keras.src import backend  # has no public name
+
+    if backend.in_stateless_scope():
+        return None
+    if keras.backend.backend() == "tensorflow" and not hasattr(tensor, "numpy"):
+        return None
+    return ops.convert_to_numpy(tensor)
+
+
+def _predicted(rows: Any, threshold: float | None) -> Any:
+    """Class ids of the predictions `[M, C]`, -1 for a row with a NaN, which says no class."""
+    if threshold is None:
+        predicted = ops.cast(ops.argmax(rows, axis=-1), "int32")
+    else:
+        predicted = ops.cast(rows[:, 0] > threshold, "int32")
+    return ops.where(ops.any(ops.isnan(rows), axis=-1), ops.full_like(predicted, -1), predicted)
