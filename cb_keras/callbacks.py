@@ -184,12 +184,18 @@ class ThroughputProgress(keras.callbacks.Callback):
         self.num_images = num_images
         self.batch_size = batch_size
         self.epochs = epochs
-        self.stream = stream or sys.stdout
+        self._stream = stream  # not sys.stdout, which can't be copied, as tuners copy callbacks
+        self._nobody_reads = False
         self.train_seconds = 0.0
         self.epoch_rate: float | None = None
         self._timed = (0, 0.0)  # images, seconds, without compilation
         self._compiled = False
         self._last_print = 0.0
+
+    @property
+    def stream(self) -> TextIO:
+        """Where the lines go."""
+        return self._stream or sys.stdout
 
     @property
     def images_per_second(self) -> float | None:
@@ -244,7 +250,7 @@ class ThroughputProgress(keras.callbacks.Callback):
         """Prints the epoch's line."""
         self._stop_clock()
         logs = logs or {}
-        figures = "  ".join(f"{name} {float(value):.4f}" for name, value in logs.items())
+        figures = "  ".join(f"{name} {np.mean(value):.4f}" for name, value in logs.items())
         line = f"epoch {epoch + 1}/{self.epochs}  {figures}"
         if self.epoch_rate:
             left = (self.epochs - epoch - 1) * self.num_images / self.epoch_rate
@@ -263,8 +269,13 @@ class ThroughputProgress(keras.callbacks.Callback):
             self._timed = (self._timed[0] + images, self._timed[1] + seconds)
 
     def _write(self, text: str) -> None:
-        self.stream.write(text)
-        self.stream.flush()
+        if self._nobody_reads:
+            return
+        try:
+            self.stream.write(text)
+            self.stream.flush()
+        except BrokenPipeError:  # as under `| head`: no reason to stop a training
+            self._nobody_reads = True
 
 
 def _duration(seconds: float) -> str:

@@ -29,10 +29,11 @@ def long_tailed_counts(
 
     Source: Cui et al., CVPR 2019, section 5.1, and its official code.
     """
-    if not 1 <= num_classes < np.inf or num_classes % 1:
+    if not 1 <= check_number("num_classes", num_classes) < np.inf or num_classes % 1:
         raise ValueError(f"`num_classes` must be a whole number >= 1, got {num_classes!r}.")
-    if not 1 <= max_count < np.inf or max_count % 1:
+    if not 1 <= check_number("max_count", max_count) < np.inf or max_count % 1:
         raise ValueError(f"`max_count` must be a whole number >= 1, got {max_count!r}.")
+    max_count = int(max_count)  # a float of lower precision would round the products
     factor = check_imbalance_factor(imbalance_factor)
     last = max(int(num_classes) - 1, 1)
     counts = [int(max_count * factor ** (c / last)) for c in range(int(num_classes))]

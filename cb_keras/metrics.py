@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike, NDArray
 
+from cb_keras.checks import check_number
 from cb_keras.counts import ByClass, by_class, matrix_by_class
 from cb_keras.scored import scored_examples
 
@@ -32,6 +33,9 @@ def confusion_matrix(
         ValueError: The lengths differ or an id is out of range.
     """
     labels, predictions = np.asarray(labels), np.asarray(predictions)
+    if not 1 <= check_number("num_classes", num_classes) < 2**31 or num_classes % 1:
+        raise ValueError(f"`num_classes` must be a whole number >= 1, got {num_classes!r}.")
+    num_classes = int(num_classes)  # a numpy integer of 8 bits would overflow below
     for name, ids in (("labels", labels), ("predictions", predictions)):
         if ids.size and ids.dtype.kind not in "iu":
             raise ValueError(f"`{name}` must be integers, got dtype {ids.dtype}.")
@@ -49,10 +53,14 @@ def confusion_matrix(
 
 
 def per_class_accuracy(confusion: ArrayLike) -> NDArray[np.float64]:
-    """Recall of each class, float64 `[C]`; NaN for a class without examples."""
-    confusion = matrix_by_class("confusion", confusion)
+    """Recall of each class, float64 `[C]`; NaN for a class without examples.
+
+    The matrix may hold counts, sums of weights or shares.
+    """
+    confusion = matrix_by_class("confusion", confusion).astype("float64")
     totals = confusion.sum(axis=1)
-    return np.where(totals > 0, np.diag(confusion) / np.maximum(totals, 1), np.nan)
+    recall = np.full(len(totals), np.nan)
+    return np.divide(np.diag(confusion), totals, out=recall, where=totals > 0)
 
 
 def shot_groups(class_counts: ByClass) -> tuple[dict[str, list[int]], str]:

@@ -146,13 +146,7 @@ def _run(function: Callable[..., Any], *args: Any) -> NDArray[np.float64]:
     backend = keras.backend.backend()
     with _float64_on_cpu(backend):
         tensors = [ops.convert_to_tensor(np.float64(arg), dtype="float64") for arg in args]
-        try:
-            result = _compiled(function, backend)(*tensors)
-        except ValueError:
-            raise
-        except Exception:  # what tools add to every function, XLA may not compile
-            result = function(*tensors)
-        return keras.ops.convert_to_numpy(result)
+        return keras.ops.convert_to_numpy(_compiled(function, backend)(*tensors))
 
 
 @functools.cache
@@ -160,7 +154,16 @@ def _compiled(function: Callable[..., Any], backend: str) -> Callable[..., Any]:
     if backend == "tensorflow":
         import tensorflow as tf
 
-        return tf.function(function, jit_compile=True, autograph=False)
+        compiled = tf.function(function, jit_compile=True, autograph=False)
+
+        def run(*tensors: Any) -> Any:
+            try:
+                return compiled(*tensors)
+            except tf.errors.InvalidArgumentError:
+                # tf.debugging.enable_check_numerics adds ops that XLA can't compile.
+                return function(*tensors)
+
+        return run
     if backend == "jax":
         import jax
 
