@@ -46,7 +46,7 @@ def problems(
         logits = rng.normal(0, size, shape)
     classes = shape[-1]
     forms = ["one-hot", "soft", "multi-hot"]
-    form = draw(st.sampled_from(forms + ["ids", "ids with an axis"]))
+    form = draw(st.sampled_from([*forms, "ids", "ids with an axis"]))
     ids = rng.integers(0, classes, shape[:-1])
     targets = reference.one_hot(ids, classes)
     if form in ("ids", "ids with an axis"):
