@@ -35,7 +35,7 @@ def problems(
 ):
     """Keyword arguments of `evaluated`, and the dense targets and weights of the reference."""
     kind, dtype = draw(st.sampled_from(kinds)), draw(st.sampled_from(dtypes))
-    shape = (*draw(st.sampled_from(leading)), draw(st.sampled_from([1, 2, 3, 33])))
+    shape = (*draw(st.sampled_from(leading)), draw(st.sampled_from([2, 3, 33])))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     size = draw(st.sampled_from(sizes))
     if size == "extreme":
@@ -46,7 +46,7 @@ def problems(
         logits = rng.normal(0, size, shape)
     classes = shape[-1]
     forms = ["one-hot", "soft", "multi-hot"]
-    form = draw(st.sampled_from(forms + ["ids", "ids with an axis"] * (classes > 1)))
+    form = draw(st.sampled_from([*forms, "ids", "ids with an axis"]))
     ids = rng.integers(0, classes, shape[:-1])
     targets = reference.one_hot(ids, classes)
     if form in ("ids", "ids with an axis"):
@@ -270,7 +270,7 @@ sizes = st.lists(st.integers(0, 3), max_size=3).map(tuple)
 @given(
     st.sampled_from(list(LOSSES)),
     sizes,
-    st.sampled_from([1, 2, 3]),
+    st.sampled_from([2, 3]),  # one output has tests of its own: the losses refuse one class
     st.sampled_from(["ids", "axis", "dense"]) | sizes,
     st.sampled_from([*INTEGERS, *FLOATS, "bool"]),
 )
@@ -280,7 +280,7 @@ def test_any_two_shapes_fit_or_are_refused(both_ways, kind, leading, classes, la
     labels = known.get(labels, labels)
     sparse = labels != predictions
     fit = labels in known.values()
-    if sparse and (classes == 1 or dtype in ("float16", "bfloat16", "bool")):
+    if sparse and dtype in ("float16", "bfloat16", "bool"):
         fit = False
     loss = CLASSES[kind](class_weights=np.ones(classes), reduction=None)
     y_true, y_pred = cast(np.zeros(labels), dtype), np.zeros(predictions, "float32")
