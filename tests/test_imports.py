@@ -29,7 +29,7 @@ LAYERS = [
     {"functional"},
     {"fused"},
     {
-        *("_version", "callbacks", "long_tail", "metrics"),
+        *("_version", "callbacks", "fused_cache", "long_tail", "metrics"),
         *("optimizers", "resnet", "schedules", "weights"),
     },
     {"checks"},
