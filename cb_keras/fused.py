@@ -4,6 +4,10 @@
 `python -m cb_keras.fused build` builds it for this machine's TensorFlow. The library is looked for
 next to the package, where `pip install` puts it if there is a C++ compiler, and in the folder of
 `cb_keras.fused_cache`, `$CB_KERAS_CACHE` or `~/.cache/cb_keras`, where `build` puts it.
+
+A graph that holds the op loads only in a process that has it. What is traced for a SavedModel or an
+export takes keras.ops instead, but a concrete function is saved as it was traced: give a loss that
+goes into one `fused=False`, or call `cb_keras.fused.load()` before `tf.saved_model.load`.
 """
 
 import contextlib
@@ -45,6 +49,16 @@ def status() -> str:
     """One line: whether the op is in use and why."""
     module, why = _load()
     return f"fused op: {'in use' if module else 'not in use'}: {why}"
+
+
+def load() -> None:
+    """Loads the op, so that a SavedModel which holds it can be loaded.
+
+    Raises:
+        FusedOpError: The op can't be used in this process; says why.
+    """
+    if not available():
+        raise FusedOpError(f"the fused op can't be loaded: {_load()[1]}.")
 
 
 def build() -> pathlib.Path:
@@ -147,6 +161,8 @@ def why_not(loss: Kind, sparse: bool, dtype: str, from_logits: bool = True) -> s
         return f"it has no kernel for {dtype} logits"
     if _inside_xla():
         return "XLA compiles this function and can't call it (jit_compile)"
+    if _being_exported():
+        return "this is being exported, and would load only where the op has been loaded before"
     return None
 
 
@@ -226,6 +242,23 @@ def _function_class() -> Any:
     import tensorflow as tf
 
     return type(tf.function(lambda: None))
+
+
+def _being_exported() -> bool:
+    """Whether a function is being traced by Keras' exports or while a SavedModel is written."""
+    import tensorflow as tf
+
+    if tf.executing_eagerly():
+        return False
+    from tensorflow.python.saved_model import save_context
+
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        # Keras traces before it saves; LiteRT, ONNX and OpenVINO are reached in the same way.
+        if str(frame.f_globals.get("__name__")).startswith("keras.src.export."):
+            return True
+        frame = frame.f_back
+    return save_context.in_save_context()
 
 
 def _load() -> tuple[Any, str]:
