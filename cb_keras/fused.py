@@ -2,23 +2,29 @@
 
 `python -m cb_keras.fused status` says in one line whether the op is in use and why;
 `python -m cb_keras.fused build` builds it for this machine's TensorFlow. The library is looked for
-beside the package, where `pip install` puts it if there is a C++ compiler, and in
-`$CB_KERAS_CACHE`, else `$XDG_CACHE_HOME/cb_keras`, else `~/.cache/cb_keras`, where `build` puts it.
+next to the package, where `pip install` puts it if there is a C++ compiler, and in the folder of
+`cb_keras.fused_cache`, `$CB_KERAS_CACHE` or `~/.cache/cb_keras`, where `build` puts it.
+
+A graph that holds the op loads only in a process that has it. What is traced for a SavedModel or an
+export takes keras.ops instead, but a concrete function is saved as it was traced: give a loss that
+goes into one `fused=False`, or call `cb_keras.fused.load()` before `tf.saved_model.load`.
 """
 
+import contextlib
 import ctypes
 import functools
 import importlib.util
 import os
 import pathlib
 import sys
+import threading
 from types import FrameType
 from typing import Any, Literal
 
 import keras
 from numpy.typing import ArrayLike
 
-from cb_keras import fused_gradients
+from cb_keras import fused_cache, fused_gradients
 from cb_keras.checks import check_gamma, check_labels
 from cb_keras.counts import ByClass, by_class
 
@@ -27,6 +33,8 @@ _NO_SOURCES = "its sources are not there; install cb_keras again, or take it fro
 Kind = Literal["softmax", "sigmoid", "focal"]
 
 _BUILD_COMMAND = "python -m cb_keras.fused build"
+_registering = threading.Lock()
+_in_use: list[tuple[Any, str]] = []  # what `_load` returns from the time that it has a module
 
 
 class FusedOpError(Exception):
@@ -44,32 +52,42 @@ def status() -> str:
     return f"fused op: {'in use' if module else 'not in use'}: {why}"
 
 
+def load() -> None:
+    """Loads the op, so that a SavedModel which holds it can be loaded.
+
+    Raises:
+        FusedOpError: The op can't be used in this process; says why.
+    """
+    if not available():
+        raise FusedOpError(f"the fused op can't be loaded: {_load()[1]}.")
+
+
 def build() -> pathlib.Path:
     """Builds the op library for the installed TensorFlow, if it is not built yet.
 
-    Several processes may call it at once: one builds, the others wait for it.
+    Several processes may call it at once: one builds, the others wait for it. Libraries that older
+    versions left in the cache stay, since another environment may use them; delete them at will.
 
     Returns:
         Path of the library.
 
     Raises:
-        FusedOpError: There is no compiler, or it failed.
+        FusedOpError: There is no compiler, or it failed, or the cache can't be used.
     """
-    import tensorflow as tf
+    try:
+        import tensorflow as tf
 
-    builder = _builder()
+        builder = _builder()
+    except (ImportError, OSError) as error:
+        raise FusedOpError(f"the fused op can't be built: {error}") from error
     if builder is None:
         raise FusedOpError(f"the fused op can't be built: {_NO_SOURCES}")
     try:
-        toolchain = builder.Toolchain.find(tf)
-        library = _cache_folder() / f"{toolchain.key}.so"
-        with builder.locked(library.with_suffix(".lock")):
-            if not library.exists():
-                builder.build(toolchain, library)
-    except (builder.BuildError, OSError) as error:
+        library = fused_cache.build(builder, builder.Toolchain.find(tf))
+    except (builder.BuildError, fused_cache.CacheError, OSError) as error:
         raise FusedOpError(f"the fused op can't be built: {error}") from error
     if not available():  # a loaded library stays: TensorFlow can't take another of its ops
-        _load.cache_clear()
+        _find.cache_clear()
     return library
 
 
@@ -146,6 +164,8 @@ def why_not(loss: Kind, sparse: bool, dtype: str, from_logits: bool = True) -> s
         return f"it has no kernel for {dtype} logits"
     if _inside_xla():
         return "XLA compiles this function and can't call it (jit_compile)"
+    if _being_exported():
+        return "this is being exported, and would load only where the op has been loaded before"
     return None
 
 
@@ -252,22 +272,62 @@ def _function_class() -> Any:
     return type(tf.function(lambda: None))
 
 
-@functools.cache
+def _being_exported() -> bool:
+    """Whether a function is being traced by Keras' exports or while a SavedModel is written."""
+    import tensorflow as tf
+
+    if tf.executing_eagerly():
+        return False
+    from tensorflow.python.saved_model import save_context
+
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        # Keras traces before it saves; LiteRT, ONNX and OpenVINO are reached in the same way.
+        if str(frame.f_globals.get("__name__")).startswith("keras.src.export."):
+            return True
+        frame = frame.f_back
+    return save_context.in_save_context()
+
+
 def _load() -> tuple[Any, str]:
     """`(module of the ops or None, why)`."""
+    if _in_use:
+        return _in_use[0]
     if keras.backend.backend() != "tensorflow":
         return None, f"Keras runs on {keras.backend.backend()}, the op is TensorFlow's"
     import tensorflow as tf
 
+    found = _find(bool(tf.config.get_visible_devices("GPU")))  # those that are hidden don't count
+    if found[0] is not None:
+        _in_use.append(found)
+    return found
+
+
+@functools.cache
+def _find(gpu: bool) -> tuple[Any, str]:
+    try:
+        module, why = _first_that_loads(gpu)
+    except Exception as error:  # whatever it is: no loss may fail of it, keras.ops is there
+        module, why = None, f"looking for it failed ({type(error).__name__}: {error})"
+    return module, _printable(why)
+
+
+def _printable(text: str) -> str:
+    """The text with what is not UTF-8 (in a path) as escapes: it could not be printed."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _first_that_loads(gpu: bool) -> tuple[Any, str]:
+    import tensorflow as tf
+
     if _builder() is None:
         return None, _NO_SOURCES
-    libraries = _matching_libraries(tf.__version__)
+    libraries, reasons = _matching_libraries(tf.__version__)
     if not libraries:
-        return None, f"it is not built for TensorFlow {tf.__version__}; {_BUILD_COMMAND} builds it"
-    gpu = bool(tf.config.list_physical_devices("GPU"))
+        missing = f"it is not built for TensorFlow {tf.__version__}; {_BUILD_COMMAND} builds it"
+        return None, "; ".join([missing, *reasons])
     # Any will do on the CPU; on a GPU one with CUDA kernels must.
     libraries.sort(key=lambda item: bool(item[1]["cuda"]) != gpu)
-    reasons = []
     for library, description in libraries:
         if gpu and not description["cuda"]:
             reasons.append(
@@ -287,41 +347,30 @@ def _open(library: pathlib.Path, cuda: str | None) -> tuple[Any, str]:
     import tensorflow as tf
 
     try:
-        module = tf.load_op_library(str(library))
-    except (tf.errors.OpError, OSError) as error:
+        module = tf.load_op_library(os.fsencode(library))
+        function = ctypes.CDLL(str(library)).CbkCpuInstructionSet
+    except Exception as error:
         return None, f"{library} can't be loaded: {error}"
-    fused_gradients.register(module)
-    function = ctypes.CDLL(str(library)).CbkCpuInstructionSet
+    # Once, by one of several threads, and not again where this module was imported again.
+    with _registering, contextlib.suppress(KeyError):
+        fused_gradients.register(module)
     function.restype = ctypes.c_char_p
     with_cuda = f"CUDA {cuda}" if cuda else "no CUDA"
     return module, f"{library} (CPU kernels: {function().decode()}; {with_cuda})"
 
 
-def _matching_libraries(tensorflow_version: str) -> list[tuple[pathlib.Path, dict[str, Any]]]:
-    """`(path, description)` of the libraries for this TensorFlow and these sources.
+def _matching_libraries(tensorflow_version: str) -> tuple[list[fused_cache.Library], list[str]]:
+    """The libraries for this TensorFlow and these sources, and why others were left out.
 
     One that was built with sanitizers is for processes that ask for them, and no other is.
     """
     builder = _builder()
-    candidates = [_PACKAGE / builder.LIBRARY, *sorted(_cache_folder().glob("*.so"))]
     wanted = {
         "tensorflow": tensorflow_version,
         "sources": builder.sources_digest(),
         "sanitizers": builder.sanitizers(),
     }
-    found = [(path, builder.describe(path)) for path in candidates if path.is_file()]
-    return [
-        (path, description)
-        for path, description in found
-        if description and wanted.items() <= description.items()
-    ]
-
-
-def _cache_folder() -> pathlib.Path:
-    chosen = os.environ.get("CB_KERAS_CACHE")
-    if chosen:
-        return pathlib.Path(chosen)
-    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cb_keras"
+    return fused_cache.libraries(builder, _PACKAGE / builder.LIBRARY, wanted)
 
 
 @functools.cache
@@ -345,7 +394,7 @@ def _main(arguments: list[str]) -> int:
         return 0
     if arguments == ["build"]:
         try:
-            print(f"built: {build()}")
+            print(_printable(f"built: {build()}"))
         except FusedOpError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1

@@ -5,7 +5,6 @@ imports nothing but the standard library. On its own it builds the stand-alone c
 kernels: `python ops/build.py SANITIZERS OUTPUT`, e.g. `address,undefined build/check`.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -36,7 +35,6 @@ _X86_KERNELS = {
 _CUDA_MACHINE_CODE = ("75", "80", "86", "89", "90")
 _CUDA_PTX = "90"  # for GPUs that are newer than all of the above
 _MARK = b"cb_keras ops library: "  # then a JSON object that describes the build, then NUL
-_END = b"end of the cb_keras ops library\n"  # last in the file: what lacks it is not whole
 
 
 class BuildError(Exception):
@@ -85,7 +83,7 @@ class Toolchain:
             )
         return cls(
             cxx=cxx,
-            cxx_version=_run([cxx, "--version"]).splitlines()[0],
+            cxx_version=_cxx_version(cxx),
             nvcc=nvcc,
             nvcc_version=_nvcc_version(nvcc) if nvcc else None,
             tensorflow_version=tensorflow.__version__,
@@ -161,16 +159,19 @@ def sources_digest():
 
 
 def describe(library):
-    """The description inside a built library, read without loading it, or None.
+    """The description inside a built library, read without loading it; None if it is not whole.
 
     Returns:
         Dict of `tensorflow` (version), `sources` (digest), `compiler`, `cuda` (version or None)
         and `sanitizers` ("" for none).
     """
     content = pathlib.Path(library).read_bytes()
+    size = len(content) - len(_end(b""))
     found = re.search(re.escape(_MARK) + rb"(\{[^\0]*\})\0", content)
+    if not found or content[size:] != _end(memoryview(content)[:size]):
+        return None
     try:
-        return json.loads(found.group(1)) if found and content.endswith(_END) else None
+        return json.loads(found.group(1))
     except ValueError:
         return None
 
@@ -183,14 +184,24 @@ def build(toolchain, output):
     """
     output = pathlib.Path(output)
     output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".building.") as folder:
+    prefix = f".building.{output.stem}."
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=prefix) as folder:
         commands, objects = _compilations(toolchain, pathlib.Path(folder))
         _run_all(commands)
         library = pathlib.Path(folder, LIBRARY)
         _run([*_link(toolchain), *map(str, objects), "-o", str(library), *_link_last(toolchain)])
-        with open(library, "ab") as file:
-            file.write(_END)
+        seal(library)
         os.replace(library, output)
+
+
+def seal(library):
+    """Ends the file with a digest of all that is in it, and waits until it is on the disk."""
+    content = library.read_bytes()
+    with open(library, "ab") as file:
+        file.write(_end(content))
+        file.flush()
+        os.fsync(file.fileno())
+    library.chmod(0o755 & library.stat().st_mode)  # a file that others can write to is not loaded
 
 
 def build_check(output, sanitizers):
@@ -200,7 +211,7 @@ def build_check(output, sanitizers):
         BuildError: There is no compiler, or it failed.
     """
     cxx = _existing_cxx()
-    common = _common_flags(cxx, _run([cxx, "--version"]).splitlines()[0])
+    common = _common_flags(cxx, _cxx_version(cxx))
     flags = [f"-fsanitize={sanitizers}", *_SANITIZER_FLAGS]
     output = pathlib.Path(output)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -214,16 +225,9 @@ def build_check(output, sanitizers):
         _run([cxx, *flags, "-pthread", *objects, "-o", str(output)])
 
 
-@contextlib.contextmanager
-def locked(path):
-    """Holds the lock file `path`: of several processes one is inside at a time."""
-    import fcntl
-
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _end(content):
+    """The end of a library's file: one without it was cut off or changed."""
+    return f"\n{hashlib.sha256(content).hexdigest()} ends this cb_keras ops library\n".encode()
 
 
 def _sources():
@@ -249,6 +253,13 @@ def _existing_cxx():
             "compiler, without arguments (e.g. CXX=g++), or unset it"
         )
     return cxx
+
+
+def _cxx_version(cxx):
+    lines = _run([cxx, "--version"]).splitlines()
+    if not lines:
+        raise BuildError(f"{cxx} --version says nothing; set CXX to a C++ compiler (e.g. CXX=g++)")
+    return lines[0]
 
 
 def _common_flags(cxx, version):
@@ -348,7 +359,9 @@ def _run(command):
     try:
         # A preloaded sanitizer is for this process, not for the compiler.
         environment = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="backslashreplace", env=environment
+        )
     except OSError as error:
         raise BuildError(f"{command[0]} can't be run: {error}") from error
     if done.returncode:

@@ -35,7 +35,7 @@ def ensure_library():
     if fused._builder().find_cxx() is None:
         pytest.skip("there is no C++ compiler to build the fused op with")
     with pytest.MonkeyPatch.context() as patch:
-        if not tf.config.list_physical_devices("GPU"):
+        if not tf.config.get_visible_devices("GPU"):
             patch.setenv("CB_KERAS_CUDA", "0")
         elif fused._builder().find_nvcc() is None:
             pytest.skip("there is a GPU, but no nvcc to build the fused op with")

@@ -30,7 +30,7 @@ LAYERS = [
     {"fused_gradients"},
     {"functional"},
     {
-        *("_version", "callbacks", "long_tail", "metrics"),
+        *("_version", "callbacks", "fused_cache", "long_tail", "metrics"),
         *("optimizers", "resnet", "schedules", "weights"),
     },
     {"scored"},

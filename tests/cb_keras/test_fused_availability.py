@@ -2,6 +2,8 @@
 
 import functools
 import json
+import os
+import pwd
 import re
 import shutil
 
@@ -52,8 +54,25 @@ from cb_keras import fused
 
 fused._builder()
 fused._PACKAGE = pathlib.Path("package")
-print(fused._matching_libraries(tf.__version__)[0][0])
+print(fused._matching_libraries(tf.__version__)[0][0][0])
 print(fused.status())
+"""
+FIRST_USE_OF_TWO_THREADS = """
+import importlib, threading
+import tensorflow as tf
+from cb_keras import fused
+
+fused._builder().LIBRARY = ""
+load_op_library, both = tf.load_op_library, threading.Barrier(2)
+tf.load_op_library = lambda path: (both.wait(), load_op_library(path))[1]
+available = []
+threads = [threading.Thread(target=lambda: available.append(fused.available())) for _ in "ab"]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+tf.load_op_library = load_op_library
+fused = importlib.reload(fused)
+fused._builder().LIBRARY = ""
+print(available, fused.status())
 """
 SERVE_WITH_TENSORFLOW_ALONE = """
 import json, sys
@@ -70,7 +89,8 @@ def cache(monkeypatch, tmp_path):
     """A cache folder without a library, where the package has none either."""
     monkeypatch.setenv("CB_KERAS_CACHE", str(tmp_path))
     monkeypatch.setattr(fused._builder(), "LIBRARY", "no library.so")
-    monkeypatch.setattr(fused, "_load", functools.cache(fused._load.__wrapped__))
+    monkeypatch.setattr(fused, "_find", functools.cache(fused._find.__wrapped__))
+    monkeypatch.setattr(fused, "_in_use", [])
     return tmp_path
 
 
@@ -90,6 +110,12 @@ def trained(tmp_path_factory):
     losses = fit(model, epochs=3)
     model.export(folder / "saved_model", verbose=False)
     return folder, losses, model.predict(INPUTS, verbose=0)
+
+
+def write_sealed(path, content):
+    """Writes a library that is changed but, by its digest, whole."""
+    path.write_bytes(content[: -len(fused._builder()._end(b""))])
+    fused._builder().seal(path)
 
 
 def assert_not_used(why):
@@ -134,7 +160,7 @@ def test_a_library_that_was_built_for_something_else_is_not_loaded(name, library
     other = "0" * len(value) or "thread"
     old, new = (f'"{name}": "{x}"'.encode() for x in (value, other))
     assert content.count(old) == 1
-    (cache / "other.so").write_bytes(content.replace(old, new))
+    write_sealed(cache / "other.so", content.replace(old, new))
     assert fused._builder().describe(cache / "other.so")[name] == other
     assert_not_used(r"it is not built for TensorFlow .*")
 
@@ -146,7 +172,9 @@ def test_a_library_that_was_built_for_something_else_is_not_loaded(name, library
 )
 def test_a_file_that_is_no_library_is_passed_over(content, cache):
     (cache / "damaged.so").write_bytes(content)
-    assert_not_used(r"it is not built for TensorFlow .*")
+    assert_not_used(
+        r"it is not built for TensorFlow .*; .*damaged\.so is damaged or not a library.*"
+    )
 
 
 def test_a_library_whose_end_is_missing_gives_a_reason_and_no_crash(tmp_path, library):
@@ -158,11 +186,19 @@ def test_a_library_whose_end_is_missing_gives_a_reason_and_no_crash(tmp_path, li
     script = "from cb_keras import fused; fused._builder().LIBRARY = ''; print(fused.status())"
     process = run_python("-c", script, CB_KERAS_CACHE=str(tmp_path))
     assert process.returncode == 0, process.stderr
-    assert "fused op: not in use: " in process.stdout
+    assert "fused op: not in use: it is not built" in process.stdout
+    assert process.stdout.count("is damaged or not a library of this version") == 2
+
+
+def test_a_library_with_one_bit_changed_is_not_loaded(library, cache):
+    content = bytearray(library.read_bytes())
+    content[len(content) // 2] ^= 1
+    (cache / "flipped.so").write_bytes(content)
+    assert_not_used(r"it is not built .*flipped\.so is damaged or not a library of this version")
 
 
 def test_a_library_that_cannot_be_loaded_gives_the_reason_of_the_linker(library, cache):
-    (cache / "damaged.so").write_bytes(bytes(64) + library.read_bytes()[64:])
+    write_sealed(cache / "damaged.so", bytes(64) + library.read_bytes()[64:])
     assert_not_used(r".*damaged\.so can't be loaded: .*ELF header")
 
 
@@ -170,13 +206,87 @@ def test_a_library_that_can_be_loaded_is_used_beside_one_that_cannot(library, tm
     """The damaged one comes first, beside the package. In a process that has loaded none yet."""
     (tmp_path / "package").mkdir()
     damaged = bytes(64) + library.read_bytes()[64:]
-    (tmp_path / "package" / fused._builder().LIBRARY).write_bytes(damaged)
+    write_sealed(tmp_path / "package" / fused._builder().LIBRARY, damaged)
     shutil.copy(library, tmp_path / "good.so")
     process = run_python("-c", STATUS_OF_PACKAGE, folder=tmp_path, CB_KERAS_CACHE=str(tmp_path))
     assert process.returncode == 0, process.stderr
     first, second = process.stdout.splitlines()
     assert first.endswith(fused._builder().LIBRARY)
     assert second.startswith(f"fused op: in use: {tmp_path / 'good.so'} (CPU kernels: ")
+
+
+def test_two_threads_at_first_use_and_a_module_imported_again_have_the_op(library, tmp_path):
+    """In a process that has loaded none yet; both threads load, one registers the gradient."""
+    shutil.copy(library, tmp_path / "good.so")
+    process = run_python("-c", FIRST_USE_OF_TWO_THREADS, CB_KERAS_CACHE=str(tmp_path))
+    assert process.stdout.startswith("[True, True] fused op: in use: "), process.stderr
+
+
+def test_a_cache_whose_name_is_not_utf8_is_used_and_printed(library, tmp_path):
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
+    os.mkdir(folder)
+    shutil.copy(library, folder)
+    script = "from cb_keras import fused; fused._builder().LIBRARY = ''; print(fused.status())"
+    process = run_python("-c", script, CB_KERAS_CACHE=folder, PYTHONIOENCODING="utf-8")
+    assert "fused op: in use: " in process.stdout, process.stderr
+    assert r"/caf\udce9/" in process.stdout
+
+
+@pytest.mark.parametrize(
+    ("variables", "why"),
+    [
+        (
+            {"CB_KERAS_CACHE": "gs://bucket/cache"},
+            "must be a folder of this machine, got the URL",
+        ),
+        ({"CB_KERAS_CACHE": "cache"}, "must be an absolute path or start with ~, got 'cache'"),
+        ({"CB_KERAS_CACHE": __file__}, f"{re.escape(__file__)} can't be read .Not a directory"),
+        (
+            {"CB_KERAS_CACHE": "", "XDG_CACHE_HOME": __file__},
+            "/cb_keras can't be read .Not a directory",
+        ),
+        (
+            {"CB_KERAS_CACHE": "", "XDG_CACHE_HOME": "", "HOME": None},
+            "home directory .*not known",
+        ),
+    ],
+    ids=["URL", "relative", "file", "XDG file", "no home"],
+)
+def test_a_cache_that_cannot_be_used_is_named_and_no_loss_fails_of_it(
+    variables, why, cache, monkeypatch
+):
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: {}[uid])  # a user without a name or a home
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value) if value is not None else monkeypatch.delenv(name)
+    assert_not_used(f"it is not built for TensorFlow .*{why}.*")
+    with pytest.raises(fused.FusedOpError, match="the fused op can't be built: "):
+        fused.build()
+
+
+def test_a_library_that_everybody_can_change_is_not_loaded_and_the_status_says_so(library, cache):
+    shutil.copy(library, cache / "ours.so")
+    cache.chmod(0o777)
+    assert_not_used(r"it is not built .*ours\.so is not loaded: everybody can write to .*")
+
+
+def test_an_error_that_nobody_thought_of_is_a_reason_and_no_loss_fails_of_it(cache, monkeypatch):
+    def unreadable():
+        raise PermissionError(13, "Permission denied", "/the/sources")
+
+    monkeypatch.setattr(fused._builder(), "sources_digest", unreadable)
+    assert_not_used(r"looking for it failed \(PermissionError: .*'/the/sources'\)")
+
+
+def test_a_hidden_gpu_is_not_a_gpu_even_if_it_was_hidden_later(library, cache, monkeypatch):
+    if fused._builder().describe(library)["cuda"]:
+        pytest.skip("the library at hand has CUDA kernels")
+    (cache / "ours.so").symlink_to(library)  # no copy: its ops can't be loaded a second time
+    visible = ["GPU:0"]
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["GPU:0"])
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: list(visible))
+    assert "not in use: there is a GPU, but " in fused.status()
+    visible.clear()
+    assert fused.available(), fused.status()
 
 
 @pytest.mark.parametrize(

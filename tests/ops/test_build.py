@@ -118,6 +118,18 @@ def test_a_compiler_that_cannot_be_run_is_named(build, cxx, tmp_path):
         build.Toolchain.find(TENSORFLOW)
 
 
+def test_a_compiler_that_does_not_say_its_version_is_named(build, tmp_path, monkeypatch):
+    monkeypatch.setenv("CXX", executable(tmp_path / "silent", "#!/bin/sh\n"))
+    with pytest.raises(build.BuildError, match=r"silent --version says nothing; set CXX"):
+        build.Toolchain.find(TENSORFLOW)
+
+
+def test_what_a_compiler_says_is_shown_even_if_it_is_not_utf8(build, cxx, tmp_path):
+    cxx(r"printf 'caf\351.cc: no' >&2; exit 3")
+    with pytest.raises(build.BuildError, match=r"caf\\xe9\.cc: no"):
+        build.build(build.Toolchain.find(TENSORFLOW), tmp_path / "library.so")
+
+
 def test_cuda_1_without_nvcc_says_what_to_do(build, monkeypatch):
     monkeypatch.setenv("CB_KERAS_CUDA", "1")
     monkeypatch.setattr(build, "shutil", types.SimpleNamespace(which=lambda _: None))

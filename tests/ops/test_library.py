@@ -1,8 +1,8 @@
 """The built library: what it says of itself, and what a build leaves behind, alone or not."""
 
+import json
 import os
 import platform
-import shutil
 import signal
 import subprocess
 import sys
@@ -60,8 +60,20 @@ def executable(path, text):
     return str(path)
 
 
+def write_library(cache):
+    """A file that says of itself what a build for this machine would say, and is whole."""
+    builder = fused._builder()
+    toolchain = builder.Toolchain.find(tf)
+    path = cache / f"{toolchain.key}.so"
+    path.write_bytes(builder._MARK + json.dumps(toolchain.description).encode() + b"\0")
+    builder.seal(path)
+    return path
+
+
 def test_the_library_is_described_without_being_loaded(library, builder, tmp_path):
-    (tmp_path / "no ELF.so").write_bytes(bytes(64) + library.read_bytes()[64:])
+    end = len(builder._end(b""))
+    (tmp_path / "no ELF.so").write_bytes(bytes(64) + library.read_bytes()[64:-end])
+    builder.seal(tmp_path / "no ELF.so")
     description = builder.describe(tmp_path / "no ELF.so")
     assert description.keys() == {"tensorflow", "sources", "compiler", "cuda", "sanitizers"}
     assert description["tensorflow"] == tf.__version__
@@ -72,6 +84,19 @@ def test_the_library_is_described_without_being_loaded(library, builder, tmp_pat
 
 def test_a_file_that_is_no_library_has_no_description(builder):
     assert builder.describe(__file__) is None
+
+
+@pytest.mark.parametrize("change", ["first", "middle", "last", "cut", "longer"])
+def test_a_library_that_is_not_as_it_was_built_has_no_description(change, builder, tmp_path):
+    path = write_library(tmp_path)
+    assert builder.describe(path)
+    content = bytearray(path.read_bytes())
+    if change in ("cut", "longer"):
+        content = content[:-1] if change == "cut" else content + b"\n"
+    else:
+        content[{"first": 0, "middle": len(content) // 2, "last": -1}[change]] ^= 1
+    path.write_bytes(content)
+    assert builder.describe(path) is None
 
 
 def test_the_library_has_the_kernels_of_every_instruction_set(library):
@@ -86,13 +111,23 @@ def test_building_what_is_built_returns_it_and_leaves_the_op_in_use(
 ):
     monkeypatch.setenv("CB_KERAS_CUDA", "0")
     monkeypatch.setenv("CB_KERAS_CACHE", str(tmp_path))
-    path = tmp_path / f"{builder.Toolchain.find(tf).key}.so"
-    shutil.copy(library, path)
+    path = write_library(tmp_path)
     before = path.stat()
     assert fused.build() == path
     assert path.stat() == before
     assert fused.available()
     assert "in use" in fused.status()
+
+
+def test_a_library_that_was_cut_off_is_built_again(monkeypatch, tmp_path):
+    monkeypatch.setenv("CXX", executable(tmp_path / "fakecxx", FAILS))
+    monkeypatch.setenv("CB_KERAS_CUDA", "0")
+    monkeypatch.setenv("CB_KERAS_CACHE", str(tmp_path))
+    path = write_library(tmp_path)
+    assert fused.build() == path
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(fused.FusedOpError, match="failed with status 3"):
+        fused.build()
 
 
 def test_a_cache_folder_that_cannot_be_made_is_named(monkeypatch, tmp_path):
