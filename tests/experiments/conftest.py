@@ -150,12 +150,12 @@ def write_tfds(real_digits):
         label="label",
         names=None,
     ):
-        names = names or list("0123456789")
-        ids = [names.index(str(y)) if str(y) in names else y for y in range(10)]
+        kind = {"names": names} if names else {"num_classes": 10}
+        ids = [names.index(str(y)) if str(y) in (names or ()) else y for y in range(10)]
         features = tfds.features.FeaturesDict(
             {
                 "image": tfds.features.Image(shape=image_shape or (8 * scale, 8 * scale, 1)),
-                label: tfds.features.ClassLabel(names=names),
+                label: tfds.features.ClassLabel(**kind),
             }
         )
         folder = pathlib.Path(root, name, *([config] if config else []), version)
