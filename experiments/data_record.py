@@ -97,17 +97,19 @@ def check_alike(configs):
     Raises:
         UserError: Two of them differ; says which, and in what.
     """
-    recorded = [(folder, c) for folder, c in configs.items() if name(c)]
-    for folder, config in recorded[1:]:
-        first, of_first = recorded[0]
-        of_all = [{n: c.get(n) for n in ("data", "class_names")} for c in (of_first, config)]
-        different = differences(*of_all)
-        if different:
-            raise UserError(
-                f"{first} (there) and {folder} (here) were trained on different data "
-                f"({'; '.join(different)}), which no table may mix: delete the runs of one kind, "
-                "or choose another --output_dir."
-            )
+    runs = list(configs.items())
+    # An older run, which recorded the names of its classes alone, is compared by these.
+    references = [*runs[:1], *[run for run in runs if name(run[1])][:1]]
+    for folder, config in runs:
+        for first, of_first in references:
+            both = [{n: c.get(n) for n in ("data", "class_names")} for c in (of_first, config)]
+            different = differences(*both)
+            if different:
+                raise UserError(
+                    f"{first} (there) and {folder} (here) are on different data "
+                    f"({'; '.join(different)}), which no table may mix: delete the runs of one "
+                    "kind, or choose another --output_dir."
+                )
 
 
 def _split(split):

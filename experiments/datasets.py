@@ -43,7 +43,7 @@ def check_name(name):
     """Raises ValueError unless `name` is a data set that `load` knows."""
     if name == "digits" or name in _TFDS_NAMES:
         return
-    if not re.fullmatch(r"tfds:\w+(/[\w.-]+)?(:\d+\.\d+\.\d+)?", name):
+    if not re.fullmatch(r"tfds:\w+(/[\w.-]+)*(:\d+\.\d+\.\d+)?", name):
         raise ValueError(
             f"unknown data set {name!r}; use cifar10, cifar100, digits, or tfds:NAME with NAME of "
             "the form name[/config][:1.0.0]."

@@ -67,6 +67,17 @@ def test_what_was_not_recorded_is_not_compared(there):
     data_record.check_alike({"a": there, "b": about(DATA)})
 
 
+def test_runs_are_alike_by_what_each_of_them_recorded():
+    older = {"class_names": DATA.class_names}
+    data_record.check_alike({"old": older, "a": about(DATA), "b": about(DATA)})
+    shifted = about(changed(class_names=["b", "c", "a"]))
+    with pytest.raises(UserError, match=r"b \(there\) and old .*class 0 is 'b' there, 'a' here"):
+        data_record.check_alike({"old": older, "b": shifted})
+    other = about(changed(test=Split(255 - TEST.images, TEST.labels)))
+    with pytest.raises(UserError, match=r"a \(there\) and b .*other pixels in the test images"):
+        data_record.check_alike({"old": older, "a": about(DATA), "b": other})
+
+
 def test_the_label_tells_data_of_one_name_apart():
     other = changed(test=Split(255 - TEST.images, TEST.labels))
     labels = [data_record.label(data_record.of(data)) for data in (DATA, DATA, other)]
