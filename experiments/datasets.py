@@ -25,8 +25,14 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """A data set in memory; `augmentation` is the kind that suits its images."""
+    """A data set in memory.
 
+    Attributes:
+        name: What `load` reads these data by and no others, such as `tfds:mnist:3.0.1`.
+        augmentation: The kind that suits the images.
+    """
+
+    name: str
     train: Split
     test: Split
     class_names: list
@@ -37,7 +43,7 @@ def check_name(name):
     """Raises ValueError unless `name` is a data set that `load` knows."""
     if name == "digits" or name in _TFDS_NAMES:
         return
-    if not re.fullmatch(r"tfds:\w+(/[\w.-]+)?(:\d+\.\d+\.\d+)?", name):
+    if not re.fullmatch(r"tfds:\w+(/[\w.-]+)*(:\d+\.\d+\.\d+)?", name):
         raise ValueError(
             f"unknown data set {name!r}; use cifar10, cifar100, digits, or tfds:NAME with NAME of "
             "the form name[/config][:1.0.0]."
@@ -61,9 +67,54 @@ def load(name, data_dir=None, download=False):
     if name == "digits":
         return _digits()
     tfds_name = name.removeprefix("tfds:")
-    folder = _prepared_folder(tfds_name, data_dir, download)
+    root = _root(data_dir)
+    folder = _prepared_folder(tfds_name, root, download)
     known_to_flip = tfds_name.partition(":")[0] in _TFDS_NAMES
-    return _read_tfds(folder, "crop_flip" if known_to_flip else "crop")
+    return _read_tfds(folder, _full_name(root, folder), "crop_flip" if known_to_flip else "crop")
+
+
+def full_name(name, data_dir=None):
+    """The `Data.name` of what `load` would read now; None where nothing is prepared."""
+    if name == "digits":
+        return name
+    root = _root(data_dir)
+    folder = _find_prepared(root, name.removeprefix("tfds:"))
+    return folder and _full_name(root, folder)
+
+
+def test_split_for(data, class_names):
+    """The test split with the class ids of a model, whose classes are found by name.
+
+    Args:
+        data: `Data`; it may lack classes of the model, and have them in another order.
+        class_names: Names of the model's classes, by class id.
+
+    Returns:
+        `Split`.
+
+    Raises:
+        UserError: There are test images of a class that the model does not have.
+    """
+    if data.class_names == class_names:
+        return data.test
+    for whose, names in ((data.name, data.class_names), ("the model", class_names)):
+        if len(set(names)) < len(names):
+            raise UserError(
+                f"{whose} has two classes of one name ({some(names)}), so that they can't be "
+                "found by name; use the data set that the model was trained on."
+            )
+    ids = {name: c for c, name in enumerate(class_names)}
+    present = np.unique(data.test.labels)
+    unknown = [data.class_names[c] for c in present if data.class_names[c] not in ids]
+    if unknown:
+        raise UserError(
+            f"{data.name} has test images of classes that the model does not have: "
+            f"{some(unknown)}; the model's are {some(class_names)}. Classes are found by name: use "
+            "a data set whose names are the model's, such as the one it was trained on."
+        )
+    print(f"{data.name}: other classes, or in another order, than the model's: found by name")
+    new_ids = np.array([ids.get(name, -1) for name in data.class_names], "int32")
+    return Split(data.test.images, new_ids[data.test.labels])
 
 
 def cut_long_tail(split, num_classes, long_tail, imbalance_factor, seed):
@@ -90,7 +141,9 @@ def cut_long_tail(split, num_classes, long_tail, imbalance_factor, seed):
     try:
         counts = cb_keras.long_tailed_counts(num_classes, int(available.min()), imbalance_factor)
     except ValueError as error:
-        raise UserError(f"--imbalance_factor: {error}") from error
+        raise UserError(
+            f"--imbalance_factor: {error} Or keep all images as they are: --long_tail=natural."
+        ) from error
     chosen = cb_keras.choose_long_tail(split.labels, counts, seed)
     kept = Split(split.images[chosen], split.labels[chosen])
     return kept, np.bincount(kept.labels, minlength=num_classes)
@@ -108,6 +161,7 @@ def _digits():
     )
     train = np.setdiff1d(np.arange(labels.size), test)
     return Data(
+        name="digits",
         train=Split(images[train], labels[train]),
         test=Split(images[test], labels[test]),
         class_names=[str(c) for c in range(10)],
@@ -115,10 +169,17 @@ def _digits():
     )
 
 
-def _prepared_folder(name, data_dir, download):
-    root = pathlib.Path(
-        data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    ).expanduser()
+def _root(data_dir):
+    chosen = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    return pathlib.Path(chosen).expanduser()
+
+
+def _full_name(root, folder):
+    *parts, version = folder.relative_to(root).parts
+    return f"tfds:{'/'.join(parts)}:{version}"
+
+
+def _prepared_folder(name, root, download):
     folder = _find_prepared(root, name)
     if folder is None and download:
         _download(name, root)
@@ -171,12 +232,36 @@ def _find_prepared(root, name):
     return max(folders, key=lambda f: [int(n) for n in f.name.split(".")], default=None)
 
 
-def _read_tfds(folder, augmentation):
+def _read_tfds(folder, name, augmentation):
+    builder = _opened(folder)
+    splits = builder.info.splits
+    test = next((s for s in ("test", "validation") if s in splits), None)
+    if "train" not in splits or test is None:
+        raise UserError(
+            f"{folder} has the splits {', '.join(splits)}; `train` and `test` (or `validation`) "
+            "are needed."
+        )
+    data = Data(
+        name=name,
+        train=_read_split(builder, "train"),
+        test=_read_split(builder, test),
+        class_names=list(builder.info.features["label"].names),
+        augmentation=augmentation,
+    )
+    if test != "test":
+        print(f"{name} has no split `test`: its split `{test}` is the test set")
+    _tell_untested(data)
+    return data
+
+
+def _opened(folder):
+    """The builder that tfds has of a prepared folder, its features checked."""
     import tensorflow_datasets as tfds
 
     try:
         builder = tfds.builder_from_directory(folder)
-        features, splits = builder.info.features, builder.info.splits
+        features = builder.info.features
+        _ = builder.info.splits  # read here, where damage is told
     # JSON, protobuf and tfds each have errors of their own for a damaged file.
     except Exception as error:
         raise UserError(
@@ -203,18 +288,23 @@ def _read_tfds(folder, augmentation):
             f"{folder} has {len(class_names)} class ({', '.join(class_names)}), a classifier needs "
             "two at least; use another --dataset."
         )
-    test = next((s for s in ("test", "validation") if s in splits), None)
-    if "train" not in splits or test is None:
-        raise UserError(
-            f"{folder} has the splits {', '.join(splits)}; `train` and `test` (or `validation`) "
-            "are needed."
+    return builder
+
+
+def _tell_untested(data):
+    tested = np.unique(data.test.labels)
+    untested = [n for c, n in enumerate(data.class_names) if c not in tested]
+    if untested:
+        print(
+            f"{data.name} has no test images of {len(untested)} of its {len(data.class_names)} "
+            f"classes, which count in no mean: {some(untested)}"
         )
-    return Data(
-        train=_read_split(builder, "train"),
-        test=_read_split(builder, test),
-        class_names=class_names,
-        augmentation=augmentation,
-    )
+
+
+def some(names):
+    """The first few of many names, as text."""
+    rest = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(map(repr, names[:5])) + rest
 
 
 def _read_split(builder, split):

@@ -8,7 +8,15 @@ import json
 from absl import flags
 
 import cb_keras
-from experiments import cli, data_flags, datasets, record, saved_model, scoring
+from experiments import (
+    cli,
+    data_flags,
+    data_record,
+    datasets,
+    record,
+    saved_model,
+    scoring,
+)
 
 SAVED_MODEL = flags.DEFINE_string("saved_model", None, "SavedModel folder, in a run directory.")
 OUTPUT = flags.DEFINE_string("output", None, "JSON file for the figures.")
@@ -26,15 +34,20 @@ def main(argv):
     if OUTPUT.value and (problem := record.output_problem(OUTPUT.value)):
         raise cli.UserError(problem)
     description = saved_model.description(SAVED_MODEL.value)
-    # Unless it is said, what the model was trained on.
+    # Unless it is said, what the model was trained on, in the version that it was.
     given = flags.FLAGS["dataset"].present
-    dataset = data_flags.DATASET.value if given else description["dataset"]
+    trained_on = data_record.name(description) or description["dataset"]
+    dataset = data_flags.DATASET.value if given else trained_on
     try:
         datasets.check_name(dataset)
     except ValueError as error:
         raise cli.UserError(f"--dataset: {error}") from error
     data = datasets.load(dataset, data_flags.DATA_DIR.value, data_flags.DOWNLOAD.value)
-    figures = saved_model.evaluate(SAVED_MODEL.value, data.test, data_flags.EVAL_BATCH_SIZE.value)
+    different = data_record.differences(description, {"data": data_record.of(data)})
+    if different:
+        print(f"not the data of the training (there): {'; '.join(different)}")
+    test = datasets.test_split_for(data, description["class_names"])
+    figures = saved_model.evaluate(SAVED_MODEL.value, test, data_flags.EVAL_BATCH_SIZE.value)
     settings, counts = description["settings"], description["class_counts"]
     weights = cb_keras.class_balanced_weights(counts, settings["cb_beta"], settings["cb_power"])
     for line in scoring.table(figures, counts, weights, description["class_names"]):

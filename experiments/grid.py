@@ -86,10 +86,11 @@ def _loss(name):
 def _table_1(settings, balanced_epochs):
     factor = settings["imbalance_factor"]
     if settings["long_tail"] != "exponential" or factor == 1:
+        natural = "the natural tail, which tfds:NAME has unless --imbalance_factor is given"
+        got = f"{factor:g}" if settings["long_tail"] == "exponential" else natural
         raise UserError(
             "--table=1 compares balanced data with a long tail: it needs --long_tail=exponential "
-            f"and an --imbalance_factor below 1, such as 0.02; got {settings['long_tail']} and "
-            f"{factor:g}."
+            f"and an --imbalance_factor below 1, such as 0.02; got {got}."
         )
     balanced = {"imbalance_factor": 1.0}
     if balanced_epochs is not None:

@@ -15,7 +15,7 @@ import tempfile
 import time
 import weakref
 
-from experiments import run_files
+from experiments import data_record, run_files
 from experiments.cli import UserError
 
 HISTORY_COLUMNS = (
@@ -175,11 +175,14 @@ def _check_content(run, flags, resume, defaults):
         if resume:
             print(f"nothing to continue in {run.folder}: starting a new run there")
         return
-    different = differences(flags, {**defaults, **config["flags"]})
+    theirs = {**defaults, **config["flags"]}
+    if data_record.name(config) and flags.get("dataset") == data_record.name(config):
+        theirs["dataset"] = flags["dataset"]  # the same data, named with their version
+    different = differences(flags, theirs)
     if different:
         raise UserError(
             f"--output_dir={run.folder} holds a run of another configuration "
-            f"({'; '.join(different)}); choose another folder."
+            f"({'; '.join(different)}); give the flags that are there or choose another folder."
         )
     if not resume:
         raise UserError(

@@ -4,7 +4,7 @@ import dataclasses
 import os
 import pathlib
 
-from experiments import run_files
+from experiments import data_record, run_files
 
 FIGURES = ("accuracy", "balanced_accuracy", *run_files.SHOT_FIGURES)
 _FILES = ("config.json", "metrics.json", "history.csv")
@@ -43,8 +43,10 @@ class Run:
             for name, value in self.flags.items()
             if name not in (*_OF_METHOD, *_WITHOUT_EFFECT)
         }
+        data = self.config["data"]
         return {
             **settings,
+            **({"data": data_record.label(data)} if data else {}),
             "train_epochs": self.metrics["epochs"],
             "class_counts": self.config["class_counts"],
             "class_names": self.config["class_names"],

@@ -20,6 +20,8 @@ def read_config(path):
     flags = config.get("flags")
     config.setdefault("resolved", {})
     config.setdefault("versions", {})
+    data = config.setdefault("data", None)  # older runs did not record it
+    _require("config.json", "data", data is None or isinstance(data, dict))
     counts, names = config.get("class_counts"), config.get("class_names")
     _require("config.json", "flags", isinstance(flags, dict))
     for name in ("loss", "dataset"):

@@ -30,8 +30,8 @@ def export(model, folder, about):
         model: The network, raw pixels `[N, H, W, channels]` to logits.
         folder: SavedModel folder; appears when it is whole, and replaces an older one.
         about: JSON-able dict, kept in `assets.extra`: `settings` (`loss`, `cb_beta`,
-            `cb_power`, `gamma`), `dataset`, `class_counts`, `class_names`, `epochs`,
-            `train_seconds`, `images_per_second`.
+            `cb_power`, `gamma`), `dataset`, `data` (of `data_record.of`), `class_counts`,
+            `class_names`, `epochs`, `train_seconds`, `images_per_second`.
     """
     folder = pathlib.Path(folder)
     probabilities = tf.nn.softmax if about["settings"]["loss"] == "softmax" else tf.math.sigmoid
@@ -87,6 +87,8 @@ def description(folder):
     for name, kind in _DESCRIBED.items():
         if not isinstance(about, dict) or not isinstance(about.get(name, NotImplemented), kind):
             raise UserError(f"{foreign} (no {name!r} in it).")
+    if len(about["class_names"]) != len(about["class_counts"]):
+        raise UserError(f"{foreign} (its 'class_names' are not one for each of 'class_counts').")
     return about
 
 

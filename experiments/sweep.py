@@ -15,7 +15,17 @@ import sys
 
 from absl import flags
 
-from experiments import cli, grid, progress_table, record, runner, tables, train_flags
+from experiments import (
+    cli,
+    data_record,
+    datasets,
+    grid,
+    progress_table,
+    record,
+    runner,
+    tables,
+    train_flags,
+)
 
 TABLE = flags.DEFINE_enum(
     "table",
@@ -144,8 +154,10 @@ def _check_runs(sweep):
     }
     shared = next(iter(expected.values()))
     defaults = train_flags.protocol_defaults()  # of flags that an older run did not know
+    configs = {}
     for path in sorted((sweep.folder / "runs").glob("*/config.json")):
-        theirs = {**defaults, **record.read_config(path.parent)["flags"]}
+        configs[path.parent] = record.read_config(path.parent)
+        theirs = {**defaults, **configs[path.parent]["flags"]}
         ours = expected.get(path.parent)
         if ours is None:
             ours = {**shared, **{name: theirs.get(name) for name in grid.AXES}}
@@ -153,14 +165,20 @@ def _check_runs(sweep):
         if different:
             raise cli.UserError(
                 f"--output_dir={sweep.folder} holds a run with other settings, {path.parent.name} "
-                f"({'; '.join(different)}); choose another folder."
+                f"({'; '.join(different)}); give the flags that are there or choose another folder."
             )
+    if not all(job.is_complete() for job in sweep.jobs):
+        settings = sweep.cells[0].settings
+        name = datasets.full_name(settings["dataset"], settings["data_dir"])
+        configs["a cell to be trained now"] = {"data": {"name": name}}
+    data_record.check_alike(configs)
 
 
 def _write(sweep):
     """Writes `results.csv`, with all finished runs in the folder, and the table's document."""
     paths = sorted((sweep.folder / "runs").glob("*/metrics.json"))
     runs = {path.parent: record.read_finished(path.parent) for path in paths}
+    data_record.check_alike({folder: config for folder, (config, _) in runs.items()})
     rows = [(config["flags"], figures) for config, figures in runs.values()]
     record.write_atomically(sweep.folder / "results.csv", tables.results_csv(rows).encode())
     metrics = {i: runs[job.folder][1] for i, job in enumerate(sweep.jobs) if job.folder in runs}

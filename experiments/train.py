@@ -11,6 +11,7 @@ from cb_keras import fused, metrics
 from experiments import (
     checkpoint,
     cli,
+    data_record,
     datasets,
     divergence,
     history,
@@ -52,12 +53,26 @@ def _train(run, settings, flags):
         settings["imbalance_factor"],
         settings["seed"],
     )
+    about_data = {
+        "data": data_record.of(data),
+        "class_names": data.class_names,
+        "class_counts": class_counts.tolist(),
+    }
+    if begun := record.read_config(run.folder):
+        data_record.check(begun, about_data, run.folder)
+        # What it began with, where the flag now names the version of the same data.
+        flags = {**flags, "dataset": begun["flags"].get("dataset", flags["dataset"])}
     resolved = _resolve(settings, data, class_counts)
     print(
-        f"{settings['dataset']}: {len(train.labels)} training images of {len(class_counts)} "
+        f"{data.name}: {len(train.labels)} training images of {len(class_counts)} "
         f"classes ({class_counts.max()} to {class_counts.min()} a class), "
         f"{len(data.test.labels)} test images -> {run.folder}"
     )
+    if len(train.labels) < len(data.train.labels):
+        print(
+            f"--long_tail=exponential: {len(train.labels)} of {len(data.train.labels)} training "
+            "images kept; --long_tail=natural keeps all"
+        )
 
     keras.utils.set_random_seed(settings["seed"])
     strategy = _strategy(settings, len(train.labels))
@@ -75,9 +90,9 @@ def _train(run, settings, flags):
             jit_compile=resolved["jit_compile"],
         )
         model.optimizer.build(model.trainable_variables)
-    run.write_json("config.json", _config(flags, resolved, data, class_counts, loss))
+    first_epoch, progress = _continue(run, model, settings, len(train.labels), about_data)
+    run.write_json("config.json", _config(flags, resolved, about_data, loss))
 
-    first_epoch, progress = _continue(run, model, settings, len(train.labels))
     model.fit(
         pipeline.training_dataset(
             train,
@@ -93,16 +108,15 @@ def _train(run, settings, flags):
         validation_data=pipeline.evaluation_dataset(data.test, settings["eval_batch_size"]),
         validation_freq=settings["eval_epochs"],
         shuffle=False,  # the pipeline shuffles, by seed
-        callbacks=_callbacks(run, progress, settings, resolved, schedule),
+        callbacks=_callbacks(run, progress, settings, resolved, schedule, about_data["data"]),
         verbose=0,
     )
 
     # The figures are the exported model's after the last epoch, never the best epoch's.
     description = {
         "settings": {key: settings[key] for key in ("loss", "cb_beta", "cb_power", "gamma")},
-        "dataset": settings["dataset"],
-        "class_counts": class_counts.tolist(),
-        "class_names": data.class_names,
+        "dataset": flags["dataset"],
+        **about_data,
         "epochs": settings["train_epochs"],
         "train_seconds": progress.train_seconds,
         "images_per_second": progress.images_per_second,
@@ -187,13 +201,12 @@ def _optimizer(settings, schedule):
     return sgd
 
 
-def _config(flags, resolved, data, class_counts, loss):
-    groups, rule = metrics.shot_groups(class_counts)
+def _config(flags, resolved, about_data, loss):
+    groups, rule = metrics.shot_groups(about_data["class_counts"])
     return {
         "flags": flags,
         "resolved": resolved,
-        "class_names": data.class_names,
-        "class_counts": class_counts.tolist(),
+        **about_data,
         "class_weights": keras.ops.convert_to_numpy(loss.class_weights).tolist(),
         "shot_rule": rule,
         "shot_groups": groups,
@@ -201,20 +214,21 @@ def _config(flags, resolved, data, class_counts, loss):
     }
 
 
-def _continue(run, model, settings, num_images):
+def _continue(run, model, settings, num_images, about_data):
     """First epoch to train, and the progress display; from the checkpoint where there is one."""
     progress = cb_keras.callbacks.ThroughputProgress(
         num_images, settings["batch_size"], settings["train_epochs"]
     )
     first_epoch, state = checkpoint.restore(run.path("checkpoint"), model)
     if first_epoch:
+        data_record.check({"data": state.get("data")}, about_data, run.folder)
         run.history = state["history"]
         progress.restore(**state["progress"])
         print(f"continuing after epoch {first_epoch} of {settings['train_epochs']}")
     return first_epoch, progress
 
 
-def _callbacks(run, progress, settings, resolved, schedule):
+def _callbacks(run, progress, settings, resolved, schedule, data):
     steps, epochs = resolved["steps_per_epoch"], settings["train_epochs"]
     return [
         progress,
@@ -225,7 +239,7 @@ def _callbacks(run, progress, settings, resolved, schedule):
             run.path("checkpoint"),
             settings["eval_epochs"],
             epochs,
-            lambda: {"history": run.history, "progress": progress.state()},
+            lambda: {"history": run.history, "progress": progress.state(), "data": data},
         ),
     ]
 

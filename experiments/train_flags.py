@@ -16,9 +16,10 @@ CB_BETA = flags.DEFINE_float("cb_beta", 0.9999, "Beta of the effective number, i
 GAMMA = flags.DEFINE_float("gamma", 1.0, "Focusing parameter of the focal loss, >= 0.")
 LONG_TAIL = flags.DEFINE_enum(
     "long_tail",
-    "exponential",
+    None,
     ["exponential", "natural"],
-    "exponential: cut the training set to Cui's profile; natural: use all of it as it is.",
+    "exponential: cut the training set to Cui's profile; natural: use all of it as it is. Default: "
+    "natural for tfds:NAME unless --imbalance_factor is given, exponential for all else.",
 )
 IMBALANCE_FACTOR = flags.DEFINE_float(
     "imbalance_factor", 0.02, "Smallest / largest class size, in (0, 1]; 1: balanced."
@@ -97,8 +98,9 @@ def checked_settings():
 
 
 def given_settings():
-    """Values of all flags as a dict, as they were given."""
-    return {holder.name: holder.value for holder in _holders()}
+    """Values of all flags as a dict, as they were given; `--long_tail` as it takes effect."""
+    given = {holder.name: holder.value for holder in _holders()}
+    return _with_long_tail(given, flags.FLAGS["imbalance_factor"].present)
 
 
 def checked(settings):
@@ -118,13 +120,25 @@ def checked(settings):
 
 def protocol_defaults():
     """The settings of the published protocol, which are the defaults of the recorded flags."""
-    return recorded({holder.name: holder.default for holder in _holders()})
+    defaults = {holder.name: holder.default for holder in _holders()}
+    return recorded(_with_long_tail(defaults, factor_given=False))
 
 
 def command_line(settings):
     """The flags that give experiments.train these settings, as a list; defaults are left out."""
     pairs = [(h.name, _text(settings[h.name]), _text(h.default)) for h in _holders()]
     return [f"--{name}={text}" for name, text, default in pairs if text not in (default, None)]
+
+
+def _with_long_tail(settings, factor_given):
+    """The settings with a value for `--long_tail`: nobody's own data are cut without being asked.
+
+    It is settled here, once, so that a run records what was done, whatever the default is later.
+    """
+    if settings["long_tail"] is not None:
+        return settings
+    whole = settings["dataset"].startswith("tfds:") and not factor_given
+    return {**settings, "long_tail": "natural" if whole else "exponential"}
 
 
 def recorded(settings):
@@ -184,7 +198,7 @@ def _schedule_problems(s):
 def _contradictions(s):
     if s["loss"] != "focal" and s["gamma"] != 1.0:
         yield f"--gamma={s['gamma']} has no effect on --loss={s['loss']}; it belongs to focal."
-    # Not `present`: the presets name the default, and go with either kind of tail.
+    # Not `present`: a flagfile of one's own may name the default, and go with either kind of tail.
     own_factor = s["imbalance_factor"] != IMBALANCE_FACTOR.default
     if s["long_tail"] == "natural" and own_factor:
         yield "--imbalance_factor has no effect with --long_tail=natural; leave one of them out."

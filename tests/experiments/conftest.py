@@ -132,19 +132,30 @@ def write_tfds(real_digits):
     """Function that prepares a small tfds data set of real digits, by tfds itself.
 
     `splits` maps names to slices of the digits; `config` and `image_shape` are tfds's own; every
-    pixel is drawn `scale` pixels wide and high; `label` is the name of that feature.
+    pixel is drawn `scale` pixels wide and high; `label` is the name of that feature; `names` are
+    the class names by class id, where a digit has the id of its name if it is there.
     """
     import tensorflow_datasets as tfds
 
     images, labels = real_digits
 
     def write(
-        root, name, splits, version="1.0.0", config=None, image_shape=None, scale=1, label="label"
+        root,
+        name,
+        splits,
+        version="1.0.0",
+        config=None,
+        image_shape=None,
+        scale=1,
+        label="label",
+        names=None,
     ):
+        kind = {"names": names} if names else {"num_classes": 10}
+        ids = [names.index(str(y)) if str(y) in (names or ()) else y for y in range(10)]
         features = tfds.features.FeaturesDict(
             {
                 "image": tfds.features.Image(shape=image_shape or (8 * scale, 8 * scale, 1)),
-                label: tfds.features.ClassLabel(num_classes=10),
+                label: tfds.features.ClassLabel(**kind),
             }
         )
         folder = pathlib.Path(root, name, *([config] if config else []), version)
@@ -163,7 +174,7 @@ def write_tfds(real_digits):
         for split, chosen in splits.items():
             drawn = images[chosen].repeat(scale, axis=1).repeat(scale, axis=2)
             examples = zip(drawn, labels[chosen].tolist(), strict=True)
-            writer.add_examples({split: [{"image": i, label: y} for i, y in examples]})
+            writer.add_examples({split: [{"image": i, label: ids[y]} for i, y in examples]})
         writer.close_all()
         return folder
 

@@ -91,8 +91,8 @@ def test_a_saved_model_of_another_program_with_our_note_is_refused(foreign, refu
     folder = shutil.copytree(foreign, tmp_path / "m")
     (folder / "assets.extra").mkdir()
     (folder / "assets.extra" / "cb_keras.json").write_text(json.dumps(ABOUT))
-    # Class 9 of the digits is none of its three; with as many it is the signature that differs.
-    assert "the data set has a class 9" in refusal(folder)
+    # The digits are none of its three classes; with theirs it is the signature that differs.
+    assert "images of classes that the model does not have: '0', '1'" in refusal(folder)
     about = {**ABOUT, "class_counts": [5] * 10, "class_names": list("0123456789")}
     (folder / "assets.extra" / "cb_keras.json").write_text(json.dumps(about))
     line = refusal(folder)

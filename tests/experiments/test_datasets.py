@@ -10,7 +10,7 @@ import pytest
 
 from experiments import datasets
 from experiments.cli import UserError
-from experiments.datasets import Split
+from experiments.datasets import Data, Split
 
 
 def load_error(*arguments):
@@ -103,7 +103,8 @@ def test_a_class_without_training_examples_is_refused_by_number(long_tail, count
 
 def test_a_factor_that_empties_a_class_is_refused_with_the_smallest_that_does_not():
     split = numbered([20, 20])
-    with pytest.raises(UserError, match=r"--imbalance_factor: .*use at least 0\.05"):
+    expected = r"--imbalance_factor: .*use at least 0\.05.*--long_tail=natural"
+    with pytest.raises(UserError, match=expected):
         datasets.cut_long_tail(split, 2, "exponential", 0.01, seed=0)
     _, counts = datasets.cut_long_tail(split, 2, "exponential", 0.05, seed=0)
     assert counts.tolist() == [20, 1]
@@ -124,9 +125,26 @@ def test_a_prepared_tfds_data_set_is_read_whole_and_in_order(tmp_path, write_tfd
     assert data.class_names == list("0123456789")
 
 
-def test_the_validation_split_stands_in_for_a_missing_test_split(tmp_path, write_tfds):
+def test_the_validation_split_stands_in_for_a_missing_test_split_and_that_is_told(
+    tmp_path, write_tfds, capsys
+):
     write_tfds(tmp_path, "tiny", {"train": slice(0, 20), "validation": slice(20, 31)})
     assert len(datasets.load("tfds:tiny", tmp_path).test.labels) == 11
+    assert "has no split `test`: its split `validation` is the test" in capsys.readouterr().out
+
+
+def test_classes_without_test_images_are_told_by_name(tmp_path, write_tfds, real_digits, capsys):
+    chosen = np.flatnonzero((real_digits[1] != 3) & (real_digits[1] != 8))
+    write_tfds(tmp_path, "tiny", {"train": slice(0, 20), "test": chosen[:60]})
+    write_tfds(tmp_path, "whole", {"train": slice(0, 20), "test": slice(20, 100)})
+    datasets.load("tfds:tiny", tmp_path)
+    expected = (
+        "tfds:tiny:1.0.0 has no test images of 2 of its 10 classes, which count in no mean: "
+        "'3', '8'\n"
+    )
+    assert expected in capsys.readouterr().out
+    datasets.load("tfds:whole", tmp_path)
+    assert capsys.readouterr().out == ""
 
 
 def test_the_test_split_goes_before_the_validation_split(tmp_path, write_tfds):
@@ -139,7 +157,10 @@ def test_the_newest_version_is_taken_unless_one_is_named(tmp_path, write_tfds):
     for number, version in ((20, "1.9.0"), (21, "1.10.0"), (22, "1.2.3")):
         splits = {"train": slice(0, number), "test": slice(0, 5)}
         write_tfds(tmp_path, "tiny", splits, version)
-    assert len(datasets.load("tfds:tiny", tmp_path).train.labels) == 21  # 1.10 is after 1.9
+    newest = datasets.load("tfds:tiny", tmp_path)
+    assert len(newest.train.labels) == 21  # 1.10 is after 1.9
+    assert newest.name == datasets.full_name("tfds:tiny", tmp_path) == "tfds:tiny:1.10.0"
+    assert datasets.full_name("tfds:absent", tmp_path) is None
     assert len(datasets.load("tfds:tiny:1.2.3", tmp_path).train.labels) == 22
     assert "no prepared tiny:9.9.9" in load_error("tfds:tiny:9.9.9", tmp_path)
 
@@ -150,7 +171,10 @@ def test_of_several_configurations_one_must_be_named(tmp_path, write_tfds):
         write_tfds(tmp_path, "tiny", splits, config=config)
     message = load_error("tfds:tiny", tmp_path)
     assert "several configurations; name one of them: tfds:tiny/noisy, tfds:tiny/plain" in message
-    assert len(datasets.load("tfds:tiny/noisy", tmp_path).train.labels) == 21
+    noisy = datasets.load("tfds:tiny/noisy", tmp_path)
+    assert len(noisy.train.labels) == 21
+    assert noisy.name == "tfds:tiny/noisy:1.0.0"
+    assert datasets.load(noisy.name, tmp_path).name == noisy.name
     assert len(datasets.load("tfds:tiny/plain:1.0.0", tmp_path).train.labels) == 20
 
 
@@ -196,6 +220,38 @@ def test_a_data_set_is_the_same_by_its_short_and_its_tfds_name(tmp_path, write_t
 def test_digits_and_numbers_are_never_flipped(tmp_path, write_tfds, name):
     write_tfds(tmp_path, name, {"train": slice(0, 20), "test": slice(20, 31)})
     assert datasets.load(f"tfds:{name}", tmp_path).augmentation == "crop"
+
+
+# Classes by name
+
+
+def named(class_names, labels):
+    split = Split(np.zeros((len(labels), 1, 1, 1), "uint8"), np.array(labels, "int32"))
+    return Data("tfds:tiny:1.0.0", split, split, class_names, "crop")
+
+
+def test_test_images_get_the_class_ids_of_the_model_by_name():
+    def labels(class_names, labels, model):
+        return datasets.test_split_for(named(class_names, labels), model).labels.tolist()
+
+    assert labels(["b", "c", "a"], [0, 1, 2, 2], ["a", "b", "c"]) == [1, 2, 0, 0]
+    assert labels(["c", "a"], [0, 1], ["a", "b", "c"]) == [2, 0]
+    assert labels(["c", "new", "a"], [0, 2], ["a", "b", "c"]) == [2, 0]  # none of `new` to judge
+    assert labels(["a", "a"], [0, 1], ["a", "a"]) == [0, 1]  # the same list needs no names
+
+
+@pytest.mark.parametrize(
+    ("class_names", "model", "message"),
+    [
+        (["a", "x"], ["a", "b"], "images of classes that the model does not have: 'x'"),
+        (["0", "1"], ["cat", "dog"], "does not have: '0', '1'; the model's are 'cat', 'dog'"),
+        (["a", "a"], ["a", "b"], "tfds:tiny:1.0.0 has two classes of one name"),
+        (["a", "b"], ["b", "b", "a"], "the model has two classes of one name"),
+    ],
+)
+def test_classes_that_can_not_be_found_by_name_are_refused(class_names, model, message):
+    with pytest.raises(UserError, match=message):
+        datasets.test_split_for(named(class_names, [0, 1]), model)
 
 
 # Absent data

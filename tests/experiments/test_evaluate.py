@@ -4,10 +4,13 @@ import json
 import shutil
 
 import pytest
+import sklearn.metrics
+import tensorflow as tf
 
 from experiments import datasets
 from experiments.cli import UserError
 
+VERSION_1 = "tfds:tiny:1.0.0"
 WITHOUT_KERAS = """
 import sys
 
@@ -89,6 +92,60 @@ def test_another_data_set_of_the_same_kind_can_be_evaluated(
     )
     confusion = json.loads(output.read_text())["confusion_matrix"]
     assert sum(map(sum, confusion)) == 40
+
+
+def test_classes_in_another_order_are_found_by_their_names(
+    digits_run, call_evaluate, write_tfds, tmp_path, real_digits, capsys
+):
+    names = list("7340198526")
+    write_tfds(tmp_path, "tiny", {"train": slice(0, 20), "test": slice(20, 300)}, names=names)
+    output, saved = tmp_path / "figures.json", digits_run.folder / "saved_model"
+    call_evaluate(
+        *(f"--saved_model={saved}", "--dataset=tfds:tiny", f"--data_dir={tmp_path}"),
+        f"--output={output}",
+    )
+    images, digits = (of_all[20:300] for of_all in real_digits)
+    serve = tf.saved_model.load(str(saved)).signatures["serving_default"]
+    predicted = serve(images=tf.constant(images))["classes"].numpy()
+    figures = json.loads(output.read_text())
+    assert figures["accuracy"] == pytest.approx((predicted == digits).mean())
+    expected = sklearn.metrics.confusion_matrix(digits, predicted, labels=range(10))
+    assert figures["confusion_matrix"] == expected.tolist()
+    printed = capsys.readouterr().out
+    assert "than the model's: found by name" in printed
+    assert "not the data of the training (there): the data set is digits there" in printed
+
+
+def test_images_of_classes_that_the_model_does_not_have_are_refused_by_their_names(
+    digits_run, call_evaluate, write_tfds, tmp_path
+):
+    splits = {"train": slice(0, 20), "test": slice(20, 60)}
+    write_tfds(tmp_path, "tiny", splits, names=[*"01234", "five", *"6789"])
+    message = error(
+        call_evaluate,
+        f"--saved_model={digits_run.folder / 'saved_model'}",
+        *("--dataset=tfds:tiny", f"--data_dir={tmp_path}"),
+    )
+    assert "images of classes that the model does not have: 'five'" in message
+
+
+def test_unless_another_is_named_the_version_that_was_trained_on_is_read(
+    digits_run, call_evaluate, write_tfds, tmp_path
+):
+    for version, end in (("1.0.0", 60), ("1.1.0", 70)):
+        splits = {"train": slice(0, 20), "test": slice(20, end)}
+        write_tfds(tmp_path, "tiny", splits, version)
+    shutil.copytree(digits_run.folder / "saved_model", tmp_path / "m")
+    note = tmp_path / "m" / "assets.extra" / "cb_keras.json"
+    about = json.loads(note.read_text())
+    note.write_text(json.dumps({**about, "dataset": "tfds:tiny", "data": {"name": VERSION_1}}))
+    for arguments, images in (([], 40), (["--dataset=tfds:tiny"], 50)):
+        output = tmp_path / "figures.json"
+        call_evaluate(
+            *(f"--saved_model={tmp_path / 'm'}", f"--data_dir={tmp_path}", f"--output={output}"),
+            *arguments,
+        )
+        assert sum(map(sum, json.loads(output.read_text())["confusion_matrix"])) == images
 
 
 def error(call_evaluate, *arguments):

@@ -58,6 +58,7 @@ def test_a_figure_that_one_seed_lacks_is_averaged_over_the_others(tmp_path):
         {"a_flag_of_a_later_version": True},
         {"config": {"class_counts": [999, 100, 10]}},
         {"config": {"class_names": ["cow", "dog", "emu"]}},
+        {"config": {"data": {"name": "cifar10", "train": {"pixels": "ab"}}}},
         {"metrics": {"epochs": 5}},
         {"config": {"resolved": {"lr_decay": 0.01, "dataset": "other"}}},
     ],

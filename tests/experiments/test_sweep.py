@@ -207,6 +207,7 @@ def test_the_differences_from_the_published_protocol_are_stated(work):
         (["--table=2", "--balanced_epochs=3"], "it must be at least 1, and belongs to --table=1"),
         (["--table=1", "--balanced_epochs=0"], "it must be at least 1"),
         (["--table=1", "--imbalance_factor=1"], "--imbalance_factor below 1"),
+        (["--table=1", "--dataset=tfds:mine"], "--imbalance_factor below 1"),
         (["--table=2", "--depth=9"], "--depth must be 6n + 2"),
         (["--table=2", "--noresume"], "--noresume can't be given to a sweep"),
     ],
@@ -235,6 +236,40 @@ def test_a_folder_with_runs_of_other_settings_is_refused_by_name(work):
             call(sweep.main, *arguments, "--momentum=0.8")
         assert "--momentum is 0.9 there, 0.8 here" in str(caught.value)
     assert (work / "out" / "results.csv").read_bytes() == before
+
+
+def record_data(job, data):
+    """Lets the run of a job have been trained on these data."""
+    path = job.folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "data": data}))
+
+
+def test_runs_on_different_data_are_never_put_into_one_table(work):
+    made = run(*TABLE_2)
+    before = (work / "out" / "table2.md").read_bytes()
+    data = {"name": "digits", "train": {"images": 20, "labels": "a", "pixels": "b"}}
+    for job in made.jobs[1:]:  # the first is of an older version, which recorded none
+        record_data(job, data)
+    run(*TABLE_2)
+    record_data(made.jobs[5], {**data, "train": {**data["train"], "pixels": "c"}})
+    with pytest.raises(UserError, match=r"different data \(other pixels in the train images\)"):
+        run(*TABLE_2)
+    assert (work / "out" / "table2.md").read_bytes() == before
+
+
+def test_a_sweep_is_not_continued_on_a_newer_version_of_its_data(work, write_tfds):
+    arguments = ("--table=2", "--output_dir=out", "--dataset=tfds:tiny", "--data_dir=data")
+    write_tfds(work / "data", "tiny", {"train": slice(0, 20), "test": slice(0, 5)}, "1.1.0")
+    made = run(*arguments)
+    assert "long_tail natural instead of exponential" in (work / "out" / "table2.md").read_text()
+    for job in made.jobs:
+        record_data(job, {"name": "tfds:tiny:1.0.0"})
+    run(*arguments)  # only writes the tables again
+    (made.jobs[3].folder / "metrics.json").unlink()
+    (work / "calls.txt").unlink()
+    with pytest.raises(UserError, match=r"the data set is tfds:tiny:1.0.0 there, tfds:tiny:1.1.0"):
+        run(*arguments)
+    assert not (work / "calls.txt").exists()
 
 
 def test_two_sweeps_do_not_work_in_one_folder(work, monkeypatch):

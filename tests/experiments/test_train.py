@@ -1,6 +1,7 @@
 """A run on the digits: the files it leaves, and that its figures are what they say."""
 
 import csv
+import hashlib
 import json
 
 import keras
@@ -48,6 +49,15 @@ def test_the_configuration_tells_flags_data_weights_and_versions(digits_run):
     assert "output_dir" not in config["flags"]
     assert config["class_counts"] == COUNTS
     assert config["class_names"] == list("0123456789")
+    data = datasets.load("digits")
+    for name, split in (("train", data.train), ("test", data.test)):
+        # Of the split as it is before the cut; by hashlib, over what tobytes() gives.
+        for key, array in (("labels", split.labels), ("pixels", split.images)):
+            text = f"{array.dtype.name} {array.shape}".encode() + array.tobytes()
+            digest = hashlib.blake2b(text, digest_size=16).hexdigest()
+            assert config["data"][name][key] == digest
+        assert config["data"][name]["images"] == len(split.labels)
+    assert config["data"]["name"] == "digits"
     # Cui et al. 2019, equations 2 and 4, in plain numpy.
     raw = (1 - 0.9999) / (1 - 0.9999 ** np.array(COUNTS, "float64"))
     np.testing.assert_allclose(config["class_weights"], 10 * raw / raw.sum(), rtol=1e-6)
@@ -184,10 +194,21 @@ def test_the_summary_names_the_folder_and_every_class(tmp_path, train_short, cap
     train_short(tmp_path / "run", "--train_epochs=1", "--warmup_epochs=0")
     printed = capsys.readouterr().out
     assert "digits: 342 training images of 10 classes (124 to 2 a class), 500 test" in printed
+    assert "342 of 1297 training images kept; --long_tail=natural keeps all" in printed
     assert "epoch 1/1" in printed
     for c, count in enumerate(COUNTS):
         assert any(line.split()[:2] == [str(c), str(count)] for line in printed.splitlines())
     assert f"everything is in {tmp_path / 'run'}" in printed
+
+
+def test_data_of_ones_own_are_trained_on_as_they_are(tmp_path, train_short, write_tfds, capsys):
+    write_tfds(tmp_path, "tiny", {"train": slice(0, 120), "test": slice(700, 730)})
+    own = ("--dataset=tfds:tiny", f"--data_dir={tmp_path}", "--train_epochs=1", "--warmup_epochs=0")
+    run = train_short(tmp_path / "run", *own)
+    counts = np.bincount(datasets.load("tfds:tiny", tmp_path).train.labels)
+    assert run.config["class_counts"] == counts.tolist()
+    assert run.config["flags"]["long_tail"] == "natural"
+    assert "tfds:tiny:1.0.0: 120 training images of 10 classes" in capsys.readouterr().out
 
 
 def test_saved_models_of_a_run_are_scored_as_in_its_metrics(digits_run):

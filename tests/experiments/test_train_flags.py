@@ -140,6 +140,32 @@ def test_every_preset_can_be_trained_on_data_with_its_natural_tail(preset):
     assert settings(f"--flagfile={flagfile}", "--long_tail=natural")["long_tail"] == "natural"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--dataset=cifar100"], "exponential"),
+        (["--dataset=digits"], "exponential"),
+        (["--dataset=tfds:mine"], "natural"),
+        (["--dataset=tfds:mine", "--imbalance_factor=0.02"], "exponential"),  # the default, but
+        (["--dataset=tfds:mine", "--flagfile=factor.flags"], "exponential"),  # it was given
+        (["--dataset=tfds:mine", "--long_tail=exponential"], "exponential"),
+        (["--flagfile=preset", "--dataset=tfds:mine"], "natural"),
+        (["--flagfile=preset", "--dataset=tfds:mine", "--imbalance_factor=1"], "exponential"),
+    ],
+)
+def test_data_of_ones_own_are_cut_only_where_a_factor_is_given(
+    arguments, expected, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "factor.flags").write_text("--imbalance_factor=0.1\n")
+    (tmp_path / "preset").write_text((PRESETS / "cpu.flags").read_text())
+    found = settings(*arguments)
+    assert found["long_tail"] == expected
+    assert ("_natural_" in found["output_dir"]) == (expected == "natural")
+    # The processes of a sweep get the same from their command lines.
+    assert settings(*train_flags.command_line(found)) == found
+
+
 def test_the_boundaries_are_numbers():
     assert settings("--lr_boundaries=0.25,0.5")["lr_boundaries"] == [0.25, 0.5]
     assert settings("--lr_boundaries=")["lr_boundaries"] == []

@@ -14,6 +14,7 @@ from experiments.history import HistoryWriter
 from tests.experiments.test_record import contents
 
 FOUR = ("--train_epochs=4", "--eval_epochs=2")
+TINY = {"train": slice(0, 120), "test": slice(700, 730)}
 TIMES = ("images_per_second", "train_seconds")
 
 
@@ -133,6 +134,65 @@ def test_a_run_with_other_flags_is_refused_by_name_and_nothing_changes(whole, tr
     assert "--momentum is 0.9 there, 0.8 here" in str(caught.value)
     assert "--seed is 0 there, 1 here" in str(caught.value)
     assert contents(whole.folder) == before
+
+
+@pytest.fixture
+def on_tiny(train_short, write_tfds, tmp_path):
+    """Function of flags that trains on `tiny` 1.0.0, or goes on; the first time it is stopped."""
+    write_tfds(tmp_path, "tiny", TINY)
+    own = ("--train_epochs=3", "--dataset=tfds:tiny", f"--data_dir={tmp_path}")
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(2, patch)  # after the checkpoint of epoch 1
+        with pytest.raises(KeyboardInterrupt):
+            train_short(tmp_path / "run", *own)
+    return lambda *arguments: train_short(tmp_path / "run", *own, "--resume", *arguments)
+
+
+def test_a_run_is_not_continued_on_a_newer_version_of_its_data_and_nothing_changes(
+    on_tiny, write_tfds, tmp_path, capsys
+):
+    write_tfds(tmp_path, "tiny", TINY, "1.1.0", names=list("1234567890"))
+    before = contents(tmp_path / "run")
+    with pytest.raises(UserError) as caught:
+        on_tiny()
+    assert "the data set is tfds:tiny:1.0.0 there, tfds:tiny:1.1.0 here" in str(caught.value)
+    assert "class 0 is '0' there, '1' here" in str(caught.value)
+    flags = f"--output_dir={tmp_path / 'run'} --dataset=tfds:tiny:1.0.0 --long_tail=natural"
+    assert f"continue it with {flags}" in str(caught.value)
+    assert contents(tmp_path / "run") == before
+
+    run = on_tiny(*flags.split())
+    assert "continuing after epoch 1 of 3" in capsys.readouterr().out
+    assert run.config["data"]["name"] == "tfds:tiny:1.0.0"
+    assert run.config["flags"]["dataset"] == "tfds:tiny"  # what it began with
+    on_tiny()
+    assert "is complete" in capsys.readouterr().out
+
+
+def test_a_run_that_did_not_record_its_data_is_held_to_its_classes_and_its_checkpoint(
+    on_tiny, write_tfds, tmp_path
+):
+    config = tmp_path / "run" / "config.json"
+    older = json.loads(config.read_text())
+    del older["data"]
+    config.write_text(json.dumps(older))
+
+    def prepare(**changes):
+        shutil.rmtree(tmp_path / "tiny")
+        write_tfds(tmp_path, "tiny", **{"splits": TINY, **changes})
+
+    prepare(names=list("1234567890"))
+    with pytest.raises(UserError, match="class 0 is '0' there, '1' here"):
+        on_tiny()
+    prepare(splits={"train": slice(1, 121), "test": slice(700, 730)})  # the classes' sizes differ
+    with pytest.raises(UserError, match=r"class 0 has \d+ training images there, \d+ here"):
+        on_tiny()
+    prepare(splits={**TINY, "test": slice(701, 731)})
+    with pytest.raises(UserError, match="other labels of the test images"):  # by the checkpoint
+        on_tiny()
+    assert json.loads(config.read_text()) == older
+    prepare()
+    assert on_tiny().config["data"]["train"]["images"] == 120
 
 
 def damage(file):

@@ -1,0 +1,146 @@
+"""What the data of a run were, so that it is continued, and averaged, on the same data alone."""
+
+import hashlib
+import json
+
+import numpy as np
+
+from experiments.cli import UserError
+
+
+def of(data):
+    """What is kept about a data set: all of it, before a long tail is cut from it.
+
+    Args:
+        data: `datasets.Data`.
+
+    Returns:
+        JSON-able dict of `name`, with the version, and of `train` and `test`: how many `images`,
+        and digests of their `labels` and `pixels`, in their order, which the seed goes by.
+    """
+    return {"name": data.name, "train": _split(data.train), "test": _split(data.test)}
+
+
+def name(about):
+    """The name under which a run or a SavedModel recorded its data; None where it did not."""
+    recorded = _at(about, ("data", "name"))
+    return recorded if isinstance(recorded, str) else None
+
+
+def label(record):
+    """A data set's name and a digest of all that is known about it, short enough for a table."""
+    text = json.dumps(record, sort_keys=True).encode()
+    return f"{record.get('name')} ({hashlib.blake2b(text, digest_size=4).hexdigest()})"
+
+
+def differences(there, here):
+    """Words for every item in which the data of two runs differ.
+
+    Args:
+        there: Dict with any of `data`, `class_names` and `class_counts`, as `config.json` has them.
+            What an older run did not record is not compared.
+        here: The same of the run asked for.
+
+    Returns:
+        List of strings.
+    """
+    words = []
+
+    def compare(what, *keys):
+        old, new = _at(there, keys), _at(here, keys)
+        if None not in (old, new) and old != new:
+            words.append(what.format(old, new))
+
+    compare("the data set is {} there, {} here", "data", "name")
+    words += _of_classes(there, here, "class_names", "class {} is {!r} there, {!r} here")
+    for split in ("train", "test"):
+        compare(f"{{}} {split} images there, {{}} here", "data", split, "images")
+        if _at(there, ("data", split, "images")) == _at(here, ("data", split, "images")):
+            compare(f"other labels of the {split} images", "data", split, "labels")
+            compare(f"other pixels in the {split} images", "data", split, "pixels")
+    counts = "class {} has {} training images there, {} here"
+    return words + list(_of_classes(there, here, "class_counts", counts))
+
+
+def check(there, here, folder):
+    """Refuses to continue a run on other data than it began with.
+
+    Args:
+        there: What the run has recorded, as for `differences`; None where there is no run.
+        here: What was read now.
+        folder: The run directory.
+
+    Raises:
+        UserError: They differ; says in what.
+    """
+    different = differences(there or {}, here)
+    if not different:
+        return
+    began, now = name(there), name(here)
+    fix = "point --data_dir at those data"
+    if None not in (began, now) and began != now:
+        tail = _at(there, ("flags", "long_tail"))
+        given = f"--output_dir={folder} --dataset={began}{f' --long_tail={tail}' if tail else ''}"
+        fix = f"continue it with {given}, point --data_dir at a folder with that version alone"
+    raise UserError(
+        f"--resume: the run in {folder} began with other data than are here now "
+        f"({'; '.join(different)}); {fix}, or choose another --output_dir."
+    )
+
+
+def check_alike(configs):
+    """Refuses to put runs on different data into one table.
+
+    Args:
+        configs: Dict of run directory to its `config.json`.
+
+    Raises:
+        UserError: Two of them differ; says which, and in what.
+    """
+    runs = list(configs.items())
+    # An older run, which recorded the names of its classes alone, is compared by these.
+    references = [*runs[:1], *[run for run in runs if name(run[1])][:1]]
+    for folder, config in runs:
+        for first, of_first in references:
+            both = [{n: c.get(n) for n in ("data", "class_names")} for c in (of_first, config)]
+            different = differences(*both)
+            if different:
+                raise UserError(
+                    f"{first} (there) and {folder} (here) are on different data "
+                    f"({'; '.join(different)}), which no table may mix: delete the runs of one "
+                    "kind, or choose another --output_dir."
+                )
+
+
+def _split(split):
+    return {
+        "images": len(split.labels),
+        "labels": _digest(split.labels),
+        "pixels": _digest(split.images),
+    }
+
+
+def _digest(array):
+    digest = hashlib.blake2b(f"{array.dtype.name} {array.shape}".encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
+
+
+def _at(record, keys):
+    """The value at the end of the keys; None where it is not recorded."""
+    for key in keys:
+        record = record.get(key) if isinstance(record, dict) else None
+    return record
+
+
+def _of_classes(there, here, key, words):
+    """Words for the first class in which two lists, one entry a class, differ."""
+    old, new = there.get(key), here.get(key)
+    if not (isinstance(old, list) and isinstance(new, list)) or old == new:
+        return
+    if len(old) != len(new):
+        if key == "class_names":
+            yield f"{len(old)} classes there, {len(new)} here"
+        return
+    first = next(c for c in range(len(old)) if old[c] != new[c])
+    yield words.format(first, old[first], new[first])
