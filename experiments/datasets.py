@@ -2,14 +2,13 @@
 
 import dataclasses
 import os
-import pathlib
 import re
 
 import numpy as np
 import tensorflow as tf
 
 import cb_keras
-from experiments.cli import UserError
+from experiments.cli import UserError, local_path
 
 _TFDS_NAMES = ("cifar10", "cifar100")  # the only ones to be flipped: a flipped digit is no digit
 _DIGITS_TEST_PER_CLASS = 50
@@ -116,9 +115,9 @@ def _digits():
 
 
 def _prepared_folder(name, data_dir, download):
-    root = pathlib.Path(
-        data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    ).expanduser()
+    given = {"--data_dir": data_dir, "TFDS_DATA_DIR": os.environ.get("TFDS_DATA_DIR") or None}
+    given["the default of --data_dir"] = "~/tensorflow_datasets"
+    root = next(local_path(what, path) for what, path in given.items() if path is not None)
     folder = _find_prepared(root, name)
     if folder is None and download:
         _download(name, root)

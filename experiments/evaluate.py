@@ -25,7 +25,9 @@ def main(argv):
         )
     if OUTPUT.value and (problem := record.output_problem(OUTPUT.value)):
         raise cli.UserError(problem)
-    description = saved_model.description(SAVED_MODEL.value)
+    folder = cli.local_path("--saved_model", SAVED_MODEL.value)
+    data_dir = cli.local_path("--data_dir", data_flags.DATA_DIR.value)
+    description = saved_model.description(folder)
     # Unless it is said, what the model was trained on.
     given = flags.FLAGS["dataset"].present
     dataset = data_flags.DATASET.value if given else description["dataset"]
@@ -33,8 +35,8 @@ def main(argv):
         datasets.check_name(dataset)
     except ValueError as error:
         raise cli.UserError(f"--dataset: {error}") from error
-    data = datasets.load(dataset, data_flags.DATA_DIR.value, data_flags.DOWNLOAD.value)
-    figures = saved_model.evaluate(SAVED_MODEL.value, data.test, data_flags.EVAL_BATCH_SIZE.value)
+    data = datasets.load(dataset, data_dir, data_flags.DOWNLOAD.value)
+    figures = saved_model.evaluate(folder, data.test, data_flags.EVAL_BATCH_SIZE.value)
     settings, counts = description["settings"], description["class_counts"]
     weights = cb_keras.class_balanced_weights(counts, settings["cb_beta"], settings["cb_power"])
     for line in scoring.table(figures, counts, weights, description["class_names"]):
