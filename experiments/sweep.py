@@ -111,7 +111,8 @@ def _check_flags(settings):
             f"--balanced_epochs={BALANCED_EPOCHS.value}: it must be at least 1, and belongs to "
             "--table=1."
         )
-    if not 1 <= JOBS.value <= (cores := machine.cores()):
+    cores = machine.cores()
+    if not 1 <= JOBS.value <= cores:
         problems.append(f"--jobs must be between 1 and the {cores} cores, got {JOBS.value}.")
     if RETRIES.value < 0:
         problems.append(f"--retries must be at least 0, got {RETRIES.value}.")

@@ -92,7 +92,8 @@ def checked_settings():
         UserError: Lists every flag that is out of range or contradicts another.
     """
     settings = checked(given_settings())
-    settings |= {name: local_path(f"--{name}", settings[name]) for name in _PATHS}
+    given = [name for name in _PATHS if settings[name] is not None]
+    settings |= {name: str(local_path(f"--{name}", settings[name])) for name in given}
     if settings["output_dir"] is None:
         settings["output_dir"] = f"runs/{run_name(settings)}"
     return settings
