@@ -55,7 +55,7 @@ def run(main, arguments=()):
     logging.set_verbosity(logging.WARNING)  # Keras reports every file that it saves at INFO
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # it was closed, which must not end a training either
-            setattr(sys, name, open(os.devnull, "w"))
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         # A character that the terminal does not have must not end a training.
         if hasattr(stream, "reconfigure"):

@@ -165,14 +165,13 @@ def test_a_killed_sweep_takes_its_trainings_with_it(jobs, tmp_path):
         import pathlib, sys
         sys.path.insert(0, {str(ROOT)!r})
         from experiments import runner
-from tests.experiments.conftest import alive, wait_for
         folder = pathlib.Path({str(job.folder)!r})
         job = runner.Job("a", folder, pathlib.Path({str(job.log)!r}), {job.arguments!r})
         runner.run([job], 1, 1, lambda job: None, lambda: None)
     """)
     (tmp_path / "sweep_alone.py").write_text(code)
     with subprocess.Popen([sys.executable, "sweep_alone.py"]) as sweep:
-        wait_for(lambda: (job.folder / "started").exists())
+        wait_for(lambda: (job.folder / "started").exists() or sweep.poll() is not None)
         assert alive(str(job.folder))
         sweep.kill()
     wait_for(lambda: not alive(str(job.folder)))
