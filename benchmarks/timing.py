@@ -1,11 +1,12 @@
 """Timing side by side, medians, tables: shared by all benchmarks."""
 
 import json
-import os
 import pathlib
 import platform
 import statistics
 import time
+
+from experiments.machine import cores_in_words
 
 
 def rate_of(step, seconds=3.0):
@@ -48,7 +49,7 @@ def alternate(measurements, repetitions, verbose=True):
 
 def machine():
     """The machine in a few words."""
-    return f"{platform.machine()}, {os.cpu_count()} cores"
+    return f"{platform.machine()}, {cores_in_words()}"
 
 
 def report(title, rates, limit, unit, json_file=None):

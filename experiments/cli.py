@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pathlib
 import re
 import sys
 
@@ -52,13 +53,117 @@ def run(main, arguments=()):
             sys.exit(130)
 
     logging.set_verbosity(logging.WARNING)  # Keras reports every file that it saves at INFO
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed, which must not end a training either
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        # A character that the terminal does not have must not end a training.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        app.run(guarded)
+        app.run(guarded, [sys.argv[0], *with_flagfiles(sys.argv[1:])])
+    except UserError as error:
+        _fail(error)
     except ValueError as error:
         if flags.FLAGS.is_parsed():
             raise
-        # A mistake in the flags that absl takes for its own, such as --noplots=1.
-        _fail(f"{'--flagfile: ' if isinstance(error, UnicodeDecodeError) else ''}{error}.")
+        _fail(f"{error}.")  # a mistake in the flags that absl takes for its own, as --noplots=1
+
+
+def with_flagfiles(arguments, inside=()):
+    """The command line with what its flagfiles hold in their places.
+
+    absl's own reader stops at a byte-order mark, passes over a nested flagfile that is indented,
+    and takes an empty name, as an unset variable of the shell gives it, for no flagfile at all.
+
+    Args:
+        arguments: List of arguments, without the program.
+        inside: Paths of the flagfiles that these arguments were read from, outermost first.
+
+    Raises:
+        UserError: A flagfile can't be read, is not UTF-8, or holds itself.
+    """
+    expanded, rest = [], list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        flag, equals, value = argument.partition("=")
+        if argument == "--":
+            return [*expanded, argument, *rest]
+        if flag not in ("--flagfile", "-flagfile"):
+            expanded.append(argument)
+            continue
+        if not equals:
+            value = rest.pop(0) if rest else ""
+        path = local_path("--flagfile", value)
+        if path in inside:
+            raise UserError(f"--flagfile={path} holds itself; take that line out of it.")
+        expanded += with_flagfiles(_lines(path), (*inside, path))
+    return expanded
+
+
+def _lines(path):
+    """The lines of a flagfile that hold flags."""
+    try:
+        content = path.read_bytes()
+        if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+            raise UserError(f"--flagfile={path} is UTF-16 or UTF-32; save it as UTF-8.")
+        text = content.decode("utf-8-sig")
+    except OSError as error:
+        raise UserError(
+            f"--flagfile={path} can't be read ({error.strerror}); name a text file."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"--flagfile={path} is not UTF-8 text (byte {error.start}); save it as UTF-8."
+        ) from error
+    lines = (line.strip() for line in re.split(r"\r\n?|\n", text))
+    return [line for line in lines if line and not line.startswith(("#", "//"))]
+
+
+def local_path(name, value):
+    """The path of a local file or folder that a user gave, with `~` and `~user` expanded.
+
+    Args:
+        name: What it was given as, such as `--output_dir`.
+        value: The path as it was given, or None.
+
+    Returns:
+        `pathlib.Path`, or None for None.
+
+    Raises:
+        UserError: It is empty, a URL, of an unknown user, or no program could write it.
+    """
+    if value is None:
+        return None
+    value = os.fspath(value)
+    path = os.path.expanduser(value)
+    if not value.strip():
+        raise UserError(f"{name} is empty; name a local path, or leave {name} out.")
+    if value != value.strip() or re.search(r"[\x00-\x1f\x7f]", value):
+        raise UserError(
+            f"{name}={value!r} begins or ends with white space or holds a control character; leave "
+            "that out."
+        )
+    if url := re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", value):
+        remedy = (
+            f"leave {url[0]} out"
+            if url[1].lower() == "file"
+            else "name a local path, and copy from it or to it"
+        )
+        raise UserError(f"{name}={value} is a URL; these programs use local files: {remedy}.")
+    if path.startswith("~") or (value[:2] in ("~", "~/") and not os.environ.get("HOME", "~")):
+        raise UserError(
+            f"{name}={value}: the home folder is not known here; give the whole path, or "
+            f"./{value} for a folder that is named so."
+        )
+    try:
+        os.fsencode(path.encode().decode())
+    except UnicodeError as error:
+        raise UserError(
+            f"{name}={value!a} is not a name in {sys.getfilesystemencoding()}, the encoding of "
+            "file names here: set PYTHONUTF8=1, or choose a name of ASCII letters."
+        ) from error
+    return pathlib.Path(path)
 
 
 def _of_file_system(error):

@@ -2,14 +2,13 @@
 
 import dataclasses
 import os
-import pathlib
 import re
 
 import numpy as np
 import tensorflow as tf
 
 import cb_keras
-from experiments.cli import UserError
+from experiments.cli import UserError, local_path
 
 _TFDS_NAMES = ("cifar10", "cifar100")  # the only ones to be flipped: a flipped digit is no digit
 _DIGITS_TEST_PER_CLASS = 50
@@ -170,8 +169,9 @@ def _digits():
 
 
 def _root(data_dir):
-    chosen = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    return pathlib.Path(chosen).expanduser()
+    given = {"--data_dir": data_dir, "TFDS_DATA_DIR": os.environ.get("TFDS_DATA_DIR") or None}
+    given["the default of --data_dir"] = "~/tensorflow_datasets"
+    return next(local_path(what, path) for what, path in given.items() if path is not None)
 
 
 def _full_name(root, folder):

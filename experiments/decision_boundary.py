@@ -17,7 +17,7 @@ import numpy as np
 
 from cb_keras.checks import check_gamma
 from cb_keras.weights import check_beta
-from experiments import boundary_picture, boundary_training
+from experiments import boundary_picture, boundary_training, machine
 from experiments.boundary_training import DIGITS, POWERS
 from experiments.cli import UserError
 from experiments.record import output_problem, write_output
@@ -71,6 +71,7 @@ def _problems(s):
         yield f"--output={s['output']} must end in .png, which is what is written."
     elif problem := output_problem(s["output"]):
         yield problem
+    yield from machine.keras_problems()
     if importlib.util.find_spec("matplotlib") is None:
         yield "the picture needs matplotlib: pip install 'cb_keras[plots]'"
 

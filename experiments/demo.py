@@ -6,7 +6,7 @@ import statistics
 import sys
 import time
 
-from experiments import cli, grid, plots, progress_table, record, runner, train_flags
+from experiments import cli, grid, machine, plots, progress_table, record, runner, train_flags
 
 PRESET = pathlib.Path(os.path.relpath(pathlib.Path(__file__).parent / "presets/digits.flags"))
 METHODS = {0.0: "power 0 (plain)", 1.0: "power 1 (class-balanced)"}
@@ -21,7 +21,7 @@ def main(argv):
     cells, jobs = plan(folder)
     print("the focal loss without and with the class-balanced term; every training is one of")
     print(f"$ python -m experiments.train {' '.join(_ARGUMENTS)} --cb_power=0 --seed=0", flush=True)
-    slots = min(len(runner.core_shares(1)[0] or [0]), _MOST_JOBS)
+    slots = min(machine.cores(), _MOST_JOBS)
     with progress_table.ProgressTable(cells, jobs) as display:
         runner.run(jobs, slots, 1, display.changed, display.refresh)
     failed = [job for job in jobs if job.state == "failed"]

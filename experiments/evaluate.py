@@ -33,7 +33,9 @@ def main(argv):
         )
     if OUTPUT.value and (problem := record.output_problem(OUTPUT.value)):
         raise cli.UserError(problem)
-    description = saved_model.description(SAVED_MODEL.value)
+    folder = cli.local_path("--saved_model", SAVED_MODEL.value)
+    data_dir = cli.local_path("--data_dir", data_flags.DATA_DIR.value)
+    description = saved_model.description(folder)
     # Unless it is said, what the model was trained on, in the version that it was.
     given = flags.FLAGS["dataset"].present
     trained_on = data_record.name(description) or description["dataset"]
@@ -42,12 +44,12 @@ def main(argv):
         datasets.check_name(dataset)
     except ValueError as error:
         raise cli.UserError(f"--dataset: {error}") from error
-    data = datasets.load(dataset, data_flags.DATA_DIR.value, data_flags.DOWNLOAD.value)
+    data = datasets.load(dataset, data_dir, data_flags.DOWNLOAD.value)
     different = data_record.differences(description, {"data": data_record.of(data)})
     if different:
         print(f"not the data of the training (there): {'; '.join(different)}")
     test = datasets.test_split_for(data, description["class_names"])
-    figures = saved_model.evaluate(SAVED_MODEL.value, test, data_flags.EVAL_BATCH_SIZE.value)
+    figures = saved_model.evaluate(folder, test, data_flags.EVAL_BATCH_SIZE.value)
     settings, counts = description["settings"], description["class_counts"]
     weights = cb_keras.class_balanced_weights(counts, settings["cb_beta"], settings["cb_power"])
     for line in scoring.table(figures, counts, weights, description["class_names"]):

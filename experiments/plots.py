@@ -3,6 +3,7 @@
 `python -m experiments.plots --run=RUN_DIRECTORY` draws them again.
 """
 
+import io
 import pathlib
 
 import numpy as np
@@ -46,6 +47,19 @@ def _draw(folder, names):
     for name, path in zip(names, paths, strict=True):
         _save(draw[name](), path)
     return paths
+
+
+def rehearse():
+    """Raises UserError where matplotlib can't draw, before a training finds that at its end."""
+    try:
+        figure, (axes,) = _figure()
+        axes.set_title("text")
+        figure.savefig(io.BytesIO(), format="png")
+    except Exception as error:  # of its settings, fonts or an installation that is broken
+        raise UserError(
+            f"--plots: matplotlib can't draw here ({type(error).__name__}: {error}); see to that, "
+            "or pass --plots=false."
+        ) from error
 
 
 def _save(figure, path):
@@ -238,7 +252,9 @@ def main(argv):
     del argv
     from absl import flags
 
-    for path in draw_all(flags.FLAGS.run):
+    from experiments import cli
+
+    for path in draw_all(cli.local_path("--run", flags.FLAGS.run)):
         print(path)
 
 

@@ -139,7 +139,7 @@ def _text(cell, job):
 
 
 def _accuracy(job):
-    return number(json.loads((job.folder / "metrics.json").read_text())["accuracy"])
+    return number(json.loads((job.folder / "metrics.json").read_text(encoding="utf-8"))["accuracy"])
 
 
 def _duration(seconds):

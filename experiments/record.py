@@ -15,8 +15,8 @@ import tempfile
 import time
 import weakref
 
-from experiments import data_record, run_files
-from experiments.cli import UserError
+from experiments import data_record, machine, run_files
+from experiments.cli import UserError, local_path
 
 HISTORY_COLUMNS = (
     "epoch",
@@ -30,6 +30,11 @@ HISTORY_COLUMNS = (
     "images_per_second",
     "train_seconds",
 )
+# What a run makes in its folder, and whether it is a folder itself.
+_CONTENT = {
+    **dict.fromkeys(("checkpoint", "plots", "saved_model", "tensorboard"), True),
+    **dict.fromkeys(("config.json", "history.csv", "metrics.json", "model.keras"), False),
+}
 _TEMPORARY = ".unfinished-"
 
 
@@ -69,7 +74,7 @@ class RunDirectory:
         """
         path = self.path(name)
         try:
-            return json.loads(path.read_text()) if path.exists() else None
+            return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
         except (ValueError, RecursionError) as error:
             raise UserError(f"{path} is no valid JSON: {error}") from error
 
@@ -109,11 +114,24 @@ def open_run(output_dir, flags, resume, defaults=None):
     run = RunDirectory(folder, Lock(folder))
     try:
         _check_content(run, flags, resume, defaults or {})
+        _check_inside(folder)
     except BaseException:
         run.__exit__()
         raise
     remove_temporaries(folder)
     return run
+
+
+def _check_inside(folder):
+    """Raises UserError where something in the folder would stop the run when it gets there."""
+    for name, is_folder in _CONTENT.items():
+        path = folder / name
+        if path.exists() and path.is_dir() != is_folder:
+            wrong = "is not a folder" if is_folder else "is a folder"
+            raise UserError(f"{path} {wrong}; a run puts its own there: move it away.")
+        if path.is_dir():
+            for below in (path, *(inside for inside in path.rglob("*") if inside.is_dir())):
+                check_writable(below)
 
 
 def read_config(folder):
@@ -227,15 +245,19 @@ def _try_lock(descriptor):
     return True
 
 
-def environment():
-    """Versions, device and command line, for `config.json`."""
+def environment(all_gpus=True):
+    """Versions, device and command line, for `config.json`.
+
+    Args:
+        all_gpus: Whether the run uses all GPUs that are there, or only the first.
+    """
     import keras
     import numpy
     import tensorflow as tf
 
     import cb_keras
 
-    gpus = tf.config.list_physical_devices("GPU")
+    gpus = tf.config.list_physical_devices("GPU")[: None if all_gpus else 1]
     names = [tf.config.experimental.get_device_details(g).get("device_name", "GPU") for g in gpus]
     return {
         "versions": {
@@ -245,7 +267,7 @@ def environment():
             "tensorflow": tf.__version__,
             "numpy": numpy.__version__,
         },
-        "device": names or [f"CPU, {os.cpu_count()} cores, {platform.machine()}"],
+        "device": names or [f"CPU, {machine.cores_in_words()}, {platform.machine()}"],
         "command": shlex.join(["python", "-m", "experiments.train", *sys.argv[1:]]),
     }
 
@@ -340,14 +362,16 @@ def check_writable(folder):
 
 def output_problem(path):
     """Why no file can be written at `path`, in words that begin with `--output`; None if it can."""
-    path = pathlib.Path(path)
     try:
+        path = local_path("--output", path)
         if path.is_dir():
             return f"--output={path} is a folder; name a file."
         if path.exists() and not path.is_file():
             return f"--output={path} is a device or a pipe; name a file."
         with tempfile.TemporaryFile(dir=path.resolve().parent):
             return None
+    except UserError as error:
+        return str(error)
     except OSError as error:
         reason = f"{path.parent}: {error.strerror}"
         return f"--output={path} can't be written ({reason}); choose another folder."
@@ -355,4 +379,4 @@ def output_problem(path):
 
 def write_output(path, content):
     """Writes bytes to the file that a user named; where that is a link, to what it points to."""
-    write_atomically(pathlib.Path(path).resolve(), content)
+    write_atomically(local_path("--output", path).resolve(), content)

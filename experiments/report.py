@@ -39,7 +39,7 @@ def write(runs_dir, output=None):
         UserError: There is no run, a package is missing, or the file can't be written.
     """
     _check_extra()
-    folder = pathlib.Path(runs_dir)
+    folder = cli.local_path("RUNS_DIR", runs_dir)
     if not folder.is_dir():
         raise cli.UserError(f"RUNS_DIR={runs_dir} is no folder; give one that holds runs.")
     found = report_runs.find(folder)
@@ -48,11 +48,11 @@ def write(runs_dir, output=None):
             f"RUNS_DIR={runs_dir} holds no run; give the --output_dir of a run or a sweep, or a "
             "folder above it."
         )
-    path = pathlib.Path(output) if output else folder / "report.html"
+    path = folder / "report.html" if output is None else cli.local_path("--output", output)
     if problem := record.output_problem(path):
         raise cli.UserError(problem)
     # File names and JSON can hold halves of characters, which UTF-8 has no bytes for.
-    page = _page(folder, found).encode(errors="replace")
+    page = _page(runs_dir, folder, found).encode(errors="replace")
     record.write_output(path, page)
     return path, found
 
@@ -67,7 +67,7 @@ def _check_extra():
         ) from error
 
 
-def _page(folder, found):
+def _page(runs_dir, folder, found):
     import jinja2
 
     environment = jinja2.Environment(
@@ -82,7 +82,7 @@ def _page(folder, found):
     powers = [run.flags["cb_power"] for run in found.runs]
     styles = report_charts.power_styles(powers)
     return environment.get_template("report.html").render(
-        folder=str(folder),
+        folder=str(runs_dir),
         found=found,
         shared=_in_words(shared),
         sections=[_section(section, styles) for section in sections],

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 
-from experiments import train_flags
+from experiments import cli, train_flags
 
 POLL_SECONDS = 0.5
 _PR_SET_PDEATHSIG = 1
@@ -48,9 +48,10 @@ class Job:
     def epochs_done(self):
         """Epochs in its history."""
         try:
-            return max(0, (self.folder / "history.csv").read_text().count("\n") - 1)
+            text = (self.folder / "history.csv").read_text(encoding="utf-8")
         except FileNotFoundError:
             return 0
+        return max(0, text.count("\n") - 1)
 
 
 def training(settings, folder):
@@ -58,17 +59,18 @@ def training(settings, folder):
 
     Args:
         settings: Settings of experiments.train; its `output_dir` is set here.
-        folder: Folder of many trainings: their runs are in `runs/`, what they print in `logs/`.
+        folder: Folder of many trainings: their runs are in `runs/`, what they print in `logs/`; as
+            the user gave it, so that no home folder gets into the commands that are recorded.
 
     Raises:
         UserError: The trainer would refuse them.
     """
     settings = train_flags.checked(settings)
     name = train_flags.run_name(settings)
-    run_folder = folder / "runs" / name
-    own = {**settings, "output_dir": str(run_folder), "resume": True}
+    own = {**settings, "output_dir": str(pathlib.Path(folder, "runs", name)), "resume": True}
+    folder = cli.local_path("--output_dir", folder)
     log = folder / "logs" / f"{name}.log"
-    return Job(name, run_folder, log, train_flags.command_line(own))
+    return Job(name, folder / "runs" / name, log, train_flags.command_line(own))
 
 
 def run(jobs, slots, retries, on_change, on_poll):

@@ -81,7 +81,7 @@ def description(folder):
         f"evaluates: it has no readable {_DESCRIPTION}"
     )
     try:
-        about = json.loads((folder / _DESCRIPTION).read_text())
+        about = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{foreign} ({error}).") from error
     for name, kind in _DESCRIBED.items():

@@ -7,7 +7,6 @@ running. Every flag of experiments.train that the table does not vary itself can
 """
 
 import dataclasses
-import os
 import pathlib
 import shlex
 import signal
@@ -20,6 +19,7 @@ from experiments import (
     data_record,
     datasets,
     grid,
+    machine,
     progress_table,
     record,
     runner,
@@ -82,7 +82,7 @@ def main(argv):
         except KeyboardInterrupt:
             print(f"stopped: {display.summary()}; the same command continues", file=sys.stderr)
             raise
-    print((sweep.folder / _document_name(sweep.table)).read_text())
+    print((sweep.folder / _document_name(sweep.table)).read_text(encoding="utf-8"))
     lock.release()
     _report_failures(sweep)
 
@@ -95,9 +95,9 @@ def plan():
     """
     settings = train_flags.given_settings()
     _check_flags(settings)
-    folder = pathlib.Path(settings["output_dir"])
+    folder = cli.local_path("--output_dir", settings["output_dir"])
     cells = grid.cells(TABLE.value, settings, _seeds(), BALANCED_EPOCHS.value)
-    jobs = [runner.training(cell.settings, folder) for cell in cells]
+    jobs = [runner.training(cell.settings, settings["output_dir"]) for cell in cells]
     return Sweep(TABLE.value, folder, cells, jobs)
 
 
@@ -122,7 +122,7 @@ def _check_flags(settings):
             f"--balanced_epochs={BALANCED_EPOCHS.value}: it must be at least 1, and belongs to "
             "--table=1."
         )
-    cores = len(runner.core_shares(1)[0] or range(os.cpu_count()))
+    cores = machine.cores()
     if not 1 <= JOBS.value <= cores:
         problems.append(f"--jobs must be between 1 and the {cores} cores, got {JOBS.value}.")
     if RETRIES.value < 0:

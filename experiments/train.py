@@ -28,6 +28,8 @@ def main(argv):
     """Runs the protocol that the flags describe, unless the run is there and complete."""
     del argv
     settings = train_flags.checked_settings()
+    if settings["plots"]:
+        plots.rehearse()
     flags = train_flags.recorded(settings)
     defaults = train_flags.protocol_defaults()
     with record.open_run(settings["output_dir"], flags, settings["resume"], defaults) as run:
@@ -210,7 +212,7 @@ def _config(flags, resolved, about_data, loss):
         "class_weights": keras.ops.convert_to_numpy(loss.class_weights).tolist(),
         "shot_rule": rule,
         "shot_groups": groups,
-        **record.environment(),
+        **record.environment(all_gpus=flags["strategy"] == "mirrored"),
     }
 
 

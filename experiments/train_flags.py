@@ -6,8 +6,8 @@ import math
 from absl import flags
 
 from cb_keras import functional, fused, long_tail, weights
-from experiments import data_flags
-from experiments.cli import UserError
+from experiments import data_flags, machine
+from experiments.cli import UserError, local_path
 from experiments.datasets import check_name
 
 LOSS = flags.DEFINE_enum("loss", "softmax", ["softmax", "sigmoid", "focal"], "Loss.")
@@ -82,6 +82,7 @@ PLOTS = flags.DEFINE_bool("plots", True, "Draw pictures at the end; needs matplo
 
 # What may differ between a run and its continuation.
 _NOT_RECORDED = ("data_dir", "download", "output_dir", "resume", "plots")
+_PATHS = ("data_dir", "output_dir")
 _TOO_MANY = 2**31
 
 
@@ -92,6 +93,8 @@ def checked_settings():
         UserError: Lists every flag that is out of range or contradicts another.
     """
     settings = checked(given_settings())
+    given = [name for name in _PATHS if settings[name] is not None]
+    settings |= {name: str(local_path(f"--{name}", settings[name])) for name in given}
     if settings["output_dir"] is None:
         settings["output_dir"] = f"runs/{run_name(settings)}"
     return settings
@@ -109,7 +112,8 @@ def checked(settings):
     Raises:
         UserError: Lists every setting that is out of range or contradicts another.
     """
-    problems = [*_range_problems(settings), *_contradictions(settings)]
+    problems = [*_range_problems(settings), *_contradictions(settings), *_path_problems(settings)]
+    problems += machine.keras_problems()
     # Else every schedule is wrong too, which says nothing new.
     if 1 <= settings["train_epochs"] < _TOO_MANY:
         problems += _schedule_problems(settings)
@@ -209,6 +213,14 @@ def _contradictions(s):
             yield f"--fused_op=on can't be honoured; {fused.status()}"
     if s["plots"] and importlib.util.find_spec("matplotlib") is None:
         yield "--plots needs matplotlib: pip install 'cb_keras[plots]', or pass --plots=false."
+
+
+def _path_problems(s):
+    for name in _PATHS:
+        try:
+            local_path(f"--{name}", s[name])
+        except UserError as error:
+            yield str(error)
 
 
 def _refused(*checks, settings):

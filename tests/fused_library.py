@@ -11,6 +11,7 @@ import keras
 import pytest
 
 from cb_keras import fused
+from tests import HANG_SECONDS
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -56,7 +57,7 @@ def run_python(*arguments, folder=ROOT, **environment):
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANG_SECONDS,
     )
 
 

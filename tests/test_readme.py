@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from tests import HANG_SECONDS
+
 ROOT = pathlib.Path(__file__).parent.parent
 
 
@@ -25,7 +27,7 @@ def run(script, folder):
         capture_output=True,
         text=True,
         check=True,
-        timeout=300,
+        timeout=HANG_SECONDS,
     ).stdout
 
 

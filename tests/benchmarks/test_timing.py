@@ -66,7 +66,7 @@ def test_milliseconds_are_those_of_one_step(monkeypatch):
 
 def test_a_sleep_of_20_milliseconds_runs_at_no_more_than_50_per_second():
     rate = timing.rate_of(lambda: time.sleep(0.02), seconds=0.3)
-    assert 5 < rate <= 50  # a busy machine may sleep longer, none sleeps shorter
+    assert 0 < rate <= 50  # a busy machine may sleep longer, none sleeps shorter
 
 
 def test_measurements_take_turns_in_their_order_and_keep_their_rates(capsys):
@@ -117,7 +117,7 @@ def test_the_json_file_holds_the_whole_report(tmp_path):
     report = timing.report("A question", RATES, "plain", "images/s", file)
     assert json.loads(file.read_text()) == report
     machine = report.pop("machine")
-    assert f"{os.cpu_count()} cores" in machine
+    assert f"{len(os.sched_getaffinity(0))} core" in machine
     assert report == {
         "title": "A question",
         "unit": "images/s",

@@ -7,6 +7,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from experiments import evaluate, train
+from tests import HANG_SECONDS
 
 ROOT = pathlib.Path(__file__).parents[2]
 DIGITS_PRESET = ROOT / "experiments" / "presets" / "digits.flags"
@@ -58,6 +60,26 @@ def call(main, *arguments):
     with flagsaver.flagsaver():
         flags.FLAGS(["program", *map(str, arguments)])
         main(["program"])
+
+
+def wait_for(condition):
+    """Returns once the condition holds; only a hang makes it fail."""
+    deadline = time.monotonic() + HANG_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def alive(word):
+    """Whether a training with this word in its command line is alive."""
+    for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = path.read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if "experiments.train" in command and word in command:
+            return True
+    return False
 
 
 @pytest.fixture(scope="session")
@@ -112,7 +134,7 @@ def run_python():
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=HANG_SECONDS,
         )
 
     return run

@@ -29,7 +29,7 @@ def run_program(capsys, main, *arguments):
     """Runs a program here as from a shell; returns its exit status and its one line of errors."""
     capsys.readouterr()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(app, "run", lambda guarded: call(guarded, *arguments))
+        patch.setattr(app, "run", lambda guarded, _: call(guarded, *arguments))
         with pytest.raises(SystemExit) as caught:
             cli.run(main)
     errors = capsys.readouterr().err.splitlines()

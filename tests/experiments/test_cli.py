@@ -1,6 +1,13 @@
 """Exit status and messages of the programs, each in a process of its own."""
 
+import os
+import pwd
+
 import pytest
+
+from experiments import evaluate, report, sweep, train
+from experiments.cli import UserError, local_path, with_flagfiles
+from tests.experiments.test_bad_input_output import run_program
 
 PROGRAM = """
 from experiments import cli
@@ -94,3 +101,126 @@ def test_train_reports_a_wrong_flag_on_one_line_and_leaves_no_folder(run_python,
     assert "use 1/50 = 0.02" in errors[0]
     assert "Traceback" not in done.stderr
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_what_a_terminal_can_not_show_is_escaped_and_ends_nothing(program, monkeypatch, encoding):
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    done = program("print(chr(0xe4), chr(0xdcff)); raise cli.UserError(chr(0xe4) + chr(0xdcff))")
+    letter = r"\xe4" if encoding == "ascii" else "ä"
+    assert (done.stdout, done.stderr) == (rf"{letter} \udcff" "\n", rf"error: {letter}\udcff" "\n")
+
+
+# Paths
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("", "--to is empty; name a local path, or leave --to out."),
+        ("  ", "--to is empty"),
+        ("a ", "--to='a ' begins or ends with white space"),
+        ("a\n", r"--to='a\n' begins or ends with white space or holds a control character"),
+        ("a\0b", r"--to='a\x00b' begins or ends with white space or holds a control character"),
+        ("gs://b/r", "--to=gs://b/r is a URL; these programs use local files: name a local path"),
+        ("file:///x", "--to=file:///x is a URL; these programs use local files: leave file:// out"),
+        ("~nobody_here/x", "the home folder is not known here; give the whole path, or ./~nobody"),
+        ("\udcff", r"--to='\udcff' is not a name in utf-8, the encoding of file names here: set"),
+    ],
+)
+def test_a_path_that_no_local_file_can_have_is_refused_in_words(given, words):
+    with pytest.raises(UserError) as caught:
+        local_path("--to", given)
+    assert words in str(caught.value)
+
+
+def test_a_home_folder_is_put_in_where_the_shell_did_not(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert local_path("--to", "~/a/") == tmp_path / "a"
+    assert local_path("--to", "~") == tmp_path
+    user = pwd.getpwuid(os.getuid())
+    assert str(local_path("--to", f"~{user.pw_name}/a")) == os.path.join(user.pw_dir, "a")
+    assert str(local_path("--to", "a/~/b:c")) == "a/~/b:c"
+    assert local_path("--to", None) is None
+
+
+def test_an_empty_home_is_not_the_root_folder(monkeypatch):
+    monkeypatch.setenv("HOME", "")
+    with pytest.raises(UserError, match="--to=~/a: the home folder is not known here"):
+        local_path("--to", "~/a")
+
+
+def test_a_name_that_the_file_system_can_not_have_here_is_refused(program, monkeypatch):
+    for name, value in (("LC_ALL", "C"), ("PYTHONUTF8", "0"), ("PYTHONCOERCECLOCALE", "0")):
+        monkeypatch.setenv(name, value)
+    done = program("cli.local_path('--to', chr(246))")
+    assert done.returncode == 2
+    assert r"--to='\xf6' is not a name in ascii" in done.stderr
+    assert "set PYTHONUTF8=1" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("main", "flags"),
+    [
+        (train.main, ["--output_dir"]),
+        (train.main, ["--output_dir=a", "--data_dir"]),
+        (sweep.main, ["--table=2", "--output_dir"]),
+        (evaluate.main, ["--saved_model"]),
+        (evaluate.main, ["--saved_model=a", "--output"]),
+        (evaluate.main, ["--saved_model=a", "--data_dir"]),
+    ],
+)
+def test_no_program_takes_a_url_for_a_folder(capsys, tmp_path, monkeypatch, main, flags):
+    monkeypatch.chdir(tmp_path)
+    *others, last = flags
+    status, line = run_program(capsys, main, *others, f"{last}=gs://b/r")
+    assert (status, line.split(";")[0]) == (2, f"error: {last}=gs://b/r is a URL")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_report_takes_no_url_for_a_folder(tmp_path):
+    with pytest.raises(UserError, match="RUNS_DIR=gs://b/r is a URL"):
+        report.write("gs://b/r")
+
+
+# Flagfiles
+
+
+def test_a_flagfile_of_a_windows_editor_is_read(tmp_path, monkeypatch):
+    lines = ["--loss=focal", "# text", "  --flagfile=~/b.flags", "// text", "", "--x=ä"]
+    (tmp_path / "a.flags").write_bytes("\r\n".join(lines).encode("utf-8-sig"))
+    (tmp_path / "b.flags").write_bytes("--gamma=2\r\n".encode("utf-8-sig"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    read = ["--loss=focal", "--gamma=2", "--x=ä"]
+    flag = f"--flagfile={tmp_path / 'a.flags'}"
+    assert with_flagfiles(["--a=1", flag, "b"]) == ["--a=1", *read, "b"]
+    assert with_flagfiles([*flag.split("="), "--", flag]) == [*read, "--", flag]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("--a=1".encode("utf-16"), "is UTF-16 or UTF-32; save it as UTF-8."),
+        (b"--a=\xff", "is not UTF-8 text (byte 4); save it as UTF-8."),
+        (b"--flagfile=FILE", "holds itself; take that line out of it."),
+        (b"--flagfile=", "--flagfile is empty; name a local path"),
+        (b"--flagfile", "--flagfile is empty; name a local path"),
+        (b"--flagfile=missing.flags", "missing.flags can't be read (No such file or directory)"),
+    ],
+)
+def test_a_flagfile_that_can_not_be_read_is_refused_in_words(tmp_path, content, words):
+    path = tmp_path / "a.flags"
+    path.write_bytes(content.replace(b"FILE", str(path).encode()))
+    with pytest.raises(UserError) as caught:
+        with_flagfiles([f"--flagfile={path}"])
+    assert words in str(caught.value)
+
+
+def test_a_program_reads_its_flagfiles_so(program, tmp_path):
+    (tmp_path / "a.flags").write_text("--verbosity=1\n", encoding="utf-8-sig")
+    body = "from absl import flags; print(flags.FLAGS.verbosity)"
+    done = program(body, f"--flagfile={tmp_path / 'a.flags'}")
+    assert (done.stdout, done.stderr) == ("1\n", "")
+    done = program(body, "--flagfile=")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --flagfile is empty")

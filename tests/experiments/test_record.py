@@ -1,6 +1,7 @@
 """The run directory: who may write into it, and that files are written whole or not at all."""
 
 import csv
+import errno
 import json
 import os
 import pathlib
@@ -12,6 +13,7 @@ import pytest
 
 from experiments import datasets, record
 from experiments.cli import UserError
+from tests import HANG_SECONDS
 from tests.experiments.report_folders import write_run
 
 FLAGS = {"loss": "focal", "lr_boundaries": [0.8, 0.9], "balanced_lr_decay": None, "seed": 0}
@@ -138,7 +140,8 @@ def test_a_folder_is_opened_by_one_process_at_a_time(tmp_path, monkeypatch):
 def test_the_lock_of_a_killed_process_is_gone_with_it(tmp_path):
     code = (
         "import sys, time; from experiments import record; "
-        f"lock = record.Lock({str(tmp_path)!r}); print('locked', flush=True); time.sleep(60)"
+        f"lock = record.Lock({str(tmp_path)!r}); print('locked', flush=True); "
+        f"time.sleep({HANG_SECONDS})"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"locked\n"
@@ -150,6 +153,40 @@ def test_the_lock_of_a_killed_process_is_gone_with_it(tmp_path):
 
 def impatient(original):
     return lambda self, folder: original(self, folder, patience=0.1)
+
+
+@pytest.mark.parametrize("name", ["model.keras", "history.csv"])
+def test_a_folder_in_place_of_a_file_of_the_run_is_refused_at_the_start(tmp_path, name):
+    begin(tmp_path)
+    (tmp_path / name).mkdir()
+    message = refusal(tmp_path, resume=True)
+    assert f"{tmp_path / name} is a folder; a run puts its own there" in message
+
+
+def test_a_file_in_place_of_a_folder_of_the_run_is_refused_at_the_start(tmp_path):
+    begin(tmp_path)
+    (tmp_path / "saved_model").write_text("")
+    assert "saved_model is not a folder; a run puts its own there" in refusal(tmp_path, resume=True)
+
+
+def test_a_folder_of_the_run_that_can_not_be_written_is_refused_at_the_start(tmp_path, monkeypatch):
+    begin(tmp_path)
+    (tmp_path / "saved_model" / "assets").mkdir(parents=True)
+    make = record.tempfile.TemporaryFile
+
+    def refuse(dir):
+        if dir.name == "assets":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return make(dir=dir)
+
+    monkeypatch.setattr(record.tempfile, "TemporaryFile", refuse)
+    message = refusal(tmp_path, resume=True)
+    assert "saved_model/assets can't be written (Permission denied)" in message
+
+
+def begin(folder):
+    with record.open_run(folder, FLAGS, resume=False) as run:
+        run.write_json("config.json", {"flags": FLAGS})
 
 
 # Files

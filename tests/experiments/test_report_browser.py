@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 from experiments import report
+from tests import HANG_SECONDS
 from tests.experiments.report_folders import hostile_runs, write_run
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
@@ -43,7 +44,9 @@ def dumped(page, folder):
         *("--disable-sync", "--disable-dev-shm-usage", f"--user-data-dir={folder}"),
         *("--virtual-time-budget=10000", "--dump-dom", page.as_uri()),
     ]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=HANG_SECONDS, check=True
+    ).stdout
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,11 @@ import pathlib
 import subprocess
 import sys
 import textwrap
-import time
 
 import pytest
 
 from experiments import runner
+from tests.experiments.conftest import alive, wait_for
 
 ROOT = pathlib.Path(__file__).parents[2]
 # `--do=` says what each attempt does; the last word holds for all later ones.
@@ -18,6 +18,9 @@ STAND_IN = """
     flags = dict(a.removeprefix("--").split("=") for a in sys.argv[1:])
     folder = pathlib.Path(flags["output_dir"])
     folder.mkdir(parents=True, exist_ok=True)
+    def meets(folder):
+        return len(list(folder.parent.glob("*/started"))) > 1
+
     attempts = len(list(folder.glob("attempt*")))
     (folder / f"attempt{attempts}").write_text(",".join(map(str, os.sched_getaffinity(0))))
     what = flags["do"].split(",")
@@ -35,7 +38,8 @@ STAND_IN = """
     if "nothing" in what:
         sys.exit(0)
     (folder / "started").write_text(str(time.time()))
-    time.sleep(float(flags.get("seconds", 0)))
+    while "forever" in what or ("meet" in what and not meets(folder)):
+        time.sleep(0.02)
     (folder / "metrics.json").write_text("{}")
     (folder / "ended").write_text(str(time.time()))
 """
@@ -43,7 +47,7 @@ STAND_IN = """
 
 @pytest.fixture
 def jobs(tmp_path, monkeypatch):
-    """Function of name=what to do (`do` or `do:seconds`) that returns the jobs."""
+    """Function of name=what to do that returns the jobs."""
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "train.py").write_text(textwrap.dedent(STAND_IN))
     monkeypatch.chdir(tmp_path)
@@ -53,9 +57,8 @@ def jobs(tmp_path, monkeypatch):
     def make(**what):
         made = []
         for name, do in what.items():
-            do, _, seconds = do.partition(":")
             folder = tmp_path / "runs" / name
-            flags = [f"--output_dir={folder}", f"--do={do}", f"--seconds={seconds or 0}"]
+            flags = [f"--output_dir={folder}", f"--do={do}"]
             made.append(runner.Job(name, folder, tmp_path / "logs" / f"{name}.log", flags))
         return made
 
@@ -129,7 +132,7 @@ def test_a_job_is_retried_as_often_as_asked(jobs):
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
 def test_jobs_at_the_same_time_overlap_on_cores_of_their_own(jobs):
-    made = jobs(a="ok:1", b="ok:1", c="ok")
+    made = jobs(a="meet", b="meet", c="ok")  # a and b end only once both have begun
     run(made, slots=2)
 
     def read(job, name):
@@ -144,7 +147,7 @@ def test_jobs_at_the_same_time_overlap_on_cores_of_their_own(jobs):
 
 
 def test_an_interrupt_ends_the_trainings(jobs):
-    (job,) = jobs(a="ok:60")
+    (job,) = jobs(a="forever")
 
     def interrupt():
         if (job.folder / "started").exists():
@@ -152,12 +155,12 @@ def test_an_interrupt_ends_the_trainings(jobs):
 
     with pytest.raises(KeyboardInterrupt):
         runner.run([job], 1, 1, lambda job: None, interrupt)
-    assert not _alive(str(job.folder))
+    assert not alive(str(job.folder))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's signal at the parent's death")
 def test_a_killed_sweep_takes_its_trainings_with_it(jobs, tmp_path):
-    (job,) = jobs(a="ok:60")
+    (job,) = jobs(a="forever")
     code = textwrap.dedent(f"""
         import pathlib, sys
         sys.path.insert(0, {str(ROOT)!r})
@@ -168,26 +171,7 @@ def test_a_killed_sweep_takes_its_trainings_with_it(jobs, tmp_path):
     """)
     (tmp_path / "sweep_alone.py").write_text(code)
     with subprocess.Popen([sys.executable, "sweep_alone.py"]) as sweep:
-        _wait_for(lambda: (job.folder / "started").exists())
-        assert _alive(str(job.folder))
+        wait_for(lambda: (job.folder / "started").exists() or sweep.poll() is not None)
+        assert alive(str(job.folder))
         sweep.kill()
-    _wait_for(lambda: not _alive(str(job.folder)))
-
-
-def _wait_for(condition, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def _alive(word):
-    """Whether a training with this word in its command line is alive."""
-    for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = path.read_bytes().decode(errors="replace")
-        except OSError:
-            continue
-        if "experiments.train" in command and word in command:
-            return True
-    return False
+    wait_for(lambda: not alive(str(job.folder)))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from experiments import runner
-from tests.experiments.conftest import SHORT, Run
+from tests.experiments.conftest import SHORT, Run, alive, wait_for
 from tests.experiments.test_record import contents
 from tests.experiments.test_train_kills import assert_same
 
@@ -67,21 +67,24 @@ def test_a_sweep_killed_at_random_moments_loses_no_finished_cell(tmp_path):
     while kills < KILLS:
         with open(tmp_path / "sweep.log", "ab") as log:
             process = subprocess.Popen(command(folder), cwd=ROOT, stdout=log, stderr=log)
-        before = epochs_done(folder)
-        # Every third kill comes at any time, the others once a training has gone on.
-        while kills % 3 != 2 and epochs_done(folder) == before and process.poll() is None:
-            time.sleep(0.2)
-        time.sleep(rng.uniform(0, 8))
-        assert process.poll() is None, (tmp_path / "sweep.log").read_text()[-3000:]
+        # Every third kill comes at any time, the others once the trainings have gone on.
+        enough = epochs_done(folder) + (rng.randint(1, 12) if kills % 3 != 2 else 0)
+        while epochs_done(folder) < enough and process.poll() is None:
+            time.sleep(0.05)
+        if kills % 3 == 2:
+            time.sleep(rng.uniform(0, 8))
+        if process.poll() is not None:  # all cells are finished: there is nothing more to kill
+            break
         process.kill()
         process.wait()
         kills += 1
-        time.sleep(1)  # its trainings end with it
+        wait_for(lambda: not alive(str(folder)))  # its trainings end with it
         check_files(folder)
         for cell, content in kept.items():
             assert contents(cell) == content
         kept = {cell: contents(cell) for cell in finished_cells(folder)}
         interrupted |= {p.parent for p in folder.glob("runs/*/history.csv")} - set(kept)
+    assert kills > 0, (tmp_path / "sweep.log").read_text()[-3000:]
     last = subprocess.run(command(folder), cwd=ROOT, capture_output=True, text=True, check=False)
     assert last.returncode == 0, last.stderr[-3000:]
     for cell, content in kept.items():

@@ -20,6 +20,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 import atheris
 
 with atheris.instrument_imports(include=["experiments", "cb_keras"]):
+    from tests import HANG_SECONDS
     from tests.fuzz import mutations, targets
 
 _BUILD = pathlib.Path(__file__).parents[2] / "build" / "fuzz"
@@ -37,7 +38,7 @@ def main():
     folder = pathlib.Path(tempfile.mkdtemp(dir=_BUILD, prefix="folder-"))
     options = [
         f"-artifact_prefix={_BUILD}/",
-        "-timeout=10",
+        f"-timeout={HANG_SECONDS}",
         f"-max_len={_LARGEST}",
         "-len_control=0",
     ]

@@ -9,11 +9,13 @@ import csv
 import functools
 import io
 import json
+import pathlib
 
 from absl import flags
 from absl.testing import flagsaver
 
 from experiments import (
+    cli,
     grid,
     record,
     report,
@@ -82,7 +84,8 @@ def sweep_command_line(data, folder):
     assert len({job.folder for job in planned.jobs}) == len(planned.jobs)
     for cell, job in zip(planned.cells, planned.jobs, strict=True):
         settings = train_flags.checked(cell.settings)
-        settings = {**settings, "output_dir": str(job.folder), "resume": True}
+        given = pathlib.Path(cell.settings["output_dir"], "runs", job.name)  # `~` as it is
+        settings = {**settings, "output_dir": str(given), "resume": True}
         _assert_survives(settings, job.arguments)
     table = tables.Table(planned.table, planned.cells, {})
     assert tables.document(table, "command", list(sweep._notes(planned)))
@@ -154,7 +157,7 @@ def _out_of_scope(argument):
 
 def _parse_all(arguments):
     try:
-        positional = flags.FLAGS(["program", *arguments])[1:]
+        positional = flags.FLAGS(["program", *cli.with_flagfiles(arguments)])[1:]
     except ValueError as error:  # absl's, as in `--noplots=1`; `cli.run` refuses them too
         raise UserError(str(error)) from error
     if positional:

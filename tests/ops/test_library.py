@@ -11,6 +11,7 @@ import time
 import pytest
 
 from cb_keras import fused
+from tests import HANG_SECONDS
 from tests.fused_library import ROOT, ensure_library, library_path, require_tensorflow, run_python
 
 tf = require_tensorflow()
@@ -28,8 +29,8 @@ for word in "$@"; do
   [ "$last" = -o ] && echo made > "$word"
   last="$word"
 done
-case "$*" in *-shared*) touch "$(dirname "$0")/linking"; exec sleep 100;; esac
-"""
+case "$*" in *-shared*) touch "$(dirname "$0")/linking"; exec sleep HANG;; esac
+""".replace("HANG", str(HANG_SECONDS))
 FAILS = """#!/bin/sh
 [ "$1" = --version ] || { echo no >&2; exit 3; }
 echo fake 1.0
@@ -150,7 +151,7 @@ def test_an_interrupted_build_leaves_no_library_and_the_next_one_makes_it(kill, 
         # A job in the background of a script inherits that Ctrl-C is ignored.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + HANG_SECONDS
     while not (tmp_path / "linking").exists():
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
@@ -159,7 +160,7 @@ def test_an_interrupted_build_leaves_no_library_and_the_next_one_makes_it(kill, 
     process.communicate()
     assert process.returncode != 0
     assert list((tmp_path / "out").glob("*.so")) == []
-    executable(tmp_path / "fakecxx", STOPS_WHEN_LINKING.replace("exec sleep 100", ""))
+    executable(tmp_path / "fakecxx", STOPS_WHEN_LINKING.replace("exec sleep", "echo"))
     subprocess.run(command, cwd=ROOT, check=True)
     assert (tmp_path / "out" / "library.so").is_file()
 
@@ -189,7 +190,7 @@ def test_two_processes_that_build_at_once_make_one_library_and_both_use_it(build
         )
         for _ in range(2)
     ]
-    outputs = [process.communicate(timeout=600) for process in processes]
+    outputs = [process.communicate(timeout=HANG_SECONDS) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
     (library,) = (tmp_path / "cache").glob("*.so")
     for output, _ in outputs:

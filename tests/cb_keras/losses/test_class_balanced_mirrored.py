@@ -10,6 +10,8 @@ import sys
 
 import numpy as np
 
+from tests import HANG_SECONDS
+
 SCRIPT = """
 import itertools
 import json
@@ -82,7 +84,7 @@ def test_a_step_on_two_replicas_is_the_step_on_one_device(fused_op):
         env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANG_SECONDS,
     )
     assert process.returncode == 0, process.stderr
     result = json.loads(process.stdout.splitlines()[-1])
