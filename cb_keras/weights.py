@@ -146,7 +146,16 @@ def _run(function: Callable[..., Any], *args: Any) -> NDArray[np.float64]:
     backend = keras.backend.backend()
     with _float64_on_cpu(backend):
         tensors = [ops.convert_to_tensor(np.float64(arg), dtype="float64") for arg in args]
-        return keras.ops.convert_to_numpy(_compiled(function, backend)(*tensors))
+        compiled = _compiled(function, backend)
+        if backend == "tensorflow":
+            import tensorflow as tf
+
+            try:
+                return compiled(*tensors).numpy()
+            except tf.errors.InvalidArgumentError:
+                # tf.debugging.enable_check_numerics adds ops that XLA can't compile.
+                return function(*tensors).numpy()
+        return keras.ops.convert_to_numpy(compiled(*tensors))
 
 
 @functools.cache
@@ -154,16 +163,7 @@ def _compiled(function: Callable[..., Any], backend: str) -> Callable[..., Any]:
     if backend == "tensorflow":
         import tensorflow as tf
 
-        compiled = tf.function(function, jit_compile=True, autograph=False)
-
-        def run(*tensors: Any) -> Any:
-            try:
-                return compiled(*tensors)
-            except tf.errors.InvalidArgumentError:
-                # tf.debugging.enable_check_numerics adds ops that XLA can't compile.
-                return function(*tensors)
-
-        return run
+        return tf.function(function, jit_compile=True, autograph=False)
     if backend == "jax":
         import jax
 

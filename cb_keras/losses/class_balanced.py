@@ -323,12 +323,11 @@ def _harmless_where_not(counted: Any, y_true: Any, y_pred: Any, sparse: bool) ->
 
 
 def _plain_dtype(dtype: Any) -> Any:
-    """A dtype or policy as JSON can hold it; names of policies are left as they are."""
+    """A dtype or policy as JSON can hold it; names and configurations stay as they are."""
     if isinstance(dtype, keras.DTypePolicy):
         return keras.dtype_policies.serialize(dtype)
-    return (
-        dtype if dtype is None or isinstance(dtype, str) else keras.backend.standardize_dtype(dtype)
-    )
+    is_plain = dtype is None or isinstance(dtype, str | dict)
+    return dtype if is_plain else keras.backend.standardize_dtype(dtype)
 
 
 def _at_least_float32(dtype: Any) -> str:
