@@ -1,5 +1,5 @@
 // Rows so far behind the first that 32 bits can't count the elements before them. Their arrays are
-// reserved, but nobody touches more of them than the last rows, so no memory is needed for the rest.
+// reserved, but nobody touches more than the last rows, so no memory is needed for the rest.
 
 #ifndef CB_KERAS_OPS_CHECK_FAR_ROWS_H_
 #define CB_KERAS_OPS_CHECK_FAR_ROWS_H_
@@ -54,8 +54,8 @@ inline std::vector<unsigned char> BytesOf(const std::vector<float>& floats) {
   return bytes;
 }
 
-// Checks the rows of `what` as the last of `rows` rows. `run(problem, begin)` is to work on the rows
-// from `begin` on, at least.
+// Checks the rows of `what` as the last of `rows` rows. `run(problem, begin)` is to work on the
+// rows from `begin` on, at least.
 template <typename Run>
 void CheckFarLoss(const Case& what, int64_t rows, const Run& run, Report* report) {
   const HostProblem host = MakeProblem(what);

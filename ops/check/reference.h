@@ -99,8 +99,8 @@ inline void TermsReference(const HostProblem& problem, int64_t row, double facto
   }
 }
 
-// Where the weight is 0 loss and gradient are, and where the upstream factor of a valid row is 0 the
-// gradient is: whatever the logits are.
+// Where the weight is 0 loss and gradient are, and where the upstream factor of a valid row is 0
+// the gradient is: whatever the logits are.
 inline ExpectedRow ReferenceRow(const HostProblem& problem, int64_t row, bool with_gradient) {
   const double weight = WeightOf(problem, row);
   const double factor = weight * problem.UpstreamOf(row);

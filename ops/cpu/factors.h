@@ -29,8 +29,8 @@ inline float UpstreamOf(const CbkProblem& problem, int64_t row) {
   return problem.upstream[problem.upstream_is_scalar ? 0 : row];
 }
 
-// Factor of a row's gradient. Where it is 0 the gradient is 0, whatever it would be multiplied with:
-// a weight of 0 beats an infinite or NaN upstream, and the other way round.
+// Factor of a row's gradient. Where it is 0 the gradient is 0, whatever it would be multiplied
+// with: a weight of 0 beats an infinite or NaN upstream, and the other way round.
 inline float FactorOf(float weight, float upstream) {
   return weight == 0.0f || upstream == 0.0f ? 0.0f : weight * upstream;
 }

@@ -19,7 +19,7 @@ namespace cb_keras {
 namespace CBK_ISA {
 
 constexpr int kFewClasses = 16;
-constexpr int kBlockRows = 64;  // a multiple of every vector's lanes; a block stays in the first cache
+constexpr int kBlockRows = 64;  // a block stays in the first cache
 static_assert(kBlockRows % Vec::kLanes == 0, "a block is made of whole vectors");
 
 // A block of rows, turned: element [c][r] is class c of row r.
@@ -175,7 +175,7 @@ void DenseBlock(const BlockArgs& args, int rows, Block* block) {
   }
 }
 
-// Work on the first `rows` rows of a block: their losses, and their gradient in place of the logits.
+// Work on a block's first `rows` rows: their losses, and their gradient in place of the logits.
 using BlockWork = void (*)(const BlockArgs& args, int rows, Block* block);
 
 template <Modulator kModulator>

@@ -53,8 +53,8 @@ struct Fiber {
 };
 
 struct Machine {
-  // The most blocks of a grid, and how many of them run: the last ones. A check of rows that are far
-  // behind the first raises the first number and lowers the second.
+  // The most blocks of a grid, and how many of them run: the last ones. A check of rows far behind
+  // the first makes grids huge and runs only their ends.
   int64_t max_blocks = 5;
   int64_t last_blocks = 5;
   dim3 block_index, block_size, grid_size;

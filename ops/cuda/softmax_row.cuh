@@ -58,7 +58,7 @@ __device__ __forceinline__ ExponentialSum SumOthers(const BlockRow<T, kWidth>& r
   return sum;
 }
 
-// gradient = factor * 2^(z log2(e) - shift), 0 for a factor of 0; own_gradient for the label's class.
+// gradient = factor * 2^(z log2(e) - shift), 0 if the factor is; own_gradient for the label's class.
 template <typename T, int kWidth>
 __device__ __forceinline__ void StoreSoftmaxGradient(const BlockRow<T, kWidth>& row, int label,
                                                      float shift, float factor,

@@ -38,9 +38,9 @@ REFUSE_ON("XLA_CPU_JIT");
 REFUSE_ON("XLA_GPU_JIT");
 REFUSE_ON("XLA_TPU_JIT");
 
-// With TF_XLA_FLAGS=--tf_xla_auto_jit=2 TensorFlow itself chooses what XLA compiles, and takes those
-// kernels for ones that compile. This keeps the ops out of its clusters, whose other ops would not
-// be compiled either.
+// With TF_XLA_FLAGS=--tf_xla_auto_jit=2 TensorFlow itself chooses what XLA compiles, and takes
+// those kernels for ones that compile. This keeps the ops out of its clusters, whose other ops
+// would not be compiled either.
 class KeepOutOfClusters : public tensorflow::GraphOptimizationPass {
  public:
   absl::Status Run(const tensorflow::GraphOptimizationPassOptions& options) override {
