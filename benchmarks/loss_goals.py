@@ -7,6 +7,7 @@ from benchmarks import memory_copy
 from benchmarks.loss_contenders import COMPOSED, FUSED_LOSS, FUSED_OP, LOSSES, XLA
 
 SMALL, LARGE = (128, 10), (4096, 8142)
+MANY_ROWS = ((1_000_000, 2), (1_000_000, 10))
 
 # Loss, size, contender, how many times as fast as it the fused op is to be.
 _FASTER = [
@@ -14,6 +15,7 @@ _FASTER = [
     ("focal", LARGE, XLA, 4.0),
     ("softmax", LARGE, COMPOSED, 2.0),
     *((loss, SMALL, COMPOSED, 1.0) for loss in LOSSES),
+    *((loss, size, XLA, 1.0) for size in MANY_ROWS for loss in LOSSES),
 ]
 # Loss, size, copy, how many times its time the fused op may take.
 _NEAR = [

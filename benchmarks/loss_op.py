@@ -28,7 +28,10 @@ _REFERENCES = (FUSED_LOSS, memory_copy.NEW_TENSOR, memory_copy.WARM)
 
 _SIZES = flags.DEFINE_list(
     "sizes",
-    ["128x10", "128x100", "512x1000", "512x8142", "4096x8142", "100000x80"],
+    [
+        *("128x10", "128x100", "512x1000", "512x8142", "4096x8142", "100000x80"),
+        *("1000000x2", "1000000x10"),
+    ],
     "Examples x classes, NxC,NxC,...",
 )
 _LOSSES = flags.DEFINE_list("losses", list(LOSSES), f"Of {', '.join(LOSSES)}.")

@@ -278,7 +278,7 @@ def _cpu_jobs():
         ("cpu/rows.cc", f"rows_{isa}", [*_CPU_FLAGS, *flags, f"-DCBK_ISA={isa}"])
         for isa, flags in kernels.items()
     ]
-    return [*jobs, ("cpu/dispatch.cc", "dispatch", ["-O2"])]
+    return [*jobs, ("cpu/dispatch.cc", "dispatch", ["-O3"])]
 
 
 def _compilations(toolchain, folder):
@@ -292,7 +292,7 @@ def _compilations(toolchain, folder):
     jobs = [(source, name, [*flags, *sanitized]) for source, name, flags in _cpu_jobs()]
     jobs += [
         (f"tensorflow/{name}.cc", name, [*tensorflow, *sanitized, *not_in_tensorflow])
-        for name in ("kernels", "ops")
+        for name in ("kernels", "ops", "xla")
     ]
     commands, objects = [], []
     for source, name, flags in jobs:

@@ -16,6 +16,10 @@
 // A class id that is outside [0, classes) or no whole number makes the row's loss and gradient NaN,
 // and nothing outside the arrays is read or written. A NaN logit makes its row's loss NaN, and its
 // own gradient NaN (the whole row's, for softmax). Nothing in here assumes that numbers are finite.
+//
+// But a row of weight exactly 0 has the loss 0 and the gradient 0, whatever its logits and its
+// upstream factor are, infinite or NaN too; and a row whose upstream factor is exactly 0 has the
+// gradient 0, unless its class id is invalid.
 
 #ifndef CB_KERAS_OPS_CLASS_BALANCED_LOSS_H_
 #define CB_KERAS_OPS_CLASS_BALANCED_LOSS_H_
@@ -57,7 +61,8 @@ struct CbkProblem {
 };
 
 // Multiplies row i of `values` by upstream[i] / applied[i]; a row whose factor is exactly 1 is
-// left alone, without being read. Where applied[i] is 0 the factor is NaN unless upstream[i] is 0.
+// left alone, without being read. Where upstream[i] is 0 the row becomes 0, whatever it was; where
+// applied[i] alone is 0 it becomes NaN.
 struct CbkScaling {
   int float_type;  // CbkFloat
   int64_t rows;

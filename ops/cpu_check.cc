@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "check/compare.h"
+#include "check/far_rows.h"
 #include "check/guarded_array.h"
 #include "class_balanced_loss.h"
 #include "cpu/rows.h"
@@ -72,9 +73,9 @@ void CheckChoice(Report* report) {
   }
 }
 
-int64_t FirstInvalidOf(const HostProblem& host) {
+int64_t FirstInvalidOf(const HostProblem& host, int64_t begin, int64_t end) {
   if (host.what.labels_type == kCbkMultiHot) return -1;
-  for (int64_t row = 0; row < host.what.rows; ++row) {
+  for (int64_t row = begin; row < end; ++row) {
     if (host.ClassId(row) < 0 || host.ClassId(row) >= host.what.classes) return row;
   }
   return -1;
@@ -96,13 +97,14 @@ void CheckLoss(const Case& what, Report* report) {
   const CbkProblem problem =
       ProblemIn(what, logits, labels, weights, upstream, losses, gradient);
   const bool stream = what.gradient && Random{what.seed}.Bits(0) % 2 == 0;
-  std::atomic<int64_t> invalid{-1};
+  std::atomic<bool> invalid_found{true};
   Shard(what.rows, [&](int64_t begin, int64_t end) {
-    // Once for the whole op, in TensorFlow; several ops may have the same labels.
-    if (begin == 0) invalid.store(FirstInvalidLabel(problem), std::memory_order_relaxed);
-    BestRowKernels().loss(problem, begin, end, stream);
+    const int64_t invalid = BestRowKernels().loss(problem, begin, end, stream);
+    if (invalid != FirstInvalidOf(host, begin, end)) {
+      invalid_found.store(false, std::memory_order_relaxed);
+    }
   });
-  report->Add(invalid.load() == FirstInvalidOf(host), "first invalid label: " + what.Name());
+  report->Add(invalid_found.load(), "first invalid labels: " + what.Name());
 
   Output output;
   output.losses = AsFloats(losses.Contents());
@@ -150,7 +152,7 @@ const Shape kShapes[] = {{0, 10},  {1, 1},   {127, 1},  {127, 2},   {127, 10}, {
 
 // All losses, types, labels, with and without gradient; upstream factors and gamma in turn.
 void CheckShape(const Shape& shape, uint64_t seed, Report* report) {
-  static const float gammas[] = {1.0f, 2.0f, 0.5f, 5.0f, 0.0f, 1.7f};
+  static const float gammas[] = {1.0f, 2.0f, 0.5f, 5.0f, 0.0f, 1.7f, 50.0f, 1e4f};
   static uint64_t turn = 0;
   for (int loss = kCbkSoftmax; loss <= kCbkFocal; ++loss) {
     for (int type = kCbkFloat32; type <= kCbkFloat16; ++type) {
@@ -161,13 +163,41 @@ void CheckShape(const Shape& shape, uint64_t seed, Report* report) {
         for (const bool gradient : {true, false}) {
           ++turn;
           CheckLoss({loss, type, labels, gradient, static_cast<int>(turn / 2 % 3), shape.rows,
-                     shape.classes, gammas[turn / 2 % 6], seed + turn},
+                     shape.classes, gammas[turn / 2 % 8], seed + turn},
                     report);
         }
       }
     }
   }
 }
+
+#if !defined(__SANITIZE_THREAD__)  // no two threads here
+// More than 2^31 elements, and more than 2^31 rows.
+void CheckFarRows(uint64_t seed, Report* report) {
+  constexpr int64_t kLimit = int64_t{1} << 31;
+  const RowKernels& kernels = BestRowKernels();
+  for (const int64_t classes : {1, 3, 33, 8142}) {
+    const int64_t rows = kLimit / classes + 150;
+    for (int loss = kCbkSoftmax; loss <= kCbkFocal; ++loss) {
+      for (const int labels : {int{kCbkInt64}, int{kCbkMultiHot}}) {
+        if (loss == kCbkSoftmax && labels == kCbkMultiHot) continue;
+        const Case what = {loss, kCbkFloat32, labels, true, kRowUpstream, 70, classes,
+                           1.0f, ++seed};
+        const int64_t invalid = FirstInvalidOf(MakeProblem(what), 0, what.rows);
+        CheckFarLoss(what, rows, [&](const CbkProblem& problem, int64_t begin) {
+          const int64_t found = kernels.loss(problem, begin, rows, seed % 2 == 0);
+          report->Add(found == (invalid < 0 ? -1 : begin + invalid),
+                      "first invalid of the far rows: " + what.Name());
+        }, report);
+      }
+    }
+    const ScaleCase scale = {kCbkFloat32, false, 70, classes, ++seed};
+    CheckFarScale(scale, rows, [&](const CbkScaling& scaling, int64_t begin) {
+      kernels.scale(scaling, begin, rows);
+    }, report);
+  }
+}
+#endif
 
 int Main(int count, char** arguments) {
   uint64_t seed = 1;
@@ -182,6 +212,9 @@ int Main(int count, char** arguments) {
   CheckChoice(&report);
   printf("CPU kernels: %s, --seed=%llu\n", CbkCpuInstructionSet(),
          static_cast<unsigned long long>(seed));
+#if !defined(__SANITIZE_THREAD__)
+  CheckFarRows(seed, &report);
+#endif
   for (const Shape& shape : kShapes) {
     CheckShape(shape, seed, &report);
     for (int type = kCbkFloat32; type <= kCbkFloat16; ++type) {

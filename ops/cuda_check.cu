@@ -24,6 +24,7 @@
 #include <string>
 #include <vector>
 
+#include "check/far_rows.h"
 #include "class_balanced_loss.h"
 #include "cuda/check_kernels.h"
 #ifndef CBK_EMULATE
@@ -110,7 +111,7 @@ bool Fits(const Case& what) {
 // upstream factors with each of them where that is quick, else in turn; the values of gamma and the
 // types of class ids other than int32 always in turn.
 void CheckShape(const Shape& shape, const Flags& flags, Report* report) {
-  static const float gammas[] = {1.0f, 2.0f, 0.5f, 5.0f, 0.0f, 1.7f};
+  static const float gammas[] = {1.0f, 2.0f, 0.5f, 5.0f, 0.0f, 1.7f, 50.0f, 1e4f};
   static const int other_ids[] = {kCbkInt64, kCbkUint64, kCbkFloatIds, kCbkDoubleIds};
   static uint64_t turn = 0, other = 0;
   const bool in_turn = flags.emulated || shape.rows * shape.classes > 10000000;
@@ -122,7 +123,7 @@ void CheckShape(const Shape& shape, const Flags& flags, Report* report) {
         for (int variant = 0; variant < (huge ? 1 : in_turn ? 2 : 6); ++variant) {
           ++turn;
           const int upstream = static_cast<int>(in_turn ? turn % 3 : variant / 2);
-          const float gamma = gammas[turn / 2 % 6];
+          const float gamma = gammas[turn / 2 % 8];
           const Case what = {loss,       type,          labels, variant % 2 == 0,  upstream,
                              shape.rows, shape.classes, gamma,  flags.seed + turn};
           if (Fits(what)) CheckLoss(what, report);
@@ -145,6 +146,36 @@ void CheckScales(const Flags& flags, Report* report) {
     }
   }
 }
+
+#ifdef CBK_EMULATE
+// More than 2^31 elements, and more than 2^31 rows. The emulation runs the last blocks alone; a GPU
+// would need the memory of them all.
+void CheckFarRows(const Flags& flags, Report* report) {
+  constexpr int64_t kLimit = int64_t{1} << 31;
+  const emulator::Machine usual = {};
+  emulator::machine.max_blocks = 2 * kLimit - 1;
+  emulator::machine.last_blocks = 8;
+  uint64_t seed = flags.seed;
+  for (const int64_t classes : {1, 3, 600}) {
+    const int64_t rows = kLimit / classes + 150;
+    for (int loss = kCbkSoftmax; loss <= kCbkFocal; ++loss) {
+      for (const int labels : {int{kCbkInt64}, int{kCbkMultiHot}}) {
+        if (loss == kCbkSoftmax && labels == kCbkMultiHot) continue;
+        CheckFarLoss({loss, kCbkFloat32, labels, true, kRowUpstream, 8, classes, 1.0f, ++seed},
+                     rows, [&](const CbkProblem& problem, int64_t) {
+                       Require(CbkCudaLoss(&problem, nullptr), "CbkCudaLoss of far rows");
+                     }, report);
+      }
+    }
+    CheckFarScale({kCbkFloat32, false, 8, classes, ++seed}, rows,
+                  [&](const CbkScaling& scaling, int64_t) {
+                    Require(CbkCudaScale(&scaling, nullptr), "CbkCudaScale of far rows");
+                  }, report);
+  }
+  emulator::machine.max_blocks = usual.max_blocks;
+  emulator::machine.last_blocks = usual.last_blocks;
+}
+#endif
 
 // Arguments that make no sense are refused before any work.
 void CheckRefusals(Report* report) {
@@ -177,6 +208,9 @@ int Main(int count, char** arguments) {
   if (flags.checks) {
     CheckRefusals(&report);
     CheckScales(flags, &report);
+#ifdef CBK_EMULATE
+    CheckFarRows(flags, &report);
+#endif
     for (const Shape& shape : AllShapes(flags)) CheckShape(shape, flags, &report);
   }
 #ifndef CBK_EMULATE

@@ -153,8 +153,9 @@ inline void FillFactors(const ScaleCase& what, std::vector<float>* upstream,
 }
 
 inline Expected ScaledValue(float value, float upstream, float applied) {
-  const double factor = applied == 0.0f ? (upstream == 0.0f ? 0.0 : static_cast<double>(NAN))
-                                        : static_cast<double>(upstream) / applied;
+  if (upstream == 0.0f) return kExactlyZero;  // whatever the value is
+  const double factor =
+      applied == 0.0f ? static_cast<double>(NAN) : static_cast<double>(upstream) / applied;
   Expected expected;
   expected.value = factor * static_cast<double>(value);
   expected.size = fabs(expected.value);
@@ -168,7 +169,9 @@ inline HostScaling MakeScaling(const ScaleCase& what) {
   host.what = what;
   host.values.resize(static_cast<size_t>(count * FloatBytes(what.float_type)));
   for (int64_t i = 0; i < count; ++i) {
-    const double value = random.Derive(0).Normal(static_cast<uint64_t>(i));
+    const bool infinite = random.Derive(3).Bits(static_cast<uint64_t>(i)) % 64 == 0;
+    const double value = infinite ? static_cast<double>(INFINITY)
+                                  : random.Derive(0).Normal(static_cast<uint64_t>(i));
     WriteFloat(what.float_type, static_cast<float>(value), host.values.data(), i);
   }
   FillFactors(what, &host.upstream, &host.applied);

@@ -161,6 +161,25 @@ struct HostProblem {
   }
 };
 
+inline double WeightOf(const HostProblem& problem, int64_t row) {
+  const int64_t classes = problem.what.classes;
+  if (problem.what.labels_type != kCbkMultiHot) {
+    const int64_t id = problem.ClassId(row);
+    return id >= 0 && id < classes
+               ? static_cast<double>(problem.class_weights[static_cast<size_t>(id)])
+               : static_cast<double>(NAN);
+  }
+  double labels = 0.0, weighted = 0.0, weights = 0.0;
+  for (int64_t c = 0; c < classes; ++c) {
+    const double y = static_cast<double>(problem.MultiHot(row, c));
+    const double weight = static_cast<double>(problem.class_weights[static_cast<size_t>(c)]);
+    labels += y;
+    weighted += y * weight;
+    weights += weight;
+  }
+  return labels <= 0.0 ? weights / static_cast<double>(classes) : weighted / labels;
+}
+
 inline int64_t RandomClassId(const Case& what, uint64_t bits) {
   const uint64_t classes = static_cast<uint64_t>(what.classes);
   if (bits % 16 != 0) return static_cast<int64_t>((bits >> 8) % classes);
@@ -229,6 +248,12 @@ inline float RandomLogit(int kind, const Random& random, int64_t c) {
   }
 }
 
+// Logits of a row whose weight is 0, which are not to matter.
+inline float AnyLogit(const Random& random, int64_t c) {
+  const float numbers[] = {INFINITY, -INFINITY, NAN, 3.0f, -3.0f};
+  return numbers[random.Bits(static_cast<uint64_t>(c)) % 5];
+}
+
 inline void FillLogits(const Random& random, HostProblem* problem) {
   const Case& what = problem->what;
   problem->logits.resize(
@@ -237,12 +262,13 @@ inline void FillLogits(const Random& random, HostProblem* problem) {
     for (int64_t row = begin; row < end; ++row) {
       const Random of_row = random.Derive(static_cast<uint64_t>(row));
       const int kind = static_cast<int>(of_row.Bits(1u << 31) % 12);
+      const bool no_weight = WeightOf(*problem, row) == 0.0;
       for (int64_t c = 0; c < what.classes; ++c) {
-        float z = RandomLogit(kind, of_row, c);
+        float z = no_weight ? AnyLogit(of_row, c) : RandomLogit(kind, of_row, c);
         // A present class with logit minus infinity has an infinite loss: not to be compared.
         const bool present = what.labels_type == kCbkMultiHot ? problem->MultiHot(row, c) != 0.0f
                                                               : problem->ClassId(row) == c;
-        if (present && isinf(z)) z = -3.0f;
+        if (present && isinf(z) && !no_weight) z = -3.0f;
         WriteFloat(what.float_type, z, problem->logits.data(), row * what.classes + c);
       }
       if (kind == 5) {
@@ -258,12 +284,14 @@ inline HostProblem MakeProblem(const Case& what) {
   HostProblem problem;
   problem.what = what;
   const Random random = {what.seed};
+  for (int64_t c = 0; c < what.classes; ++c) {
+    const Random of_class = random.Derive(2);
+    const double weight = exp(of_class.Normal(static_cast<uint64_t>(c)));
+    const bool none = of_class.Derive(0).Bits(static_cast<uint64_t>(c)) % 6 == 0;
+    problem.class_weights.push_back(none ? 0.0f : static_cast<float>(weight));
+  }
   FillLabels(random.Derive(0), &problem);
   FillLogits(random.Derive(1), &problem);
-  for (int64_t c = 0; c < what.classes; ++c) {
-    problem.class_weights.push_back(
-        static_cast<float>(exp(random.Derive(2).Normal(static_cast<uint64_t>(c)))));
-  }
   const int64_t upstreams = what.upstream == kRowUpstream ? what.rows : what.upstream;
   for (int64_t i = 0; i < upstreams; ++i) {
     const double u = random.Derive(3).Normal(static_cast<uint64_t>(i));

@@ -25,22 +25,37 @@ static inline int64_t ClassIdOf(double label, int64_t classes) {
   return in_range && label == floor(label) ? static_cast<int64_t>(label) : -1;
 }
 
-// The class of a row, or -1; for all labels but multi-hot ones.
-static inline int64_t ClassIdOf(const CbkProblem& problem, int64_t row) {
-  const int64_t classes = problem.classes;
+static inline int64_t ClassIdOf(int32_t label, int64_t classes) {
+  return ClassIdOf(int64_t{label}, classes);
+}
+
+static inline int64_t ClassIdOf(float label, int64_t classes) {
+  return ClassIdOf(double{label}, classes);
+}
+
+template <typename Label>
+static inline void ReadClassIds(const void* labels, int64_t first, int n, int64_t classes,
+                                int64_t* ids) {
+  const Label* const from = static_cast<const Label*>(labels) + first;
+  for (int i = 0; i < n; ++i) ids[i] = ClassIdOf(from[i], classes);
+}
+
+// The classes of n rows from `first` on, -1 where there is none; for all labels but multi-hot ones.
+static inline void ReadClassIds(const CbkProblem& problem, int64_t first, int n, int64_t* ids) {
+  const void* const labels = problem.labels;
   switch (problem.labels_type) {
     case kCbkInt32:
-      return ClassIdOf(int64_t{static_cast<const int32_t*>(problem.labels)[row]}, classes);
+      return ReadClassIds<int32_t>(labels, first, n, problem.classes, ids);
     case kCbkInt64:
-      return ClassIdOf(static_cast<const int64_t*>(problem.labels)[row], classes);
+      return ReadClassIds<int64_t>(labels, first, n, problem.classes, ids);
     case kCbkUint64:
-      return ClassIdOf(static_cast<const uint64_t*>(problem.labels)[row], classes);
+      return ReadClassIds<uint64_t>(labels, first, n, problem.classes, ids);
     case kCbkFloatIds:
-      return ClassIdOf(double{static_cast<const float*>(problem.labels)[row]}, classes);
+      return ReadClassIds<float>(labels, first, n, problem.classes, ids);
     case kCbkDoubleIds:
-      return ClassIdOf(static_cast<const double*>(problem.labels)[row], classes);
+      return ReadClassIds<double>(labels, first, n, problem.classes, ids);
   }
-  return -1;
+  for (int i = 0; i < n; ++i) ids[i] = -1;
 }
 
 }  // namespace cb_keras

@@ -1,7 +1,6 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "class_ids.h"
 #include "rows.h"
 
 namespace cb_keras {
@@ -34,17 +33,20 @@ const RowKernels& BestRowKernels() {
   return best;
 }
 
-int64_t FirstInvalidLabel(const CbkProblem& problem) {
-  if (problem.labels_type == kCbkMultiHot) return -1;
-  for (int64_t row = 0; row < problem.rows; ++row) {
-    if (ClassIdOf(problem, row) < 0) return row;
-  }
-  return -1;
-}
-
 bool ScalesNothing(const CbkScaling& scaling) {
-  for (int64_t row = 0; row < scaling.rows; ++row) {
-    if (scaling.upstream[row] != scaling.applied[scaling.applied_is_scalar ? 0 : row]) return false;
+  constexpr int64_t kBlock = 1024;  // a block is compared without a jump, so in vectors
+  for (int64_t begin = 0; begin < scaling.rows; begin += kBlock) {
+    const int64_t end = begin + kBlock < scaling.rows ? begin + kBlock : scaling.rows;
+    int differ = 0;
+    if (scaling.applied_is_scalar) {
+      const float applied = scaling.applied[0];
+      for (int64_t row = begin; row < end; ++row) differ |= scaling.upstream[row] != applied;
+    } else {
+      for (int64_t row = begin; row < end; ++row) {
+        differ |= scaling.upstream[row] != scaling.applied[row];
+      }
+    }
+    if (differ != 0) return false;
   }
   return true;
 }

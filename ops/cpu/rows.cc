@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "class_ids.h"
+#include "factors.h"
+#include "few_classes.h"
 #include "storage.h"
 #include "terms.h"
 
@@ -21,13 +23,6 @@ namespace {
 
 constexpr int kTile = 1024;  // elements; the tiles of a thread stay in the first cache
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
-
-Modulator ModulatorOf(const CbkProblem& problem) {
-  if (problem.loss == kCbkSigmoid || problem.gamma == 0.0f) return Modulator::kNone;
-  if (problem.gamma == 1.0f) return Modulator::kLinear;
-  if (problem.gamma == 2.0f) return Modulator::kSquare;
-  return Modulator::kPower;
-}
 
 // One row's place in the arrays and the buffers of the thread that works on it.
 template <typename Type>
@@ -149,12 +144,6 @@ float SoftmaxRow(const Row<Type>& row, int64_t label, float factor, float* expon
   return static_cast<float>(e_label > 0.5 ? log1p(others / e_label) : distance + log(total));
 }
 
-float MeanWeight(const CbkProblem& problem) {
-  double sum = 0.0;
-  for (int64_t c = 0; c < problem.classes; ++c) sum += problem.class_weights[c];
-  return static_cast<float>(sum / static_cast<double>(problem.classes));
-}
-
 float AverageWeight(const CbkProblem& problem, const float* labels, float mean_weight) {
   double positives = 0.0, weighted = 0.0;
   for (int64_t start = 0; start < problem.classes; start += kTile) {
@@ -165,30 +154,42 @@ float AverageWeight(const CbkProblem& problem, const float* labels, float mean_w
   return positives <= 0.0 ? mean_weight : static_cast<float>(weighted / positives);
 }
 
-// Factor of a row's gradient.
-float FactorOf(const CbkProblem& problem, int64_t row, float weight) {
-  if (problem.upstream == nullptr) return weight;
-  return weight * problem.upstream[problem.upstream_is_scalar ? 0 : row];
+template <typename Type, Modulator kModulator, bool kSoftmax, bool kGradient>
+float SparseLoss(const Row<Type>& row, int64_t label, float factor, float* exponentials) {
+  return kSoftmax ? SoftmaxRow<Type, kGradient>(row, label, factor, exponentials)
+                  : SparseRow<Type, kModulator, kGradient>(row, label, factor);
 }
 
+// Returns the first row whose class id is none, or -1.
 template <typename Type, Modulator kModulator, bool kSoftmax, bool kGradient>
-void SparseRows(const CbkProblem& problem, int64_t begin, int64_t end, Row<Type> row) {
+int64_t SparseRows(const CbkProblem& problem, int64_t begin, int64_t end, Row<Type> row) {
   std::vector<float> exponentials(kSoftmax && kGradient ? problem.classes : 0);
+  float* const e = exponentials.data();
+  int64_t first_invalid = -1;
   for (int64_t i = begin; i < end; ++i, row.logits += row.classes) {
-    const int64_t label = ClassIdOf(problem, i);
+    int64_t label;
+    ReadClassIds(problem, i, 1, &label);
     if (label < 0) {
+      if (first_invalid < 0) first_invalid = i;
       problem.losses[i] = kNaN;
       row.FillGradient(kNaN);
     } else {
       const float weight = problem.class_weights[label];
-      const float factor = FactorOf(problem, i, weight);
-      const float loss = kSoftmax
-                             ? SoftmaxRow<Type, kGradient>(row, label, factor, exponentials.data())
-                             : SparseRow<Type, kModulator, kGradient>(row, label, factor);
-      problem.losses[i] = weight * loss;
+      const float factor = kGradient ? FactorOf(weight, UpstreamOf(problem, i)) : 0.0f;
+      if (factor == 0.0f) row.FillGradient(0.0f);
+      if (weight == 0.0f) {
+        problem.losses[i] = 0.0f;
+      } else if (kGradient && factor != 0.0f) {
+        problem.losses[i] =
+            weight * SparseLoss<Type, kModulator, kSoftmax, kGradient>(row, label, factor, e);
+      } else {
+        problem.losses[i] =
+            weight * SparseLoss<Type, kModulator, kSoftmax, false>(row, label, factor, e);
+      }
     }
     if (kGradient) row.gradient += row.classes;
   }
+  return first_invalid;
 }
 
 template <typename Type, Modulator kModulator, bool kGradient>
@@ -197,23 +198,30 @@ void DenseRows(const CbkProblem& problem, int64_t begin, int64_t end, Row<Type> 
   const float mean_weight = MeanWeight(problem);
   for (int64_t i = begin; i < end; ++i, row.logits += row.classes, labels += row.classes) {
     const float weight = AverageWeight(problem, labels, mean_weight);
-    const float factor = FactorOf(problem, i, weight);
-    problem.losses[i] = weight * DenseRow<Type, kModulator, kGradient>(row, labels, factor);
+    const float factor = kGradient ? FactorOf(weight, UpstreamOf(problem, i)) : 0.0f;
+    if (factor == 0.0f) row.FillGradient(0.0f);
+    if (weight == 0.0f) {
+      problem.losses[i] = 0.0f;
+    } else if (kGradient && factor != 0.0f) {
+      problem.losses[i] = weight * DenseRow<Type, kModulator, kGradient>(row, labels, factor);
+    } else {
+      problem.losses[i] = weight * DenseRow<Type, kModulator, false>(row, labels, factor);
+    }
     if (kGradient) row.gradient += row.classes;
   }
 }
 
 template <typename Type, Modulator kModulator, bool kSoftmax, bool kGradient>
-void ByLabels(const CbkProblem& problem, int64_t begin, int64_t end, const Row<Type>& row) {
+int64_t ByLabels(const CbkProblem& problem, int64_t begin, int64_t end, const Row<Type>& row) {
   if (problem.labels_type != kCbkMultiHot) {
-    SparseRows<Type, kModulator, kSoftmax, kGradient>(problem, begin, end, row);
-  } else if (!kSoftmax) {
-    DenseRows<Type, kModulator, kGradient>(problem, begin, end, row);
+    return SparseRows<Type, kModulator, kSoftmax, kGradient>(problem, begin, end, row);
   }
+  if (!kSoftmax) DenseRows<Type, kModulator, kGradient>(problem, begin, end, row);
+  return -1;
 }
 
 template <typename Type, bool kGradient>
-void ByLoss(const CbkProblem& problem, int64_t begin, int64_t end, const Row<Type>& row) {
+int64_t ByLoss(const CbkProblem& problem, int64_t begin, int64_t end, const Row<Type>& row) {
   if (problem.loss == kCbkSoftmax) {
     return ByLabels<Type, Modulator::kNone, true, kGradient>(problem, begin, end, row);
   }
@@ -225,12 +233,14 @@ void ByLoss(const CbkProblem& problem, int64_t begin, int64_t end, const Row<Typ
     case Modulator::kSquare:
       return ByLabels<Type, Modulator::kSquare, false, kGradient>(problem, begin, end, row);
     case Modulator::kPower:
-      return ByLabels<Type, Modulator::kPower, false, kGradient>(problem, begin, end, row);
+      break;
   }
+  return ByLabels<Type, Modulator::kPower, false, kGradient>(problem, begin, end, row);
 }
 
 template <typename Type>
-void LossOfType(const CbkProblem& problem, int64_t begin, int64_t end, bool stream) {
+int64_t LossOfType(const CbkProblem& problem, int64_t begin, int64_t end, bool stream) {
+  if (problem.classes <= kFewClasses) return LossOfFewClasses<Type>(problem, begin, end, stream);
   using Storage = typename Type::Storage;
   alignas(64) float input[kTile];
   alignas(64) float output[kTile];
@@ -242,23 +252,22 @@ void LossOfType(const CbkProblem& problem, int64_t begin, int64_t end, bool stre
                    stream,
                    input,
                    output};
-  if (gradient == nullptr) {
-    ByLoss<Type, false>(problem, begin, end, row);
-  } else {
-    ByLoss<Type, true>(problem, begin, end, row);
-    if (stream) FinishStreaming();
-  }
+  if (gradient == nullptr) return ByLoss<Type, false>(problem, begin, end, row);
+  const int64_t first_invalid = ByLoss<Type, true>(problem, begin, end, row);
+  if (stream) FinishStreaming();
+  return first_invalid;
 }
 
-void LossRows(const CbkProblem& problem, int64_t begin, int64_t end, bool stream) {
+int64_t LossRows(const CbkProblem& problem, int64_t begin, int64_t end, bool stream) {
   switch (problem.float_type) {
     case kCbkFloat32:
       return LossOfType<Float32>(problem, begin, end, stream);
     case kCbkBfloat16:
       return LossOfType<Bfloat16>(problem, begin, end, stream);
     case kCbkFloat16:
-      return LossOfType<Float16>(problem, begin, end, stream);
+      break;
   }
+  return LossOfType<Float16>(problem, begin, end, stream);
 }
 
 template <typename Type>
@@ -268,8 +277,12 @@ void ScaleOfType(const CbkScaling& scaling, int64_t begin, int64_t end) {
     const float upstream = scaling.upstream[row];
     const float applied = scaling.applied[scaling.applied_is_scalar ? 0 : row];
     if (upstream == applied) continue;
-    const float factor = applied == 0.0f ? kNaN : upstream / applied;
     Storage* values = static_cast<Storage*>(scaling.values) + row * scaling.classes;
+    if (upstream == 0.0f) {  // whatever the values are
+      for (int64_t c = 0; c < scaling.classes; ++c) values[c] = Type::Store(0.0f);
+      continue;
+    }
+    const float factor = applied == 0.0f ? kNaN : upstream / applied;
 #pragma omp simd
     for (int64_t c = 0; c < scaling.classes; ++c) {
       values[c] = Type::Store(factor * Type::Load(values[c]));

@@ -13,8 +13,9 @@ namespace cb_keras {
 struct RowKernels {
   const char* instruction_set;
   // Rows [begin, end) of a problem; safe to call for disjoint ranges at the same time. `stream`
-  // writes the gradient past the caches, for gradients that no cache would hold.
-  void (*loss)(const CbkProblem& problem, int64_t begin, int64_t end, bool stream);
+  // writes the gradient past the caches, for gradients that no cache would hold. Returns the first
+  // of these rows whose class id is none, or -1.
+  int64_t (*loss)(const CbkProblem& problem, int64_t begin, int64_t end, bool stream);
   void (*scale)(const CbkScaling& scaling, int64_t begin, int64_t end);
 };
 
@@ -32,9 +33,6 @@ extern const RowKernels kRowKernels;
 // "avx2" or "avx512") asks for others, for tests and comparisons; what the processor lacks is
 // never chosen.
 const RowKernels& BestRowKernels();
-
-// The first row whose class id is none, or -1.
-int64_t FirstInvalidLabel(const CbkProblem& problem);
 
 // Whether upstream equals applied in every row, so that a scaling would change nothing.
 bool ScalesNothing(const CbkScaling& scaling);

@@ -58,14 +58,13 @@ inline Logistic LogisticOf(Vec u) {
   return {u > Vec::Set(0.0f), Log1p(e), large, e * large};
 }
 
-// The term whose probability of being wrong is q = 1 - p_t = sigmoid(u), with `part` = max(u, 0)
-// and `other` = max(-u, 0): q^gamma * softplus(u).
+// The term whose probability of being wrong is q = 1 - p_t = sigmoid(u), with p = sigmoid(-u),
+// `part` = max(u, 0) and `other` = max(-u, 0): q^gamma * softplus(u). Not p = 1 - q: that cancels
+// where q is near 1, and a large gamma makes p the greater part of the slope there.
 template <Modulator kModulator>
-inline Term BinaryTerm(Vec q, Vec part, Vec other, Vec log1p_e, Vec gamma) {
+inline Term BinaryTerm(Vec q, Vec p, Vec part, Vec other, Vec log1p_e, Vec gamma) {
   const Vec crossentropy = part + log1p_e;
   if (kModulator == Modulator::kNone) return {crossentropy, q};
-  // p = 1 - q loses digits where q is near 1, but there q alone makes up the slope.
-  const Vec p = Vec::Set(1.0f) - q;
   Vec modulator = q;
   Vec inner = MulAdd(p, crossentropy, q);
   if (kModulator == Modulator::kSquare) {
@@ -84,7 +83,26 @@ inline Term WrongTerm(Vec u, Vec gamma) {
   const Logistic f = LogisticOf(u);
   const Vec zero = Vec::Set(0.0f);
   const Vec q = Select(f.positive, f.large, f.small);
-  return BinaryTerm<kModulator>(q, Max(u, zero), Max(zero - u, zero), f.log1p_e, gamma);
+  const Vec p = Select(f.positive, f.small, f.large);
+  return BinaryTerm<kModulator>(q, p, Max(u, zero), Max(zero - u, zero), f.log1p_e, gamma);
+}
+
+// The mix of both classes' terms at the logit u for a label `yes` in [0, 1]; its slope has a sign.
+template <Modulator kModulator>
+inline Term MixedTerm(Vec u, Vec yes, Vec gamma) {
+  const Vec zero = Vec::Set(0.0f);
+  const Vec no = Vec::Set(1.0f) - yes;
+  const Logistic f = LogisticOf(u);
+  const Vec above = Max(u, zero), below = Max(zero - u, zero);
+  // A term that a label of exactly 0 or 1 leaves out would be 0 * infinity at infinite logits.
+  const Vec if_present = Select(Abs(yes) > zero, below, zero);
+  const Vec if_absent = Select(Abs(no) > zero, above, zero);
+  const Vec q = Select(f.positive, f.large, f.small);
+  const Vec p = Select(f.positive, f.small, f.large);
+  const Term negative = BinaryTerm<kModulator>(q, p, if_absent, below, f.log1p_e, gamma);
+  const Term positive = BinaryTerm<kModulator>(p, q, if_present, above, f.log1p_e, gamma);
+  return {MulAdd(yes, positive.loss, no * negative.loss),
+          NegMulAdd(yes, positive.slope, no * negative.slope)};
 }
 
 // Sum over a tile with one positive class at `label`; the gradient, times `factor`, in `out`.
@@ -117,27 +135,11 @@ inline float DenseTile(const float* z, const float* y, int n, float gamma, float
                        float* out) {
   Vec sum = Vec::Set(0.0f);
   const Vec gammas = Vec::Set(gamma), factors = Vec::Set(factor);
-  const Vec zero = Vec::Set(0.0f), one = Vec::Set(1.0f);
   ForEachVec(n, [&](int i, int lanes, auto whole) {
     const Vec u = LoadVec(z + i, lanes, kNoLogit, whole);
-    const Vec yes = LoadVec(y + i, lanes, 0.0f, whole);
-    const Vec no = one - yes;
-    const Logistic f = LogisticOf(u);
-    const Vec above = Max(u, zero), below = Max(zero - u, zero);
-    // A term that a label of exactly 0 or 1 leaves out would be 0 * infinity at infinite logits.
-    const Vec if_present = Select(Abs(yes) > zero, below, zero);
-    const Vec if_absent = Select(Abs(no) > zero, above, zero);
-    const Vec sigmoid = Select(f.positive, f.large, f.small);
-    const Vec one_minus_sigmoid = Select(f.positive, f.small, f.large);
-    const Term negative =
-        BinaryTerm<kModulator>(sigmoid, if_absent, below, f.log1p_e, gammas);
-    const Term positive =
-        BinaryTerm<kModulator>(one_minus_sigmoid, if_present, above, f.log1p_e, gammas);
-    sum = sum + MulAdd(yes, positive.loss, no * negative.loss);
-    if (kGradient) {
-      const Vec slope = NegMulAdd(yes, positive.slope, no * negative.slope);
-      StoreVec(factors * slope, out + i, lanes, whole);
-    }
+    const Term term = MixedTerm<kModulator>(u, LoadVec(y + i, lanes, 0.0f, whole), gammas);
+    sum = sum + term.loss;
+    if (kGradient) StoreVec(factors * term.slope, out + i, lanes, whole);
   });
   return Sum(sum);
 }

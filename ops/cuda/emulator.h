@@ -27,7 +27,6 @@
 
 namespace cb_keras {
 
-constexpr int64_t kMaxBlocks = 5;
 constexpr int kResidentThreads = 1024;
 
 namespace emulator {
@@ -54,6 +53,10 @@ struct Fiber {
 };
 
 struct Machine {
+  // The most blocks of a grid, and how many of them run: the last ones. A check of rows far behind
+  // the first makes grids huge and runs only their ends.
+  int64_t max_blocks = 5;
+  int64_t last_blocks = 5;
   dim3 block_index, block_size, grid_size;
   std::unique_ptr<unsigned char[]> shared;
   std::vector<Fiber> fibers;
@@ -66,6 +69,12 @@ struct Machine {
 };
 
 inline Machine machine;
+
+}  // namespace emulator
+
+inline int64_t MaxBlocks() { return emulator::machine.max_blocks; }
+
+namespace emulator {
 
 inline void Wait(Barrier* barrier) {
   Fiber* const self = machine.running;
@@ -185,7 +194,7 @@ template <typename Args>
 cudaError_t StartKernel(void (*kernel)(Args), int64_t blocks, int threads, size_t shared_bytes,
                         cudaStream_t, const Args& args) {
   emulator::Machine& machine = emulator::machine;
-  if (blocks < 1 || blocks > kMaxBlocks || threads < 32 || threads > 1024 ||
+  if (blocks < 1 || blocks > machine.max_blocks || threads < 32 || threads > 1024 ||
       (threads & (threads - 1)) != 0) {
     return cudaErrorInvalidValue;
   }
@@ -193,7 +202,9 @@ cudaError_t StartKernel(void (*kernel)(Args), int64_t blocks, int threads, size_
   machine.block_size.x = static_cast<unsigned>(threads);
   machine.shared.reset(new unsigned char[shared_bytes]);
   machine.kernel = [&] { kernel(args); };
-  for (machine.block_index.x = 0; machine.block_index.x < blocks; ++machine.block_index.x) {
+  const int64_t first = blocks > machine.last_blocks ? blocks - machine.last_blocks : 0;
+  machine.block_index.x = static_cast<unsigned>(first);
+  for (; machine.block_index.x < blocks; ++machine.block_index.x) {
     emulator::RunBlock(machine.block_size.x, shared_bytes);
   }
   return cudaSuccess;

@@ -83,7 +83,7 @@ cudaError_t Launch(const Device& device, int64_t pieces, int threads, size_t sha
         kKernel, device, device.index < kRemembered ? &done[device.index] : &forgotten);
     if (error != cudaSuccess) return error;
   }
-  const int64_t blocks = pieces < kMaxBlocks ? pieces : kMaxBlocks;
+  const int64_t blocks = pieces < MaxBlocks() ? pieces : MaxBlocks();
   return StartKernel<Args>(kKernel, blocks, threads, shared_bytes, stream, args);
 }
 

@@ -59,6 +59,19 @@ __device__ __forceinline__ float ReadUpstream(const LossArgs& args, int64_t row)
   return args.problem.upstream[args.problem.upstream_is_scalar ? 0 : row];
 }
 
+// Factor of a row's gradient. Where it is 0 the gradient is 0, whatever it would be multiplied
+// with: a weight of 0 beats an infinite or NaN upstream, and the other way round. A row without a
+// class has the weight NaN, which an upstream of 0 does not hide.
+__device__ __forceinline__ float GradientFactor(float weight, float upstream, bool has_class) {
+  if (weight == 0.0f || (upstream == 0.0f && has_class)) return 0.0f;
+  return weight * upstream;
+}
+
+// A product in which a factor of 0 wins over infinity and NaN.
+__device__ __forceinline__ float TimesFactor(float factor, float value) {
+  return factor == 0.0f ? 0.0f : factor * value;
+}
+
 // From exponentials 2^(z log2(e) - shift): their sum over all `others` than the label's class, and
 // the exponent of that. Only the others' sum is accurate where the label's class has almost all the
 // probability, so both the loss and the label's gradient are made of it. The exponentials are as

@@ -22,7 +22,7 @@
 namespace cb_keras {
 
 // With more tiles or rows than this a block takes several in turn.
-constexpr int64_t kMaxBlocks = 65535;
+constexpr int64_t MaxBlocks() { return 65535; }
 
 // Threads that a multiprocessor of any architecture built for can hold, for launch bounds.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800

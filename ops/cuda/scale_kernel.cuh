@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "../class_balanced_loss.h"
+#include "loss_rows.cuh"
 #include "memory.cuh"
 
 namespace cb_keras {
@@ -21,8 +22,8 @@ struct ScaleArgs {
 __device__ __forceinline__ float ScaleFactor(const CbkScaling& scaling, int64_t row) {
   const float upstream = scaling.upstream[row];
   const float applied = scaling.applied[scaling.applied_is_scalar ? 0 : row];
-  if (applied == 0.0f) return upstream == 0.0f ? 0.0f : NAN;
-  return upstream / applied;
+  if (upstream == 0.0f) return 0.0f;
+  return applied == 0.0f ? NAN : upstream / applied;
 }
 
 template <typename T>
@@ -44,13 +45,13 @@ __global__ void __launch_bounds__(kScaleThreads) ScaleKernel(const ScaleArgs arg
       float values[kWidth];
       Unpack<T>(bits, values);
 #pragma unroll
-      for (int k = 0; k < kWidth; ++k) values[k] *= factor;
+      for (int k = 0; k < kWidth; ++k) values[k] = TimesFactor(factor, values[k]);
       StoreGlobal(target, Pack<T>(values));
     }
 #pragma unroll 1
     for (int i = lane; i < span.LooseCount(); i += lanes) {
       T* const target = row + span.Loose(i);
-      FromFloat(ToFloat(*target) * factor, target);
+      FromFloat(TimesFactor(factor, ToFloat(*target)), target);
     }
   }
 }

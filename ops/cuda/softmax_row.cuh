@@ -58,7 +58,7 @@ __device__ __forceinline__ ExponentialSum SumOthers(const BlockRow<T, kWidth>& r
   return sum;
 }
 
-// gradient = factor * 2^(z log2(e) - shift), and own_gradient for the label's class.
+// gradient = factor * 2^(z log2(e) - shift), 0 if the factor is; own_gradient for the label's class.
 template <typename T, int kWidth>
 __device__ __forceinline__ void StoreSoftmaxGradient(const BlockRow<T, kWidth>& row, int label,
                                                      float shift, float factor,
@@ -71,7 +71,7 @@ __device__ __forceinline__ void StoreSoftmaxGradient(const BlockRow<T, kWidth>& 
         Unpack<T>(bits, values);
 #pragma unroll
         for (int k = 0; k < kWidth; ++k) {
-          values[k] = factor * Exp2Approx(fmaf(values[k], kLog2E, -shift));
+          values[k] = TimesFactor(factor, Exp2Approx(fmaf(values[k], kLog2E, -shift)));
         }
         Replace(values, label - row.span.VectorStart(i), own_gradient);
         row.Store(i, values);
@@ -79,7 +79,7 @@ __device__ __forceinline__ void StoreSoftmaxGradient(const BlockRow<T, kWidth>& 
 #pragma unroll 1
   for (int i = threadIdx.x; i < row.span.LooseCount(); i += blockDim.x) {
     const int c = row.span.Loose(i);
-    const float value = factor * Exp2Approx(fmaf(ToFloat(row.z[c]), kLog2E, -shift));
+    const float value = TimesFactor(factor, Exp2Approx(fmaf(ToFloat(row.z[c]), kLog2E, -shift)));
     FromFloat(c == label ? own_gradient : value, &row.gradient[c]);
   }
 }
@@ -95,11 +95,13 @@ __device__ __forceinline__ float SoftmaxRow(const BlockRow<T, kWidth>& row) {
   const float own_exponent = fmaf(own_z, kLog2E, -shift);
   const float weight = ReadWeight(row.args, label);
   if (kGradient) {
-    const float factor = ReadUpstream(row.args, row.index) * weight *
-                         ReciprocalApprox(others[0] + Exp2Approx(own_exponent));
-    StoreSoftmaxGradient(row, label, shift, factor, -others[0] * factor);
+    const float factor =
+        GradientFactor(weight, ReadUpstream(row.args, row.index), label >= 0);
+    const float scale =
+        TimesFactor(factor, ReciprocalApprox(others[0] + Exp2Approx(own_exponent)));
+    StoreSoftmaxGradient(row, label, shift, scale, TimesFactor(scale, -others[0]));
   }
-  return weight * SoftmaxLoss(others[0], own_exponent);
+  return TimesFactor(weight, SoftmaxLoss(others[0], own_exponent));
 }
 
 }  // namespace cb_keras

@@ -14,7 +14,8 @@
 // 126 ln(2) (2^-24 + 2^-26) + 2^-22 = 6.8e-6 of itself. A product such as q^gamma softplus(x) with
 // very negative x has the factors' errors added, but it is subnormal itself unless |x| (1 + gamma)
 // is below 126 ln(2), so the sum has the same bound. The other operations add less than 2e-6:
-// results are good to 1e-5.
+// results are good to 1e-5. A large gamma multiplies the error of log1p(e), which is up to 1e-6 of
+// itself, in the exponent of q^gamma = exp(-gamma softplus(-x)): 1e-6 gamma log1p(e) come on top.
 
 #ifndef CB_KERAS_OPS_CUDA_TERMS_CUH_
 #define CB_KERAS_OPS_CUDA_TERMS_CUH_

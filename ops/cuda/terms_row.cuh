@@ -12,7 +12,7 @@ template <bool kFocal, bool kGradient, typename T, int kWidth>
 __device__ __forceinline__ float ClassIdsRow(const BlockRow<T, kWidth>& row) {
   const int label = ReadLabel(row.args, row.index);
   const float weight = ReadWeight(row.args, label);
-  const float factor = ReadUpstream(row.args, row.index) * weight;
+  const float factor = GradientFactor(weight, ReadUpstream(row.args, row.index), label >= 0);
   double sum = 0.0;
   ForBlockShare<2>(
       row.span.vectors, [&](int i) { return row.Load(i); },
@@ -25,7 +25,7 @@ __device__ __forceinline__ float ClassIdsRow(const BlockRow<T, kWidth>& row) {
         if (!kGradient) return;
         Negate(slopes, label - row.span.VectorStart(i));
 #pragma unroll
-        for (int k = 0; k < kWidth; ++k) slopes[k] *= factor;
+        for (int k = 0; k < kWidth; ++k) slopes[k] = TimesFactor(factor, slopes[k]);
         row.Store(i, slopes);
       });
 #pragma unroll 1
@@ -36,11 +36,12 @@ __device__ __forceinline__ float ClassIdsRow(const BlockRow<T, kWidth>& row) {
     float value[1], slope[1];
     Evaluate<kFocal>(row.args.modulation, x, value, slope);
     sum += value[0];
-    if (kGradient) FromFloat(factor * (c == label ? -slope[0] : slope[0]), &row.gradient[c]);
+    if (!kGradient) continue;
+    FromFloat(TimesFactor(factor, c == label ? -slope[0] : slope[0]), &row.gradient[c]);
   }
   float total[1] = {static_cast<float>(sum)};
   BlockSum(total, row.scratch);
-  return weight * total[0];
+  return TimesFactor(weight, total[0]);
 }
 
 
@@ -115,7 +116,7 @@ __device__ __forceinline__ void StoreMultiHotGradient(const BlockRow<T, kWidth>&
       EvaluateMixed<kFocal>(row.args.modulation, z, y, values, slopes);
     }
 #pragma unroll
-    for (int k = 0; k < kWidth; ++k) slopes[k] *= factor;
+    for (int k = 0; k < kWidth; ++k) slopes[k] = TimesFactor(factor, slopes[k]);
     row.Store(i, slopes);
   }
 #pragma unroll 1
@@ -124,7 +125,7 @@ __device__ __forceinline__ void StoreMultiHotGradient(const BlockRow<T, kWidth>&
     const float z[1] = {ToFloat(row.z[c])}, y[1] = {labels[c]};
     float values[1], slopes[1];
     EvaluateMixed<kFocal>(row.args.modulation, z, y, values, slopes);
-    FromFloat(slopes[0] * factor, &row.gradient[c]);
+    FromFloat(TimesFactor(factor, slopes[0]), &row.gradient[c]);
   }
 }
 
@@ -138,9 +139,10 @@ __device__ __forceinline__ float MultiHotRow(const BlockRow<T, kWidth>& row) {
   BlockSum(totals, row.scratch);
   const float weight = MultiHotWeight(totals[1], totals[2], totals[3], row.args.classes);
   if (kGradient) {
-    StoreMultiHotGradient<kFocal>(row, labels, ReadUpstream(row.args, row.index) * weight);
+    const float upstream = ReadUpstream(row.args, row.index);
+    StoreMultiHotGradient<kFocal>(row, labels, GradientFactor(weight, upstream, true));
   }
-  return weight * totals[0];
+  return TimesFactor(weight, totals[0]);
 }
 
 }  // namespace cb_keras

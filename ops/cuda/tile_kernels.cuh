@@ -83,6 +83,7 @@ struct GroupRow {
   int label;
   float weight;
   float upstream;
+  float factor;  // Of the gradient, with class ids.
 
   // Whether this lane works on the label's class. It treats that class before and after the others,
   // which saves the others a comparison each.
@@ -113,10 +114,12 @@ __device__ __forceinline__ void SoftmaxGroup(const GroupRow& row, float* sum, fl
 
   if (kGradient) {
     const float factor =
-        row.upstream * row.weight * ReciprocalApprox(others + Exp2Approx(own_exponent));
+        TimesFactor(row.factor, ReciprocalApprox(others + Exp2Approx(own_exponent)));
 #pragma unroll 4
-    for (int c = row.lane; c < row.size; c += row.lanes) row.z[c] *= factor;
-    if (row.HasLabel()) row.z[row.label] = -others * factor;
+    for (int c = row.lane; c < row.size; c += row.lanes) {
+      row.z[c] = TimesFactor(factor, row.z[c]);
+    }
+    if (row.HasLabel()) row.z[row.label] = TimesFactor(factor, -others);
   }
   if (row.lane > 0) return;
   *sum = others;
@@ -127,7 +130,6 @@ __device__ __forceinline__ void SoftmaxGroup(const GroupRow& row, float* sum, fl
 
 template <bool kFocal, bool kGradient>
 __device__ __forceinline__ float ClassIdsGroup(const GroupRow& row, const Modulation& modulation) {
-  const float factor = row.upstream * row.weight;
   if (row.HasLabel()) row.z[row.label] = -row.z[row.label];
   float sum = 0.0f;
 #pragma unroll 2
@@ -136,10 +138,10 @@ __device__ __forceinline__ float ClassIdsGroup(const GroupRow& row, const Modula
     float value[1], slope[1];
     Evaluate<kFocal>(modulation, x, value, slope);
     sum += value[0];
-    if (kGradient) row.z[c] = factor * slope[0];
+    if (kGradient) row.z[c] = TimesFactor(row.factor, slope[0]);
   }
   if (kGradient && row.HasLabel()) row.z[row.label] = -row.z[row.label];
-  return row.weight * GroupSum(sum, row.lanes);
+  return TimesFactor(row.weight, GroupSum(sum, row.lanes));
 }
 
 template <bool kFocal, bool kGradient>
@@ -161,10 +163,12 @@ __device__ __forceinline__ float MultiHotGroup(const GroupRow& row, const Modula
       GroupSum(label_sum, row.lanes), GroupSum(weighted_label_sum, row.lanes),
       GroupSum(weight_sum, row.lanes), row.size);
   if (kGradient) {
-    const float factor = row.upstream * weight;
-    for (int c = row.lane; c < row.size; c += row.lanes) row.z[c] *= factor;
+    const float factor = GradientFactor(weight, row.upstream, true);
+    for (int c = row.lane; c < row.size; c += row.lanes) {
+      row.z[c] = TimesFactor(factor, row.z[c]);
+    }
   }
-  return weight * GroupSum(sum, row.lanes);
+  return TimesFactor(weight, GroupSum(sum, row.lanes));
 }
 
 template <Form kForm, bool kGradient>
@@ -199,6 +203,7 @@ __device__ __forceinline__ void WorkOnTile(const LossArgs& args, int count, floa
     row.label = rows->labels[r];
     row.weight = rows->weights[r];
     row.upstream = rows->upstreams[r];
+    row.factor = GradientFactor(row.weight, row.upstream, row.label >= 0);
     if constexpr (kForm == Form::kSoftmax) {
       SoftmaxGroup<kGradient>(row, &rows->sums[r], &rows->exponents[r]);
     } else {
@@ -213,7 +218,7 @@ __device__ __forceinline__ void WorkOnTile(const LossArgs& args, int count, floa
 template <Form kForm>
 __device__ __forceinline__ float TileLoss(const TileRows& rows, int r) {
   if constexpr (kForm != Form::kSoftmax) return rows.sums[r];
-  return rows.weights[r] * SoftmaxLoss(rows.sums[r], rows.exponents[r]);
+  return TimesFactor(rows.weights[r], SoftmaxLoss(rows.sums[r], rows.exponents[r]));
 }
 
 template <typename T, Form kForm, bool kGradient>

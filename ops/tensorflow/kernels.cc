@@ -1,5 +1,6 @@
 // The ops' kernels: they check the inputs, describe the problem and hand it to the device's code.
 
+#include <atomic>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -101,24 +102,33 @@ std::string LabelText(const CbkProblem& problem, int64_t row) {
   return FloatText(static_cast<const double*>(problem.labels)[row]);
 }
 
+void KeepSmallest(int64_t value, std::atomic<int64_t>* smallest) {
+  int64_t known = smallest->load();
+  while (value < known && !smallest->compare_exchange_weak(known, value)) {
+  }
+}
+
 struct OnCpu {
   static void Loss(OpKernelContext* ctx, const CbkProblem& problem) {
-    const int64_t row = FirstInvalidLabel(problem);
-    OP_REQUIRES(ctx, row < 0,
-                InvalidArgument("labels[", row, "] is ", LabelText(problem, row),
-                                ", which is no class: with ", problem.classes,
-                                " logits per example a label must be a whole number in [0, ",
-                                problem.classes, ")."));
     const int64_t bytes = problem.rows * problem.classes * (problem.float_type == kCbkFloat32 ? 4 : 2);
     const bool stream = problem.gradient != nullptr && bytes >= kStreamBytes;
     if (stream) AdviseHugePages(problem.gradient, bytes);
     const RowKernels& kernels = BestRowKernels();
     const auto& workers = *ctx->device()->tensorflow_cpu_worker_threads();
     const int64_t cycles_per_row = 4 * problem.classes + 50;
+    std::atomic<int64_t> first_invalid{problem.rows};
     tensorflow::Shard(workers.num_threads, workers.workers, problem.rows, cycles_per_row,
                       [&](int64_t begin, int64_t end) {
-                        kernels.loss(problem, begin, end, stream);
+                        const int64_t row = kernels.loss(problem, begin, end, stream);
+                        if (row >= 0) KeepSmallest(row, &first_invalid);
                       });
+    // Of an op that fails nobody sees the outputs.
+    const int64_t row = first_invalid.load();
+    OP_REQUIRES(ctx, row == problem.rows,
+                InvalidArgument("labels[", row, "] is ", LabelText(problem, row),
+                                ", which is no class: with ", problem.classes,
+                                " logits per example a label must be a whole number in [0, ",
+                                problem.classes, ")."));
   }
 
   static void Scale(OpKernelContext* ctx, const CbkScaling& scaling) {

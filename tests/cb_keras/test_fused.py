@@ -22,7 +22,8 @@ pytestmark = pytest.mark.usefixtures("fused_op")
 
 SMALLEST = 1e-37  # float32 numbers below it may be flushed to zero
 SIZES = [
-    *((0, 1), (0, 10), (1, 10), (7, 10), (127, 1), (127, 2), (127, 10), (127, 31), (127, 33)),
+    *((0, 1), (0, 10), (1, 10), (7, 10), (127, 1), (127, 2), (127, 10), (127, 16), (127, 17)),
+    *((127, 31), (127, 33)),
     *((7, 1000), (7, 8142), (1, 100_003)),
 ]
 # Half a unit in the last place of a normal number, and half the smallest number.
@@ -163,6 +164,25 @@ def test_loss_and_gradient_are_finite_up_to_logits_of_ten_thousand(kind, kwargs)
         np.testing.assert_allclose(gradient, slope, rtol=1e-5, atol=2 * SMALLEST)
 
 
+@pytest.mark.parametrize("gamma", [0.3, 1.0, 2.0, 17.0, 50.0, 1e4])
+@pytest.mark.parametrize("classes", [2, 20])  # few classes have kernels of their own
+def test_focal_with_a_large_gamma_keeps_its_digits(classes, gamma):
+    """1 - p_t is nearly 1 where the gradient is gamma times its complement."""
+    z = np.concatenate([np.linspace(-20, 40, 241), [17.0, 60.0, 80.0]])
+    logits = np.stack([-z, *[z] * (classes - 1)], axis=-1)  # all of them wrong where z > 0
+    logits = logits.astype("float32").astype("float64")
+    targets = np.eye(classes)[np.zeros(len(z), "int64")]
+    loss, slope = expected("focal", logits, targets, 1.0, gamma)
+    # In the power exp(-gamma log(1 + exp(-z))) gamma multiplies the logarithm's rounding errors.
+    tolerance = 2e-6 + 1e-6 * gamma * np.log1p(np.exp(-np.abs(z)))
+    for labels in (np.zeros(len(z), "int32"), targets):
+        value, gradient = ours("focal", labels, logits, np.ones(classes), gamma)
+        small = classes * (1 + gamma) * SMALLEST
+        assert (np.abs(value - loss) <= tolerance * loss + small).all()
+        error = np.abs(gradient - slope)
+        assert (error <= tolerance[:, None] * np.abs(slope) + small).all()
+
+
 @pytest.mark.parametrize(("dtype", "rows"), [("float32", 1031), ("bfloat16", 2063)])
 @pytest.mark.parametrize(
     ("kind", "form"), [(kind, form) for kind in LOSSES for form in forms(kind, 2)[1:]]
@@ -185,10 +205,11 @@ def test_a_gradient_larger_than_the_caches_is_that_of_its_rows(kind, form, dtype
 
 
 @every_loss
-def test_a_row_is_the_same_whatever_rows_are_beside_it(kind, kwargs, rng):
+@pytest.mark.parametrize("classes", [10, 100])  # few classes have kernels of their own
+def test_a_row_is_the_same_whatever_rows_are_beside_it(kind, kwargs, classes, rng):
     """Threads share the rows, so it is the same whatever their number."""
-    for form in forms(kind, 100):
-        labels, logits, weights, _, _ = problem(kind, form, 1000, 100, rng)
+    for form in forms(kind, classes):
+        labels, logits, weights, _, _ = problem(kind, form, 1000, classes, rng)
         value, gradient = ours(kind, labels, logits, weights, **kwargs)
         for i in (0, 1, 499, 500, 999):
             one, slope = ours(kind, labels[i : i + 1], logits[i : i + 1], weights, **kwargs)

@@ -1,4 +1,4 @@
-"""Derivatives of the fused op by everything, of every order, against those of `cb_keras.functional`.
+"""Derivatives of the fused op by all inputs, of every order, against those of the formulas.
 
 The formulas' own derivatives are checked in test_functional_gradients.py.
 """
@@ -54,7 +54,7 @@ def penalty(function, inputs):
         with tf.GradientTape() as inner:
             inner.watch(inputs)
             value = function(*inputs)
-        value += tf.reduce_sum(inner.gradient(value, inputs[0]) ** 2)
+        value += tf.reduce_sum(tf.cast(inner.gradient(value, inputs[0]), "float32") ** 2)
     return outer.gradient(value, inputs)
 
 
@@ -179,4 +179,4 @@ def test_a_bfloat16_gradient_is_rounded_once_whatever_upstream_was_expected(kind
     right = tape.gradient(losses, exact, output_gradients=upstream).numpy()
     found = tf.cast(slope(0.37), tf.float32).numpy()
     # Half a unit in the last of bfloat16's 8 places, and float32's rounding.
-    np.testing.assert_allclose(found, right, rtol=2**-9 + 1e-6, atol=1e-38)
+    np.testing.assert_allclose(found, right, rtol=2**-8 + 1e-6, atol=1e-38)

@@ -227,6 +227,24 @@ def test_scale_rows_cannot_scale_what_was_multiplied_by_zero():
     np.testing.assert_array_equal(scaled, [[np.nan] * 3, [1.0] * 3])
 
 
+@pytest.mark.parametrize("dtype", ["float32", *ROUNDING])
+@pytest.mark.parametrize("classes", [3, 33])
+@kinds
+def test_where_nothing_arrives_the_gradient_is_zero_whatever_the_logits(kind, classes, dtype):
+    """As of an example with a sample weight of 0."""
+    z = tf.constant(np.where(np.eye(3, classes) == 1, [[np.nan], [np.inf], [1.0]], 0.5), dtype)
+    upstream = tf.constant([0.0, 0.0, 1.0])
+    for expected_upstream in (1.0, upstream):
+        with tf.GradientTape() as tape:
+            tape.watch(z)
+            value = fused.crossentropy(
+                kind, [0, 0, 2], z, np.ones(classes), 1.0, expected_upstream=expected_upstream
+            )
+        gradient = tape.gradient(value, z, output_gradients=upstream).numpy()
+        assert (gradient[:2] == 0).all()
+        assert (gradient[2] != 0).all()
+
+
 @pytest.mark.parametrize("kind", LOSSES)
 def test_the_gradient_of_no_rows_is_empty(kind):
     z = tf.zeros((0, 3))

@@ -131,6 +131,26 @@ def test_a_class_of_weight_zero_costs_nothing_and_has_no_gradient(kind, rng):
     assert value[1] > 0
 
 
+@pytest.mark.parametrize("logit", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("classes", [3, 33])  # few classes have kernels of their own
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@kinds
+def test_a_row_of_weight_zero_is_zero_whatever_its_logits(kind, dtype, classes, logit, rng):
+    weights = rng.uniform(0.5, 2, classes)
+    weights[1] = 0
+    for form in forms(kind, classes):
+        logits = rng.normal(size=(4, classes))
+        ids = np.array([0, 1, 2, 1])
+        labels = reference.one_hot(ids, classes) if form == "multi-hot" else ids.astype(form)
+        others, slopes = ours(kind, labels, logits, weights, dtype=dtype)
+        logits[1], logits[3, 1] = logit, logit
+        value, gradient = ours(kind, labels, logits, weights, dtype=dtype)
+        assert value[1] == value[3] == 0
+        assert (gradient[[1, 3]] == 0).all()
+        np.testing.assert_array_equal(value[[0, 2]], others[[0, 2]])
+        np.testing.assert_array_equal(gradient[[0, 2]], slopes[[0, 2]])
+
+
 @pytest.mark.parametrize("tape", [False, True], ids=["loss alone", "with gradient"])
 @pytest.mark.parametrize(
     ("labels", "message"),
@@ -160,6 +180,17 @@ def test_a_label_that_is_no_class_is_refused_by_position_and_value(kind, labels,
     logits = LOGITS.reshape(*labels.shape, 3)
     with tf.device("CPU:0"), pytest.raises(InvalidArgument, match=message):
         ours(kind, labels, logits, WEIGHTS) if tape else loss(kind, labels, logits)
+
+
+@pytest.mark.parametrize("classes", [3, 33])
+@kinds
+def test_of_many_invalid_labels_the_first_is_named(kind, classes):
+    """Threads share the rows, and each finds some."""
+    labels = np.arange(200_000) % 3
+    labels[70_001::1000] = -7
+    labels[70_001] = 99
+    with tf.device("CPU:0"), pytest.raises(InvalidArgument, match=r"labels\[70001\] is 99,"):
+        loss(kind, labels, np.zeros((len(labels), classes)), np.ones(classes))
 
 
 @kinds
