@@ -204,7 +204,8 @@ def _softmax(labels: Any, logits: Any, weights: Any, sparse: bool) -> Any:
 def _focal(labels: Any, logits: Any, weights: Any, sparse: bool, gamma: Any) -> Any:
     if not sparse:
         outside = ops.logical_or(labels < 0.0, labels > 1.0 + _ROUNDING)
-        weight = _nan_where(ops.any(outside, axis=-1), _average_weight(labels, weights))
+        weight = ops.convert_to_tensor(_average_weight(labels, weights), dtype=labels.dtype)
+        weight = _nan_where(ops.any(outside, axis=-1), weight)
         logits = _finite_where_weightless(logits, weight, weights)
         positive = _binary_focal(_without_infinite(logits, labels), gamma)
         negative = _binary_focal(_without_infinite(-logits, 1.0 - labels), gamma)
@@ -261,8 +262,8 @@ def _class_ids_and_weight(labels: Any, logits: Any, weights: Any) -> tuple[Any, 
 
 def _nan_where(invalid: Any, x: Any) -> Any:
     """x, NaN where `invalid`; no NaN is made elsewhere, for the tools that stop at the first."""
-    zero = ops.zeros_like(x)
-    return x + zero / ops.where(invalid, zero, ops.ones_like(zero))
+    valid = ops.cast(ops.logical_not(invalid), x.dtype)
+    return x + ops.zeros_like(valid) / valid
 
 
 def _dense_crossentropy(labels: Any, logits: Any) -> Any:

@@ -8,6 +8,7 @@ import contextlib
 import functools
 import math
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import keras
@@ -171,8 +172,24 @@ def _compiled(function: Callable[..., Any], backend: str) -> Callable[..., Any]:
     return function
 
 
+def constant_variable(value: NDArray[np.float32], name: str) -> keras.Variable:
+    """A float32 variable that is not trained; also while TensorFlow or JAX traces a function."""
+
+    def make() -> keras.Variable:
+        return keras.Variable(value, trainable=False, dtype="float32", name=name)
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        if not tf.executing_eagerly():  # a tf.function refuses variables made in its own thread
+            with ThreadPoolExecutor(1) as other_thread:
+                return other_thread.submit(make).result()
+    with _outside_of_tracing():
+        return make()
+
+
 @contextlib.contextmanager
-def outside_of_tracing() -> Iterator[None]:
+def _outside_of_tracing() -> Iterator[None]:
     """What is made in here has values at once, also while TensorFlow or JAX traces a function."""
     backend = keras.backend.backend()
     with contextlib.ExitStack() as stack:
@@ -199,7 +216,7 @@ def _cpu_of_jax() -> Any:
 @contextlib.contextmanager
 def _float64_on_cpu(backend: str) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
-        stack.enter_context(outside_of_tracing())  # a loss may be made while a function is traced
+        stack.enter_context(_outside_of_tracing())  # a loss may be made while a function is traced
         if backend == "tensorflow":
             import tensorflow as tf
 

@@ -26,6 +26,10 @@
 
 #include <stdint.h>
 
+// Largest multi-hot label: 1, and what rounding may add to a soft one. A label outside of
+// [0, kCbkLargestLabel] makes its row's loss and gradient NaN, as a class id that is not a class.
+static const float kCbkLargestLabel = 1.001f;
+
 #ifdef __cplusplus
 extern "C" {
 #endif

@@ -24,7 +24,7 @@ from cb_keras.weights import (
     check_class_counts,
     check_power,
     class_balanced_weights,
-    outside_of_tracing,
+    constant_variable,
 )
 
 _PACKAGE = "cb_keras"
@@ -137,10 +137,7 @@ class _ClassBalancedLoss(keras.losses.Loss):
         if initial.size > _MAX_CLASSES:
             raise ValueError(f"at most {_MAX_CLASSES} classes are supported, got {initial.size}.")
         self._initial_weights = initial
-        with outside_of_tracing():
-            self.class_weights = keras.Variable(
-                initial, trainable=False, dtype="float32", name="class_weights"
-            )
+        self.class_weights = constant_variable(initial, "class_weights")
         self._looks_at_values = self.from_logits  # once, for they have to come from the device
 
     def __call__(

@@ -173,7 +173,7 @@ inline double WeightOf(const HostProblem& problem, int64_t row) {
   for (int64_t c = 0; c < classes; ++c) {
     const double y = static_cast<double>(problem.MultiHot(row, c));
     const double weight = static_cast<double>(problem.class_weights[static_cast<size_t>(c)]);
-    labels += y;
+    labels += y >= 0.0 && y <= static_cast<double>(kCbkLargestLabel) ? y : static_cast<double>(NAN);
     weighted += y * weight;
     weights += weight;
   }
@@ -227,6 +227,11 @@ inline void FillLabels(const Random& random, HostProblem* problem) {
             case 2: y[c] = 0.0f; break;
             case 3: y[c] = static_cast<float>(u); break;
             default: y[c] = c == id ? 0.9f : 0.1f / static_cast<float>(what.classes);
+          }
+          // Now and then a label that is out of range: "uncertain", a mask of bytes, rounding.
+          if (c == id && (bits >> 40) % 16 == 0) {
+            const float strange[] = {-1.0f, 255.0f, 1.0005f, -1e-6f};
+            y[c] = strange[(bits >> 44) % 4];
           }
         }
       }

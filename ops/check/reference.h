@@ -88,13 +88,13 @@ inline void TermsReference(const HostProblem& problem, int64_t row, double facto
     const ReferenceTerm present = y == 0.0 ? zero : TermOf(-z, gamma);
     const ReferenceTerm absent = y == 1.0 ? zero : TermOf(z, gamma);
     expected->loss.value += y * present.value + (1.0 - y) * absent.value;
-    expected->loss.size += y * present.value * Widened(present) +
-                           (1.0 - y) * absent.value * Widened(absent);
+    expected->loss.size += fabs(y) * present.value * Widened(present) +
+                           fabs(1.0 - y) * absent.value * Widened(absent);
     if (expected->gradient.empty()) continue;
     Expected* const result = &expected->gradient[static_cast<size_t>(c)];
     result->value = factor * ((1.0 - y) * absent.slope - y * present.slope);
-    result->size = fabs(factor) * ((1.0 - y) * absent.slope * Widened(absent) +
-                                   y * present.slope * Widened(present));
+    result->size = fabs(factor) * (fabs(1.0 - y) * absent.slope * Widened(absent) +
+                                   fabs(y) * present.slope * Widened(present));
     result->tiny_factor = fabs(factor) * (1.0 + gamma);
   }
 }
@@ -121,7 +121,12 @@ inline ExpectedRow ReferenceRow(const HostProblem& problem, int64_t row, bool wi
   const double gamma = problem.what.loss == kCbkFocal ? double{problem.what.gamma} : 0.0;
   expected.loss.tiny_factor =
       static_cast<double>(problem.what.classes) * weight * (1.0 + log1p(gamma));
-  if (factor == 0.0) expected.gradient.assign(classes, kExactlyZero);  // NaN without a class
+  const bool nothing_arrives = problem.UpstreamOf(row) == 0.0;
+  const bool multi_hot = problem.what.labels_type == kCbkMultiHot;
+  // A row without a class has NaN there, too.
+  if (nothing_arrives && (multi_hot || factor == 0.0)) {
+    expected.gradient.assign(classes, kExactlyZero);
+  }
   return expected;
 }
 

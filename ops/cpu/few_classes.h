@@ -150,7 +150,7 @@ inline Vec AverageWeights(const BlockArgs& args, const Block& block, int r) {
   Vec positives = zero, weighted = zero;
   for (int c = 0; c < args.classes; ++c) {
     const Vec y = Vec::Load(block.targets[c] + r);
-    positives = positives + y;
+    positives = positives + ValidLabels(y);
     weighted = MulAdd(y, Vec::Set(args.class_weights[c]), weighted);
   }
   // NaN labels are neither and give NaN.

@@ -6,6 +6,7 @@
 #include <limits>
 #include <type_traits>
 
+#include "../class_balanced_loss.h"
 #include "simd.h"
 
 namespace cb_keras {
@@ -179,12 +180,18 @@ inline void ScaleTile(const float* from, int n, float factor, float* to) {
   });
 }
 
-// Adds the sum of y and of y * w to the totals.
+// Multi-hot labels, NaN for those that are not in range.
+inline Vec ValidLabels(Vec y) {
+  const Vec nan = Vec::Set(std::numeric_limits<float>::quiet_NaN());
+  return Select(y > Vec::Set(kCbkLargestLabel), nan, Select(Vec::Set(0.0f) > y, nan, y));
+}
+
+// Adds the sum of y and of y * w to the totals; the first is NaN where a label is not in range.
 inline void SumsOfTile(const float* y, const float* w, int n, double* total, double* weighted) {
   Vec y_sum = Vec::Set(0.0f), w_sum = Vec::Set(0.0f);
   ForEachVec(n, [&](int i, int lanes, auto whole) {
     const Vec labels = LoadVec(y + i, lanes, 0.0f, whole);
-    y_sum = y_sum + labels;
+    y_sum = y_sum + ValidLabels(labels);
     w_sum = MulAdd(labels, LoadVec(w + i, lanes, 0.0f, whole), w_sum);
   });
   *total += Sum(y_sum);

@@ -109,6 +109,11 @@ __device__ __forceinline__ void Evaluate(const Modulation& modulation, const flo
   }
 }
 
+// A multi-hot label, NaN where it is not in range.
+__device__ __forceinline__ float ValidLabel(float y) {
+  return y >= 0.0f && y <= kCbkLargestLabel ? y : NAN;
+}
+
 // The same for labels between 0 and 1, and with slopes by z instead of x: y times the term of a
 // present class and 1 - y times that of an absent one. Labels of 0 and 1 need only one of the two,
 // which also keeps 0 * infinity out.

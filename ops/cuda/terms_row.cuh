@@ -62,11 +62,14 @@ struct MultiHotSums {
   template <int n>
   __device__ __forceinline__ void Add(const float (&values)[n], const float (&y)[n],
                                       const float (&weights)[n]) {
-    float weighted[n];
+    float weighted[n], valid[n];
 #pragma unroll
-    for (int i = 0; i < n; ++i) weighted[i] = y[i] * weights[i];
+    for (int i = 0; i < n; ++i) {
+      weighted[i] = y[i] * weights[i];
+      valid[i] = ValidLabel(y[i]);
+    }
     value += SumOf(values);
-    label += SumOf(y);
+    label += SumOf(valid);
     weighted_label += SumOf(weighted);
     weight += SumOf(weights);
   }

@@ -154,7 +154,7 @@ __device__ __forceinline__ float MultiHotGroup(const GroupRow& row, const Modula
     EvaluateMixed<kFocal>(modulation, z, y, value, slope);
     const float class_weight = class_weights[c];
     sum += value[0];
-    label_sum += y[0];
+    label_sum += ValidLabel(y[0]);
     weighted_label_sum += y[0] * class_weight;
     weight_sum += class_weight;
     if (kGradient) row.z[c] = slope[0];

@@ -17,6 +17,7 @@ from tests.cb_keras.losses.test_class_balanced import (
 
 INPUTS = np.random.default_rng(1).normal(size=(6, 4)).astype("float32")
 IDS = np.array([0, 2, 1, 0, 2, 2])
+LOGITS = np.random.default_rng(3).normal(size=(6, 3))
 KERNEL = np.random.default_rng(2).normal(size=(4, 3)).astype("float32")
 WEIGHTS = cb_keras.class_balanced_weights(COUNTS)
 
@@ -171,3 +172,28 @@ def test_training_with_the_loss_fits_a_rare_class_better(kind, rng):
         predictions = model.predict(inputs[labels == 1], verbose=0).argmax(-1)
         recall[power] = predictions.mean()
     assert recall[1] > recall[0] + 0.1
+
+
+@kinds_both_ways
+def test_a_loss_can_be_made_while_a_function_is_traced(kind):
+    """Also a second time, by another trace, and where nobody keeps it."""
+    right = reference.loss(kind, LOGITS, reference.one_hot(IDS, 3), WEIGHTS[IDS]).mean()
+
+    def value(z):
+        return CLASSES[kind](COUNTS)(IDS, z)
+
+    traced = [compiled(value)]
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        traced.append(tf.function(value))
+    for function in traced:
+        for number_of_rows in (6, 2):
+            z = ops.convert_to_tensor(LOGITS[:number_of_rows], dtype="float32")
+            if number_of_rows == 6:
+                np.testing.assert_allclose(number(function(z)), right, rtol=1e-5)
+            else:
+                with pytest.raises(Exception, match="y_true"):  # traced again, for another shape
+                    function(z)
+        z = ops.convert_to_tensor(LOGITS, dtype="float32")
+        np.testing.assert_allclose(number(function(z)), right, rtol=1e-5)
