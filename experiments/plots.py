@@ -190,7 +190,7 @@ def _tell_what_is_lacking(config):
     if names and len(config["class_names"]) <= _MOST_NAMES:
         print(
             "matplotlib's font lacks letters of some class names, which the pictures show as their "
-            f"numbers: {', '.join(names)}",
+            f"numbers: {', '.join(' '.join(name.split()) for name in names)}",
             file=sys.stderr,
         )
 

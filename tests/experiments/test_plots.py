@@ -127,6 +127,8 @@ def test_the_room_for_the_bars_does_not_depend_on_the_names(tmp_path, length):
         width, height = axes.get_window_extent().size / figure.dpi
         assert width > 3
         assert height > 2.3
+    inches = figure.get_tightbbox()
+    assert min(inches.x0, inches.y0) >= 0  # the labels end within the picture
 
 
 def test_shortened_names_can_be_told_apart():
