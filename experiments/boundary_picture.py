@@ -1,14 +1,25 @@
 """The picture of `experiments.decision_boundary`."""
 
+import io
+
 import numpy as np
 
 from experiments import boundary_training as training
+from experiments import drawing
 from experiments.boundary_training import DIGITS, POWERS
 
 FIGURES = ("tail recall", "head recall", "balanced accuracy")
 _COLORS = ("#004488", "#DDAA33", "#BB5566")  # Tol's high-contrast scheme, safe for the colour-blind
 _MARKERS = ("o", "^", "s")
 _MARKER_SIZES = (14, 28, 90)
+
+
+def png(problem, runs, settings, dpi=120):
+    """The picture of `draw` as the bytes of a PNG file."""
+    file = io.BytesIO()
+    with drawing.own_settings():
+        draw(problem, runs, settings).savefig(file, format="png", dpi=dpi)
+    return file.getvalue()
 
 
 def draw(problem, runs, settings):

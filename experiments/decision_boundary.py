@@ -10,7 +10,6 @@ The digits, the network and the steps were picked for a clear picture, not for a
 """
 
 import importlib.util
-import io
 import pathlib
 
 import numpy as np
@@ -87,9 +86,7 @@ def main(argv):
     problem, runs = boundary_training.train_all(settings)
     for line in table(problem, runs, settings):
         print(line)
-    picture = io.BytesIO()
-    boundary_picture.draw(problem, runs, settings).savefig(picture, format="png", dpi=120)
-    write_output(settings["output"], picture.getvalue())
+    write_output(settings["output"], boundary_picture.png(problem, runs, settings))
     print(f"\npicture: {settings['output']}")
 
 

@@ -31,7 +31,10 @@ def main(argv):
     for cell, job in zip(cells, jobs, strict=True):
         runs[cell.row].append(job.folder)
     picture = folder / "comparison.png"
-    plots.draw_comparison(runs, picture)
+    try:
+        plots.draw_comparison(runs, picture)
+    except Exception as error:  # the trainings are worth as much without
+        print(f"warning: {picture} can't be drawn ({plots.in_a_line(error)})", file=sys.stderr)
     print(f"\npictures: {picture}, of each run: {folder / 'runs' / '*' / 'plots'}")
     print(comparison(*([record.read_finished(run)[1] for run in r] for r in runs.values())))
 

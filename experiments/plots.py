@@ -5,13 +5,16 @@
 
 import io
 import pathlib
+import sys
 
 import numpy as np
 
-from experiments import record, run_files
+from experiments import drawing, record, run_files
 from experiments.cli import UserError
 
 _PICTURES = ("class_counts", "curves", "per_class_accuracy", "confusion_matrix")
+_MOST_NAMES = 20  # classes that are called by their names on an axis
+_LONGEST_NAME = 24
 _COLORS = {"many": "#2f6f9f", "medium": "#e0a030", "few": "#b8433f"}
 
 
@@ -44,21 +47,40 @@ def _draw(folder, names):
     }
     (folder / "plots").mkdir(exist_ok=True)
     paths = [folder / "plots" / f"{name}.png" for name in names]
-    for name, path in zip(names, paths, strict=True):
-        _save(draw[name](), path)
+    _tell_what_is_lacking(config)
+    problems = {}
+    with drawing.own_settings():
+        for name, path in zip(names, paths, strict=True):
+            try:
+                _save(draw[name](), path)
+            except OSError:
+                raise
+            except Exception as error:  # the others may be drawn all the same
+                problems[path.name] = error
+    if problems:
+        error = next(iter(problems.values()))
+        raise UserError(
+            f"{', '.join(problems)} in {folder / 'plots'} can't be drawn ({in_a_line(error)})."
+        ) from error
     return paths
+
+
+def in_a_line(error):
+    """An error of matplotlib, which may have many lines."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def rehearse():
     """Raises UserError where matplotlib can't draw, before a training finds that at its end."""
     try:
-        figure, (axes,) = _figure()
-        axes.set_title("text")
-        figure.savefig(io.BytesIO(), format="png")
+        with drawing.own_settings():
+            figure, (axes,) = _figure()
+            axes.set_title("text")
+            figure.savefig(io.BytesIO(), format="png")
     except Exception as error:  # of its settings, fonts or an installation that is broken
         raise UserError(
-            f"--plots: matplotlib can't draw here ({type(error).__name__}: {error}); see to that, "
-            "or pass --plots=false."
+            f"--plots: matplotlib can't draw here ({in_a_line(error)}); see to that, or pass "
+            "--plots=false."
         ) from error
 
 
@@ -80,7 +102,13 @@ def draw_comparison(folders, path):
         label: [record.read_finished(run) for run in runs] for label, runs in folders.items()
     }
     config = next(iter(methods.values()))[0][0]
-    figure, (left, right) = _figure(10, 3.8, columns=2)
+    _tell_what_is_lacking(config)
+    with drawing.own_settings():
+        _save(_comparison(methods, config), path)
+
+
+def _comparison(methods, config):
+    figure, (left, right) = _figure(10, 3.8 + _room(config), columns=2)
     positions = np.arange(len(config["class_counts"]))
     left.bar(positions, config["class_counts"], color=_bar_colors(config))
     left.set_yscale("log")
@@ -104,8 +132,8 @@ def draw_comparison(folders, path):
     flags = config["flags"]
     seeds = max(len(runs) for runs in methods.values())
     over = f", mean and standard deviation of {seeds} seeds" if seeds > 1 else ""
-    figure.suptitle(f"{flags['dataset']}, {flags['loss']} loss{over}")
-    _save(figure, path)
+    figure.suptitle(f"{_text(flags['dataset'])}, {_text(flags['loss'])} loss{over}")
+    return figure
 
 
 def _accuracies(metrics):
@@ -123,7 +151,11 @@ def _figure(width=7.0, height=4.2, columns=1):
 
 def _title(config):
     flags = config["flags"]
-    return f"{flags['dataset']}, {flags['loss']}, power {flags['cb_power']:g}"
+    return f"{_text(flags['dataset'])}, {_text(flags['loss'])}, power {flags['cb_power']:g}"
+
+
+def _text(name):
+    return drawing.label(name, 40)
 
 
 def _bar_colors(config):
@@ -143,17 +175,43 @@ def _legend(axes, config):
     axes.legend(handles=handles, frameon=False)
 
 
-def _class_axis(axes, config):
+def _labels(config):
+    """What the classes are called on an axis; empty where they are too many."""
     names = config["class_names"]
-    if len(names) <= 20:
-        rotation = 45 if max(map(len, names)) > 3 else 0
-        axes.set_xticks(range(len(names)), names, rotation=rotation)
+    if len(names) > _MOST_NAMES:
+        return []
+    boxes = set(drawing.lacking(names))
+    names = [f"class {c}" if name in boxes else name for c, name in enumerate(names)]
+    return drawing.class_labels(names, _LONGEST_NAME)
+
+
+def _tell_what_is_lacking(config):
+    names = drawing.lacking(config["class_names"])
+    if names and len(config["class_names"]) <= _MOST_NAMES:
+        print(
+            "matplotlib's font lacks letters of some class names, which the pictures show as their "
+            f"numbers: {', '.join(' '.join(name.split()) for name in names)}",
+            file=sys.stderr,
+        )
+
+
+def _room(config, inches=0.06):
+    """Inches that the labels of the classes take, at so many a letter, more than short ones do."""
+    return inches * max(0, max(map(len, _labels(config)), default=0) - 5)
+
+
+def _class_axis(axes, config):
+    labels = _labels(config)
+    if labels:
+        slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+        slanted = slanted if max(map(len, labels)) > 3 else {}
+        axes.set_xticks(range(len(labels)), labels, **slanted)
     axes.set_xlabel("class")
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def _class_counts(config):
-    figure, (left, right) = _figure(9, 3.8, columns=2)
+    figure, (left, right) = _figure(9, 3.8 + _room(config), columns=2)
     positions = range(len(config["class_counts"]))
     left.bar(positions, config["class_counts"], color=_bar_colors(config))
     left.set_yscale("log")
@@ -207,7 +265,7 @@ def _curves(history, config):
 
 
 def _per_class_accuracy(config, metrics):
-    figure, (axes,) = _figure()
+    figure, (axes,) = _figure(height=4.2 + _room(config))
     accuracies = _accuracies(metrics)
     axes.bar(range(len(accuracies)), accuracies, color=_bar_colors(config))
     axes.axhline(metrics["balanced_accuracy"], color="0.3", linestyle="--", linewidth=0.8)
@@ -220,15 +278,15 @@ def _per_class_accuracy(config, metrics):
 
 
 def _confusion_matrix(config, metrics):
-    figure, (axes,) = _figure(6, 5.2)
+    figure, (axes,) = _figure(6 + _room(config, 0.08), 5.2 + _room(config))
     confusion = np.asarray(metrics["confusion_matrix"], "float64")
     rows = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(rows, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, label="share of the class's test images")
     _class_axis(axes, config)
-    names = config["class_names"]
-    if len(names) <= 20:
-        axes.set_yticks(range(len(names)), names)
+    labels = _labels(config)
+    if labels:
+        axes.set_yticks(range(len(labels)), labels)
         for y, x in np.ndindex(rows.shape):
             if confusion[y, x]:
                 color = "white" if rows[y, x] > 0.5 else "black"

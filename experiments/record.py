@@ -35,6 +35,8 @@ _CONTENT = {
     **dict.fromkeys(("checkpoint", "plots", "saved_model", "tensorboard"), True),
     **dict.fromkeys(("config.json", "history.csv", "metrics.json", "model.keras"), False),
 }
+# All that is below these is the run's: "saved_model.tmp" is the export until it is whole.
+OWN_FOLDERS = (*(name for name, is_folder in _CONTENT.items() if is_folder), "saved_model.tmp")
 _TEMPORARY = ".unfinished-"
 
 
@@ -118,7 +120,7 @@ def open_run(output_dir, flags, resume, defaults=None):
     except BaseException:
         run.__exit__()
         raise
-    remove_temporaries(folder)
+    remove_temporaries(folder, OWN_FOLDERS)
     return run
 
 
@@ -164,12 +166,11 @@ def read_finished(folder):
             raise UserError(f"{folder} holds no finished run (no {name}).")
     try:
         config = run_files.read_config(folder / "config.json")
-        classes = len(config["class_counts"])
-        return config, run_files.read_metrics(folder / "metrics.json", classes)
+        return config, run_files.read_metrics(folder / "metrics.json", config)
     except run_files.DamagedError as error:
         raise UserError(
             f"{folder} is no finished run of experiments.train ({error}); if it was one, delete "
-            "its metrics.json and continue it with --resume, which evaluates it anew."
+            "its metrics.json and continue it with --resume, which evaluates it again."
         ) from error
 
 
@@ -330,15 +331,17 @@ def _is_temporary(path):
     return path.name.startswith(_TEMPORARY)
 
 
-def remove_temporaries(folder, deep=True):
+def remove_temporaries(folder, below=()):
     """Deletes what a killed process was about to write; the folder must be locked.
 
     Args:
         folder: The folder.
-        deep: Whether to look into the folders below it, too.
+        below: Names of the folders in it to be cleared to the bottom. In any other one there may
+            be a run that is at work, under a lock of its own.
     """
     pattern = f"{_TEMPORARY}*"
-    for path in list(folder.rglob(pattern) if deep else folder.glob(pattern)):
+    inside = (path for name in below for path in (folder / name).rglob(pattern))
+    for path in [*folder.glob(pattern), *inside]:
         path.unlink(missing_ok=True)
 
 

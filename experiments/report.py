@@ -1,6 +1,8 @@
 """Writes one HTML page about all runs below a folder: tables, charts, and how each was made.
 
 python -m experiments.report RUNS_DIR [--output=FILE.html]
+
+Links are followed; folders whose names begin with a dot are not searched.
 """
 
 import pathlib
@@ -46,7 +48,7 @@ def write(runs_dir, output=None):
     if not (found.runs or found.unfinished or found.damaged):
         raise cli.UserError(
             f"RUNS_DIR={runs_dir} holds no run; give the --output_dir of a run or a sweep, or a "
-            "folder above it."
+            "folder above it. Folders whose names begin with a dot are not searched."
         )
     path = folder / "report.html" if output is None else cli.local_path("--output", output)
     if problem := record.output_problem(path):

@@ -4,18 +4,16 @@ import base64
 import contextlib
 import dataclasses
 import io
-import warnings
 
 import numpy as np
 
-from experiments import report_sections
+from experiments import drawing, report_sections
 
 # Inches. Shown at about 80 % of this on a phone, where the text is still 11 pixels high.
 _WIDTH = 4.3
 _SETTINGS = {
     "svg.fonttype": "none",
     "svg.hashsalt": "cb_keras",
-    "text.parse_math": False,  # a class may be called "$\\frac"
     "font.size": 11,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -36,6 +34,7 @@ _POWER_RAMP = ("#2f4b9b", "#1d9a8a", "#d98a1b", "#b02a3c")
 _LOSS_COLORS = ("#5f3f98", "#2c8a50", "#c4572a", "#3a7ca5", "#8a6d1f", "#a23b72")
 _MARKERS = "osD^vPX*"
 MOST_POINTS = 20  # classes on a chart; more are averaged with those of similar size
+_LONGEST_NAME = 11
 _MOST_NAMES = 12  # a side of a confusion matrix that still can hold names and numbers
 
 
@@ -158,7 +157,7 @@ def power_curve(methods_of_loss, figure_name, label):
                 [power for power, _ in points],
                 [p.mean for _, p in points],
                 _deviations([p for _, p in points]),
-                **_line(style, _short(loss, 24)),
+                **_line(style, drawing.label(loss, 24)),
             )
         axes.set_xlabel("power")
         axes.set_ylabel(label)
@@ -192,7 +191,7 @@ def confusion_matrix(method):
     """Predicted against true class, in percent of the true class, all seeds together."""
     confusion = sum(np.asarray(run.metrics["confusion_matrix"], "float64") for run in method.runs)
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
-    names = [_short(name, 11) for name in method.runs[0].config["class_names"]]
+    names = drawing.class_labels(method.runs[0].config["class_names"], _LONGEST_NAME)
     with _figure(4.3) as (figure, (axes,)):
         axes.grid(False)
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -212,15 +211,11 @@ def confusion_matrix(method):
 @contextlib.contextmanager
 def _figure(height, rows=1):
     """A figure and its axes, under our settings whatever the user's matplotlibrc says."""
-    import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        # The reader's fonts draw the text; that ours lacks a letter does not matter.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_SETTINGS)
+    # The reader's fonts draw the text; that ours lacks a letter does not matter.
+    with drawing.own_settings(**_SETTINGS):
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
         FigureCanvasSVG(figure)
         yield figure, figure.subplots(rows, 1, squeeze=False)[:, 0]
@@ -283,9 +278,3 @@ def _log_ticks(axis):
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,), numticks=8))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-
-
-def _short(text, length):
-    """Text that fits, without characters that XML forbids or that turn its direction."""
-    text = "".join(c if c.isprintable() else "?" for c in text)
-    return text if len(text) <= length else text[: length - 1] + "…"

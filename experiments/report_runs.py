@@ -4,7 +4,7 @@ import dataclasses
 import os
 import pathlib
 
-from experiments import data_record, run_files
+from experiments import data_record, record, run_files
 
 FIGURES = ("accuracy", "balanced_accuracy", *run_files.SHOT_FIGURES)
 _FILES = ("config.json", "metrics.json", "history.csv")
@@ -64,7 +64,10 @@ class Found:
 
 
 def find(root):
-    """Reads every run directory at or below `root`.
+    """Reads every run directory at or below `root`, also those inside others and behind links.
+
+    A run directory holds a `config.json` of ours, or two of a run's three files: a single one may
+    be a copy, or another program's. Folders whose names begin with a dot are not searched.
 
     Args:
         root: An existing folder.
@@ -78,15 +81,43 @@ def find(root):
         folder = pathlib.Path(error.filename)
         found.damaged.append((_name(folder, root), f"can't be read: {error.strerror}"))
 
-    for folder, folders, files in os.walk(root, onerror=unreadable):
-        if set(files) & set(_FILES):
-            folders.clear()  # what a run keeps inside is its own
-            _add(found, pathlib.Path(folder), _name(folder, root))
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    for folder, folders, files in _walk(root, unreadable):
+        if _is_run(folder, files):
+            folders[:] = [name for name in folders if name not in record.OWN_FOLDERS]
+            _add(found, folder, _name(folder, root))
     for entries in (found.unfinished, found.damaged):
         entries.sort()
     found.runs.sort(key=lambda run: run.name)
     return found
+
+
+def _walk(root, unreadable):
+    """As `os.walk`, into links too, but every folder once; hidden ones are left out.
+
+    Links come last, so that a folder has the name that it has without them. A link to a folder
+    that `root` is in leads back here, and is not followed.
+    """
+    seen = {str(folder) for folder in pathlib.Path(root).resolve().parents}
+    starts = [root]
+    for start in starts:
+        for name, folders, files in os.walk(start, onerror=unreadable):
+            folder, real = pathlib.Path(name), os.path.realpath(name)
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            yield folder, folders, files
+            starts += [folder / name for name in folders if (folder / name).is_symlink()]
+
+
+def _is_run(folder, files):
+    if len(set(files) & set(_FILES)) > 1:
+        return True
+    try:
+        return "config.json" in files and run_files.is_ours(folder / "config.json")
+    except OSError:
+        return True  # and why it can't be read will be told
 
 
 def _name(folder, root):
@@ -102,8 +133,7 @@ def _add(found, folder, name):
         if not finished:
             found.unfinished.append((name, len(history), config["flags"].get("train_epochs")))
             return
-        classes = len(config["class_counts"])
-        metrics = run_files.read_metrics(folder / "metrics.json", classes)
+        metrics = run_files.read_metrics(folder / "metrics.json", config)
         found.runs.append(Run(name, config, metrics, history))
     except run_files.DamagedError as error:
         found.damaged.append((name, str(error)))

@@ -4,6 +4,7 @@ import csv
 import json
 
 SHOT_FIGURES = ("many_accuracy", "medium_accuracy", "few_accuracy")
+_ROUNDING = 1e-6
 
 
 class DamagedError(Exception):
@@ -39,18 +40,37 @@ def read_config(path):
     _require("config.json", "class_names", right, of_classes)
     groups = config.setdefault("shot_groups", {})
     right = isinstance(groups, dict) and set(groups) <= {"many", "medium", "few"}
-    right = right and all(_are_numbers(ids) for ids in groups.values())
+    right = right and all(
+        isinstance(ids, list) and all(type(c) is int and 0 <= c < len(counts) for c in ids)
+        for ids in groups.values()
+    )
     _require("config.json", "shot_groups", right)
     return config
 
 
-def read_metrics(path, classes):
-    """`metrics.json` of a run with so many classes, as a dict; null where nothing was measured.
+def is_ours(path):
+    """Whether a file is a `config.json` of experiments.train, be it a damaged one."""
+    try:
+        return isinstance(_json(path).get("flags"), dict)
+    except DamagedError:
+        return False
+
+
+def read_metrics(path, config):
+    """`metrics.json` as a dict; null where nothing was measured.
+
+    Args:
+        path: The file.
+        config: What `read_config` gives for the same run. The shot groups are those that it
+            recorded: older runs cut them by older rules.
 
     Raises:
-        DamagedError: It is absent, no JSON, or not as experiments.train writes it.
+        DamagedError: It is absent, no JSON, not as experiments.train writes it, or its figures are
+            not those of its confusion matrix.
     """
-    metrics = _json(path)
+    metrics, classes = _json(path), len(config["class_counts"])
+    groups = config["shot_groups"].items()
+    groups = {name: ids for name, ids in groups if f"{name}_accuracy" in metrics}
     for name in ("accuracy", "balanced_accuracy"):
         _require("metrics.json", name, _is_number(metrics.get(name), 0, 1), "0 to 1")
     for name in SHOT_FIGURES:
@@ -68,7 +88,46 @@ def read_metrics(path, classes):
     right = isinstance(confusion, list) and len(confusion) == classes
     right = right and all(_are_numbers(row, classes, low=0) for row in confusion)
     _require("metrics.json", "confusion_matrix", right, f"{classes} x {classes} counts")
+    _check_figures(metrics, groups)
     return metrics
+
+
+def _check_figures(metrics, groups):
+    """Raises DamagedError where a figure does not follow from the confusion matrix."""
+    confusion = metrics["confusion_matrix"]
+    images = [sum(row) for row in confusion]
+    right = [row[c] for c, row in enumerate(confusion)]
+    _require("metrics.json", "confusion_matrix", sum(images) > 0, "of one test image at least")
+    recalls = [r / n if n else None for r, n in zip(right, images, strict=True)]
+    expected = {
+        "accuracy": sum(right) / sum(images),
+        "balanced_accuracy": _mean(recalls),
+        **{f"per_class_accuracy[{c}]": recall for c, recall in enumerate(recalls)},
+        **{f"{name}_accuracy": _mean([recalls[c] for c in ids]) for name, ids in groups.items()},
+    }
+    accuracies = enumerate(metrics["per_class_accuracy"])
+    told = metrics | {f"per_class_accuracy[{c}]": accuracy for c, accuracy in accuracies}
+    for name, value in expected.items():
+        if not _alike(told[name], value):
+            raise DamagedError(
+                f"metrics.json: `{name}` is {_text(told[name])}, but its confusion_matrix gives "
+                f"{_text(value)}"
+            )
+
+
+def _mean(values):
+    values = [value for value in values if value is not None]
+    return sum(values) / len(values) if values else None
+
+
+def _alike(told, value):
+    if told is None or value is None:
+        return told is value
+    return abs(told - value) <= _ROUNDING
+
+
+def _text(value):
+    return "null" if value is None else f"{value:.6g}"
 
 
 def read_history(path, columns, required=True):

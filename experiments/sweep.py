@@ -22,6 +22,7 @@ from experiments import (
     machine,
     progress_table,
     record,
+    run_files,
     runner,
     tables,
     train_flags,
@@ -64,11 +65,13 @@ def main(argv):
     sweep = plan()
     record.check_writable(sweep.folder)
     lock = record.Lock(sweep.folder)
-    record.remove_temporaries(sweep.folder, deep=False)
+    record.remove_temporaries(sweep.folder)
     _check_runs(sweep)
     for job in sweep.jobs:
         if job.is_complete():
             job.state = "done"
+    for line in _left_out(sweep):
+        print(line)
     _write(sweep)
     with progress_table.ProgressTable(sweep.cells, sweep.jobs) as display:
 
@@ -174,10 +177,35 @@ def _check_runs(sweep):
     data_record.check_alike(configs)
 
 
+def _finished(sweep):
+    """Folders of finished runs, and whether each has the name that a sweep gives to such a run."""
+    cells = {job.folder for job in sweep.jobs}
+    for path in sorted((sweep.folder / "runs").glob("*/metrics.json")):
+        yield path.parent, path.parent in cells or _has_its_name(path.parent)
+
+
+def _has_its_name(folder):
+    try:
+        flags = run_files.read_config(folder / "config.json")["flags"]
+        return folder.name == train_flags.run_name({**train_flags.protocol_defaults(), **flags})
+    except (run_files.DamagedError, TypeError, ValueError):
+        return False
+
+
+def _left_out(sweep):
+    """Lines about finished runs that would count twice, as a copy next to its original does."""
+    for folder, counts in _finished(sweep):
+        if not counts:
+            yield (
+                f"left out of results.csv: {folder}, which does not have the name of its settings "
+                "and so may be a copy"
+            )
+
+
 def _write(sweep):
-    """Writes `results.csv`, with all finished runs in the folder, and the table's document."""
-    paths = sorted((sweep.folder / "runs").glob("*/metrics.json"))
-    runs = {path.parent: record.read_finished(path.parent) for path in paths}
+    """Writes `results.csv`, with the finished runs of all tables, and the table's document."""
+    folders = [folder for folder, counts in _finished(sweep) if counts]
+    runs = {folder: record.read_finished(folder) for folder in folders}
     data_record.check_alike({folder: config for folder, (config, _) in runs.items()})
     rows = [(config["flags"], figures) for config, figures in runs.values()]
     record.write_atomically(sweep.folder / "results.csv", tables.results_csv(rows).encode())

@@ -3,6 +3,8 @@
 python -m experiments.train --flagfile=experiments/presets/park2022.flags --loss=focal --cb_power=1
 """
 
+import sys
+
 import keras
 import tensorflow as tf
 
@@ -39,8 +41,21 @@ def main(argv):
         else:
             figures = _train(run, settings, flags)
         if settings["plots"]:
-            plots.draw_missing(run.folder)
+            _draw(run.folder)
         _print_summary(run, figures)
+
+
+def _draw(folder):
+    """Draws the pictures; the run is whole without them, so that no error of theirs ends it."""
+    try:
+        plots.draw_missing(folder)
+    except Exception as error:
+        reason = " ".join(f"{error}".split()) or type(error).__name__
+        print(
+            f"warning: {reason.rstrip('.')}; the run is finished and saved, and the same command "
+            "with --resume draws the pictures that are missing.",
+            file=sys.stderr,
+        )
 
 
 def _train(run, settings, flags):

@@ -1,7 +1,6 @@
 """Decision boundaries of four powers: what is trained, what is reported, what is refused."""
 
 import importlib.util
-import io
 import struct
 
 import keras
@@ -208,11 +207,12 @@ def test_the_panels_show_the_regions_the_points_and_the_figures(problem, runs):
     assert "focal loss (gamma 1), beta 0.9999, seed 0: 150 / 21 / 3" in figure.get_suptitle()
 
 
-def test_the_same_networks_give_the_same_picture_to_the_byte(problem, runs):
-    files = [io.BytesIO(), io.BytesIO()]
-    for file in files:
-        boundary_picture.draw(problem, runs, SETTINGS).savefig(file, format="png", dpi=50)
-    assert files[0].getvalue() == files[1].getvalue()
+def test_the_same_networks_give_the_same_picture_to_the_byte(problem, runs, monkeypatch, tmp_path):
+    first = boundary_picture.png(problem, runs, SETTINGS, dpi=50)
+    assert boundary_picture.png(problem, runs, SETTINGS, dpi=50) == first
+    monkeypatch.setenv("PATH", str(tmp_path))  # where no latex is
+    with matplotlib.rc_context({"text.usetex": True, "savefig.bbox": "tight", "font.size": 30}):
+        assert boundary_picture.png(problem, runs, SETTINGS, dpi=50) == first
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,18 @@ def test_what_a_killed_process_was_writing_is_no_run_and_is_removed(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_run_inside_of_another_is_writing_is_left_alone(tmp_path):
+    ours = [tmp_path / name / ".unfinished-a" for name in ("checkpoint", "saved_model.tmp")]
+    theirs = [tmp_path / "inner" / ".unfinished-b", tmp_path / "inner/checkpoint/.unfinished-c"]
+    for path in (*ours, *theirs):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{")
+    (tmp_path / "config.json").write_text(json.dumps({"flags": FLAGS}))
+    with record.open_run(tmp_path / "inner" / "checkpoint", FLAGS, resume=True):
+        record.open_run(tmp_path, FLAGS, resume=True)
+    assert [path.exists() for path in (*ours, *theirs)] == [False, False, True, False]
+
+
 def test_a_folder_is_opened_by_one_process_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(record.Lock, "__init__", impatient(record.Lock.__init__))
     with record.open_run(tmp_path, FLAGS, resume=False):

@@ -142,6 +142,13 @@ def test_class_names_are_text_whatever_they_hold(tmp_path):
     assert {"$\\frac{", "<b>&??", "?猫? much l…"} <= set(written)
 
 
+def test_dollars_in_the_name_of_a_loss_are_no_formula(tmp_path):
+    for power in (0, 1):
+        write_run(tmp_path / f"{power}", loss="$0-$10 $$", cb_power=power)
+    methods = {"$0-$10 $$": methods_in(tmp_path, "$0-$10 $$")}
+    assert "$0-$10 $$" in texts(report_charts.power_curve(methods, "accuracy", "accuracy"))
+
+
 @pytest.mark.parametrize("classes", [2, 12, 21, 100])
 def test_few_and_many_classes_can_be_drawn(tmp_path, classes):
     recalls = np.linspace(0, 1, classes).tolist()
@@ -174,7 +181,13 @@ def test_many_classes_are_averaged_with_those_of_similar_size(tmp_path, figures)
 def test_what_was_not_measured_leaves_gaps(tmp_path):
     folder = write_run(
         tmp_path / "run",
-        metrics={"few_accuracy": ..., "per_class_accuracy": [None, 0.5, None]},
+        metrics={
+            "accuracy": 0.5,
+            "balanced_accuracy": 0.5,
+            "few_accuracy": ...,
+            "per_class_accuracy": [None, 0.5, None],
+            "confusion_matrix": [[0, 0, 0], [7, 7, 0], [0, 0, 0]],
+        },
     )
     (folder / "history.csv").write_text("epoch,loss,val_accuracy\n1,nan,\n")
     methods = methods_in(tmp_path)
@@ -190,7 +203,12 @@ def test_absurd_numbers_can_be_drawn(tmp_path):
         tmp_path / "run",
         cb_power=-1e299,
         config={"class_counts": [10**299, 1, 0], "class_weights": [1e299, -1, 1e-299]},
-        metrics={"confusion_matrix": [[10**299] * 3, [0] * 3, [1] * 3]},
+        metrics={
+            "accuracy": 1 / 3,
+            "balanced_accuracy": 1 / 3,
+            "per_class_accuracy": [1 / 3, None, 1 / 3],
+            "confusion_matrix": [[10**299] * 3, [0] * 3, [1] * 3],
+        },
     )
     (folder / "history.csv").write_text(
         "epoch,loss,val_accuracy\n999999999,-1e299,1e299\n1,0,-1e299\n"

@@ -5,6 +5,7 @@ tests/experiments/test_sweep_training.py runs real trainings.
 
 import csv
 import json
+import shutil
 import textwrap
 
 import pytest
@@ -28,6 +29,7 @@ STAND_IN = """
     with open("calls.txt", "a") as file:
         print(folder.name, file=file)
     accuracy = 0.7 - 0.1 * abs(settings["cb_power"] - 1) + 0.01 * settings["seed"]
+    right = round(1000 * accuracy)
     (folder / "config.json").write_text(json.dumps({
         "flags": settings, "class_counts": [50, 1], "class_weights": [0.5, 1.5],
         "class_names": ["a", "b"], "command": " ".join(sys.argv)}))
@@ -36,7 +38,7 @@ STAND_IN = """
         "accuracy": accuracy, "balanced_accuracy": accuracy, "few_accuracy": None,
         "loss": 1.0, "epochs": settings["train_epochs"], "train_seconds": 1.0,
         "images_per_second": 2.0, "per_class_accuracy": [accuracy, accuracy],
-        "confusion_matrix": [[1, 0], [0, 1]]}))
+        "confusion_matrix": [[right, 1000 - right], [1000 - right, right]]}))
 """
 
 
@@ -118,6 +120,31 @@ def test_a_finished_cell_with_foreign_figures_is_refused_before_anything_is_done
         run(*TABLE_2)
     assert not (work / "calls.txt").exists()
     assert (work / "out" / "results.csv").read_text() == before
+
+
+def test_a_copy_of_a_run_counts_once_and_is_told(work, capsys):
+    job = run(*TABLE_2).jobs[4]
+    before = (work / "out" / "results.csv").read_text()
+    names = ["a", f"{job.name}.bak", f"old_{job.name}"]
+    for name in names:
+        shutil.copytree(job.folder, job.folder.with_name(name))
+    capsys.readouterr()
+    run(*TABLE_2)
+    assert (work / "out" / "results.csv").read_text() == before
+    told = [line for line in capsys.readouterr().out.splitlines() if "left out" in line]
+    assert [line.split(",")[0] for line in told] == [
+        f"left out of results.csv: {job.folder.with_name(name)}" for name in names
+    ]
+
+
+def test_an_edited_accuracy_gets_into_no_table(work):
+    made = run(*TABLE_2)
+    path = made.jobs[3].folder / "metrics.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "accuracy": 0.99}))
+    before = (work / "out" / "table2.md").read_text()
+    with pytest.raises(UserError, match=r"`accuracy` is 0\.99, but its confusion_matrix"):
+        run(*TABLE_2)
+    assert (work / "out" / "table2.md").read_text() == before
 
 
 def test_the_flags_that_are_not_varied_reach_every_cell(work):

@@ -12,8 +12,9 @@ from sklearn.metrics import balanced_accuracy_score, confusion_matrix, recall_sc
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import cb_keras
-from experiments import datasets, record, saved_model
+from experiments import datasets, plots, record, saved_model
 from experiments.cli import UserError
+from tests.experiments.conftest import SHORT
 
 COUNTS = [124, 80, 51, 33, 21, 14, 9, 5, 3, 2]  # int(124 * 0.02^(c / 9))
 METRICS = {
@@ -199,6 +200,32 @@ def test_the_summary_names_the_folder_and_every_class(tmp_path, train_short, cap
     for c, count in enumerate(COUNTS):
         assert any(line.split()[:2] == [str(c), str(count)] for line in printed.splitlines())
     assert f"everything is in {tmp_path / 'run'}" in printed
+
+
+def test_a_picture_that_can_not_be_drawn_is_a_line_and_no_failed_run(
+    tmp_path, train_short, call_train, monkeypatch, capsys
+):
+    def fail(*_):
+        raise RuntimeError("no ink\nin it")
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(plots, "_curves", fail)
+        train_short(folder, "--train_epochs=1", "--warmup_epochs=0", "--plots=true")
+    printed = capsys.readouterr()
+    assert printed.err.splitlines()[-1] == (
+        f"warning: curves.png in {folder / 'plots'} can't be drawn (RuntimeError: no ink in it); "
+        "the run is finished and saved, and the same command with --resume draws the pictures "
+        "that are missing."
+    )
+    assert f"everything is in {folder}" in printed.out
+    drawn = {path.name: path.stat().st_mtime_ns for path in (folder / "plots").iterdir()}
+    assert "curves.png" not in drawn
+    arguments = (*SHORT, "--train_epochs=1", "--warmup_epochs=0", "--plots=true", "--resume")
+    call_train(*arguments, f"--output_dir={folder}")  # the remedy
+    now = {path.name: path.stat().st_mtime_ns for path in (folder / "plots").iterdir()}
+    assert now.pop("curves.png")
+    assert now == drawn
 
 
 def test_data_of_ones_own_are_trained_on_as_they_are(tmp_path, train_short, write_tfds, capsys):
