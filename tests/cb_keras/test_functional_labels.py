@@ -1,10 +1,11 @@
 """Labels of every format and type, labels that are no class, and shapes that do not fit."""
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
 
-from cb_keras import functional
+from cb_keras import class_balanced_weights, functional
 from tests.cb_keras import reference
 from tests.cb_keras.gradients import BACKEND, value_and_gradient
 from tests.cb_keras.test_functional import IDS, LOGITS, LOSSES, TARGETS, WEIGHTS, kinds, loss
@@ -199,3 +200,107 @@ def test_check_labels_tells_class_ids_from_dense_labels():
     assert functional.check_labels(IDS, LOGITS)
     assert functional.check_labels(IDS[:, None], LOGITS)
     assert not functional.check_labels(TARGETS, LOGITS)
+
+
+@pytest.mark.parametrize("label", [2**32 + 1, 2**31, -(2**32), 2**63])
+@kinds
+def test_a_label_too_large_for_32_bits_is_not_another_class(kind, label):
+    labels = np.array([0, label, 2, 2], "uint64" if label == 2**63 else "int64")
+    skip_uint64_on_torch(labels.dtype)
+    # TensorFlow and PyTorch refuse such numbers in a list themselves.
+    for given in (labels, labels.tolist()) if BACKEND == "jax" else (labels,):
+        assert np.isnan(loss(kind, given)).tolist() == [False, True, False, False]
+
+
+@kinds
+def test_a_float64_label_next_to_a_class_is_not_that_class(kind):
+    labels = np.array([0, 1 - 1e-12, 2, 2])
+    assert np.isnan(loss(kind, labels)).tolist() == [False, True, False, False]
+    assert np.isnan(loss(kind, labels[:, None])).tolist() == [False, True, False, False]
+
+
+@pytest.mark.parametrize("form", ["ids", "one-hot"])
+@pytest.mark.parametrize("jit_compile", [False, True])
+@kinds
+def test_one_label_is_not_laid_on_all_rows_where_sizes_are_unknown(kind, form, jit_compile):
+    if BACKEND != "tensorflow":
+        pytest.skip("sizes unknown at trace time are TensorFlow's")
+    import tensorflow as tf
+
+    ids = form == "ids"
+    signature = [
+        tf.TensorSpec([None] if ids else [None, 3], "int32" if ids else "float32"),
+        tf.TensorSpec([None, 3], "float32"),
+    ]
+    traced = tf.function(LOSSES[kind], input_signature=signature, jit_compile=jit_compile)
+    labels = tf.constant(IDS if ids else TARGETS)
+    logits = tf.constant(LOGITS, "float32")
+    labels = tf.cast(labels, signature[0].dtype)
+    right = reference.loss(kind, LOGITS, TARGETS)
+    np.testing.assert_allclose(traced(labels, logits), right, rtol=1e-5)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="`y_true`" if not jit_compile else ""):
+        traced(labels[:1], logits)
+
+
+def test_labels_of_unknown_rank_are_told_what_to_do():
+    if BACKEND != "tensorflow":
+        pytest.skip("shapes of unknown rank are TensorFlow's")
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec(None, "int32")])
+    def traced(labels):
+        return LOSSES["softmax"](labels, tf.constant(LOGITS))
+
+    with pytest.raises(ValueError, match="`y_true` has an unknown number of dimensions.*set_shape"):
+        traced(IDS)
+
+
+def test_sparse_and_ragged_labels_are_refused_with_the_remedy():
+    from scipy import sparse
+
+    labels = [sparse.csr_matrix(TARGETS), sparse.coo_array(TARGETS)]
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        labels += [tf.sparse.from_dense(TARGETS), tf.ragged.constant([[1, 0], [0, 1, 0]])]
+    if BACKEND == "jax":
+        from jax.experimental import sparse as jax_sparse
+
+        labels.append(jax_sparse.BCOO.fromdense(TARGETS))
+    if BACKEND == "torch":
+        import torch
+
+        labels.append(torch.tensor(TARGETS).to_sparse())
+    for given in labels:
+        with pytest.raises(
+            ValueError, match="`y_true` must be .*, dense, got.*make it dense first"
+        ):
+            LOSSES["softmax"](given, LOGITS)
+
+
+def test_no_nan_is_made_where_all_is_right():
+    """For jax_debug_nans and tf.debugging.enable_check_numerics, which stop at the first one."""
+    if BACKEND == "jax":
+        import jax
+
+        with jax.debug_nans(True):
+            result = loss("focal", IDS)
+    elif BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        tf.debugging.enable_check_numerics()
+        try:
+            result = loss("focal", IDS, weights=class_balanced_weights([3, 2, 1]))
+        finally:
+            tf.debugging.disable_check_numerics()
+    else:
+        pytest.skip("PyTorch has no such tool for forward passes")
+    assert np.isfinite(result).all()
+
+
+def test_the_functions_are_found_again_in_a_saved_model(tmp_path):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3)])
+    model.compile("sgd", functional.class_balanced_focal_crossentropy)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.loss is functional.class_balanced_focal_crossentropy

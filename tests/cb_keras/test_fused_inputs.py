@@ -290,3 +290,19 @@ def test_the_raw_softmax_op_refuses_one_hot_labels():
         InvalidArgument, match=r"softmax loss takes class ids, got labels of shape \[2,3\]"
     ):
         call_raw_op("softmax", {"labels": np.zeros((2, 3))})
+
+
+@pytest.mark.parametrize("classes", [3, 33])
+@pytest.mark.parametrize("label", [-1.0, 2.0, 255.0, np.nan])
+@dense_kinds
+def test_a_multi_hot_label_outside_of_0_to_1_makes_its_row_nan_and_no_other(kind, label, classes):
+    labels = np.eye(4, classes, dtype="float32")
+    labels[1, 2] = label
+    z = tf.zeros((4, classes))
+    with tf.GradientTape() as tape:
+        tape.watch(z)
+        losses = fused.crossentropy(kind, labels, z, np.ones(classes), 1.0)
+    gradient = tape.gradient(losses, z).numpy()
+    assert np.isnan(losses).tolist() == [False, True, False, False]
+    assert np.isnan(gradient).all(axis=1).tolist() == [False, True, False, False]
+    assert not np.isnan(gradient[[0, 2, 3]]).any()

@@ -121,3 +121,28 @@ def test_boundaries_must_ascend_from_the_end_of_the_warm_up(boundaries):
     message = f"`boundaries` must ascend from the end of the warm-up (step 5), got {boundaries}."
     with pytest.raises(ValueError, match=re.escape(message)):
         WarmupPiecewiseConstant(0.1, 5, boundaries)
+
+
+@pytest.mark.parametrize("boundary", [2**24 + 1, 2**24 + 0.5, 2**30 + 7])
+def test_the_rate_drops_at_its_own_step_beyond_what_float32_counts(boundary):
+    first = int(np.ceil(boundary))
+    schedule = WarmupPiecewiseConstant(1.0, boundaries=[boundary], decay=0.5)
+    assert rates(schedule, [first - 2, first - 1, first, first + 1]).tolist() == [1, 1, 0.5, 0.5]
+    warm = WarmupPiecewiseConstant(1.0, warmup_steps=boundary)
+    assert rates(warm, [first - 1, first])[1] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"peak": "0.1"}, "`peak` must be a number, got '0.1'"),
+        ({"peak": True}, "`peak` must be a number, got True"),
+        ({"peak": 1, "warmup_steps": None}, "`warmup_steps` must be a number, got None"),
+        ({"peak": 1, "boundaries": 160}, "`boundaries` must be a list of steps, got 160"),
+        ({"peak": 1, "boundaries": [None]}, "`boundaries` must be a number, got None"),
+        ({"peak": 1, "decay": [0.1]}, r"`decay` must be a number, got \[0.1\]"),
+    ],
+)
+def test_what_is_not_a_number_is_refused_by_name(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        WarmupPiecewiseConstant(**arguments)

@@ -1,5 +1,6 @@
 """Counts, beta and power that the weights refuse, and what the messages say."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -69,3 +70,41 @@ def test_a_power_that_is_not_finite_is_refused_with_its_value(power):
 def test_beta_and_power_must_be_numbers(name, value):
     with pytest.raises(ValueError, match=f"`{name}` must be a number, got "):
         cb_keras.class_balanced_weights([3, 2], **{name: value})
+
+
+@pytest.mark.parametrize("value", ["0.9", True, np.True_, None, [0.9], np.array([0.9]), b"1"])
+def test_texts_booleans_and_lists_are_not_numbers(value):
+    for argument in ("beta", "power"):
+        with pytest.raises(ValueError, match=f"`{argument}` must be a number, got"):
+            cb_keras.class_balanced_weights([3, 2, 1], **{argument: value})
+    with pytest.raises(ValueError, match="`imbalance_factor` must be a number, got"):
+        cb_keras.long_tailed_counts(3, 10, value)
+    with pytest.raises(ValueError, match="`gamma` must be a finite number >= 0, got"):
+        cb_keras.losses.ClassBalancedFocalCrossentropy([3, 2, 1], gamma=value)
+    with pytest.raises(ValueError, match="`momentum` must be a number, got"):
+        cb_keras.optimizers.MomentumSGD(0.1, momentum=value)
+
+
+@pytest.mark.parametrize("value", [0.5, np.float32(0.5), np.array(0.5), keras.ops.ones(()) / 2])
+def test_scalars_of_every_library_are_numbers(value):
+    expected = cb_keras.class_balanced_weights([3, 2, 1], 0.5, 0.5)
+    weights = cb_keras.class_balanced_weights([3, 2, 1], beta=value, power=value)
+    np.testing.assert_array_equal(weights, expected)
+
+
+def test_weights_need_no_cpu_among_the_devices_of_jax(monkeypatch):
+    """As with JAX_PLATFORMS=cuda."""
+    if keras.backend.backend() != "jax":
+        pytest.skip("JAX can be without a CPU")
+    import jax
+
+    expected = cb_keras.class_balanced_weights([3, 2, 1])
+    devices = jax.local_devices
+
+    def without_cpu(*args, backend=None, **kwargs):
+        if backend == "cpu":
+            raise RuntimeError("Unknown backend cpu")
+        return devices(*args, **kwargs)
+
+    monkeypatch.setattr(jax, "local_devices", without_cpu)
+    np.testing.assert_array_equal(cb_keras.class_balanced_weights([3, 2, 1]), expected)

@@ -60,8 +60,10 @@ def round_trip(request, tmp_path):
         {"class_counts": COUNTS, "from_logits": False, "reduction": "sum", "name": "mine"},
         {"class_counts": COUNTS, "reduction": None, "dtype": "bfloat16", "fused": False},
         {"class_counts": COUNTS, "dtype": keras.DTypePolicy("mixed_float16")},
+        {"class_counts": COUNTS, "dtype": np.dtype("float32")},
+        {"class_counts": COUNTS, "dtype": ops.ones(1).dtype, "beta": np.float32(0.5)},
     ],
-    ids=["counts", "beta and power", "weights", "the others", "dtype", "policy"],
+    ids=["counts", "beta and power", "weights", "the others", "dtype", "policy", "numpy", "tensor"],
 )
 @kinds
 def test_a_round_trip_keeps_every_argument(kind, arguments, round_trip):

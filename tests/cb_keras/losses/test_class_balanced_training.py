@@ -3,10 +3,11 @@
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
 import cb_keras
 from tests.cb_keras import reference
-from tests.cb_keras.gradients import BACKEND
+from tests.cb_keras.gradients import BACKEND, compiled
 from tests.cb_keras.losses.test_class_balanced import (
     CLASSES,
     COUNTS,
