@@ -5,7 +5,15 @@ python -m experiments.report RUNS_DIR [--output=FILE.html]
 
 import pathlib
 
-from experiments import cli, record, report_charts, report_markdown, report_runs, report_sections
+from experiments import (
+    cli,
+    record,
+    report_charts,
+    report_markdown,
+    report_runs,
+    report_sections,
+    sessions,
+)
 
 _TEMPLATES = pathlib.Path(__file__).parent / "templates"
 _TABLES = ("table1.md", "table2.md", "power.md")
@@ -198,7 +206,7 @@ def _run(run, repeat_of=None):
     return {
         "title": f"{run.loss}, power {run.flags['cb_power']:g}, seed {run.flags['seed']}",
         "accuracy": "unknown" if accuracy is None else _accuracy(accuracy),
-        "machine": " · ".join(filter(None, machine)),
+        "machine": " · ".join(filter(None, (*machine, *sessions.changes(sessions.of(run.config))))),
         "command": str(run.config.get("command", "unknown")),
         "name": run.name,
         "repeat_of": repeat_of,
