@@ -5,6 +5,7 @@ changes the last bits, and what the run was begun with must not be lost for it.
 """
 
 import itertools
+import json
 import re
 
 # Of the surroundings, those that change how sums are added.
@@ -54,7 +55,8 @@ def of(config):
     if isinstance(found, list) and all(_is_session(s) for s in found) and found:
         return found
     names = ("versions", "device", "command", "resolved")
-    return [{"first_epoch": None, **{n: config[n] for n in names if n in config}}]
+    only = {"first_epoch": None, **{n: config[n] for n in names if n in config}}
+    return [only if _is_session(only) else {"first_epoch": None}]
 
 
 def changes(sessions):
@@ -115,7 +117,12 @@ def _is_session(session):
         return False
     first = session.get("first_epoch", 0)
     whole = first is None or (type(first) is int and first > 0)
-    return whole and all(isinstance(session.get(n, {}), dict) for n in ("resolved", "versions"))
+    whole = whole and all(isinstance(session.get(n, {}), dict) for n in ("resolved", "versions"))
+    try:
+        json.dumps(session, allow_nan=False)  # so that it can be written again
+    except ValueError:
+        return False
+    return whole
 
 
 def _without_paths(value):

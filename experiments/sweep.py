@@ -62,14 +62,10 @@ def main(argv):
     del argv
     signal.signal(signal.SIGTERM, _stop)
     sweep = plan()
-    made = record.check_writable(sweep.folder)
+    record.check_writable(sweep.folder)
     lock = record.Lock(sweep.folder)
     record.remove_temporaries(sweep.folder, deep=False)
-    try:
-        _check_runs(sweep)
-    except BaseException:
-        record.remove_empty(made)
-        raise
+    _check_runs(sweep)
     for job in sweep.jobs:
         if job.is_complete():
             job.state = "done"

@@ -67,6 +67,8 @@ def test_sessions_that_are_not_ours_are_taken_for_none(found):
     assert sessions.of({"sessions": found, "device": ["A"]}) == [
         {"first_epoch": None, "device": ["A"]}
     ]
+    not_json = {"first_epoch": 1, "device": float("nan")}
+    assert sessions.of({"sessions": [not_json], **not_json}) == [{"first_epoch": None}]
 
 
 @pytest.mark.parametrize(

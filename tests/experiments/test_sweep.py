@@ -222,12 +222,6 @@ def test_flags_that_are_wrong_are_refused_before_anything_is_written(work, argum
     assert not (work / "calls.txt").exists()
 
 
-def test_a_sweep_that_is_refused_for_absent_data_leaves_no_folder(work):
-    with pytest.raises(UserError, match="tfds:none"):
-        call(sweep.main, "--table=2", "--dataset=tfds:none", "--output_dir=a/b", "--data_dir=.")
-    assert not (work / "a").exists()
-
-
 def test_a_folder_that_can_not_be_made_is_refused(work):
     (work / "file").write_text("I am no folder")
     with pytest.raises(UserError, match="--output_dir=file/out can't be written"):
