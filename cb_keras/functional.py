@@ -39,7 +39,6 @@ from cb_keras.counts import ByClass, by_class, check_class_weights
 _ROUNDING = 1e-3  # above 1, of soft labels
 
 
-@keras.saving.register_keras_serializable(package="cb_keras")
 def class_balanced_softmax_crossentropy(
     y_true: ArrayLike,
     y_pred: ArrayLike,
@@ -73,7 +72,6 @@ def class_balanced_softmax_crossentropy(
     return _softmax(labels, logits, weights, sparse)
 
 
-@keras.saving.register_keras_serializable(package="cb_keras")
 def class_balanced_sigmoid_crossentropy(
     y_true: ArrayLike,
     y_pred: ArrayLike,
@@ -101,7 +99,6 @@ def class_balanced_sigmoid_crossentropy(
     )
 
 
-@keras.saving.register_keras_serializable(package="cb_keras")
 def class_balanced_focal_crossentropy(
     y_true: ArrayLike,
     y_pred: ArrayLike,
@@ -315,3 +312,12 @@ def _binary_focal(z_t: Any, gamma: Any) -> Any:
 def _clip_probabilities(p: Any) -> Any:
     epsilon = keras.config.epsilon()
     return ops.clip(p, epsilon, 1.0 - epsilon)
+
+
+# Not by decorators, which would hide the functions' types.
+for _function in (
+    class_balanced_softmax_crossentropy,
+    class_balanced_sigmoid_crossentropy,
+    class_balanced_focal_crossentropy,
+):
+    keras.saving.register_keras_serializable(package="cb_keras")(_function)

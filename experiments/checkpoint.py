@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from experiments import record
-from experiments.cli import UserError
+from experiments.cli import UserError, counted
 
 NEWEST, PREVIOUS, DAMAGED = "state.npz", "previous.npz", "damaged.npz"
 
@@ -82,8 +82,37 @@ def restore(folder, model):
         _assign(model, path, header["names"], values)
         return header["epochs_done"], header["state"]
     if problems:
-        raise UserError(f"{'; '.join(problems)}; delete {folder} to start anew.")
+        raise UserError(
+            f"{'; '.join(problems)}; delete {folder}, and history.csv and model.keras next to it, "
+            "to start anew."
+        )
     return 0, None
+
+
+def check_lost(run, every, epochs):
+    """Says that a run without a checkpoint starts again; refuses where one must have been there.
+
+    The first is written after the history of its epoch, so that a run may be killed between them.
+
+    Args:
+        run: `RunDirectory` of a run that was begun.
+        every: Epochs between checkpoints.
+        epochs: Epochs of the whole run.
+
+    Raises:
+        UserError: The history goes on after the first checkpoint, or the model was saved.
+    """
+    history = run.path("history.csv")
+    rows = max(0, history.read_bytes().count(b"\n") - 1) if history.exists() else 0
+    trained = counted(rows, "epoch")
+    if rows > min(every, epochs) or run.path("model.keras").exists():
+        raise UserError(
+            f"--resume: {run.folder} has a history of {trained}, but {run.path('checkpoint')} "
+            f"holds no {NEWEST} to go on from: copy that folder here from where the run was "
+            "trained, or delete history.csv and model.keras to train again from the first epoch."
+        )
+    lost = f", {trained} of the history are trained again" if rows else ""
+    print(f"no checkpoint in {run.folder}: starting again{lost}")
 
 
 def _read(path):

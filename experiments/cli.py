@@ -204,6 +204,30 @@ def local_path(name, value):
     return pathlib.Path(path)
 
 
+def check_loadable(name, value):
+    """Refuses a folder below which TensorFlow can't load a SavedModel, for its loader takes the
+    path of the weights as a pattern, whose `[...]` and backslashes stand for something else.
+
+    Args:
+        name: What it was given as, such as `--output_dir`.
+        value: The path; that of the current folder belongs to it where it is relative.
+
+    Raises:
+        UserError: The absolute path holds `[...]` or a backslash.
+    """
+    path = os.path.abspath(value)
+    if re.search(r"\[.*\]|\\", path):
+        raise UserError(
+            f"{name}={value}: TensorFlow can't load a SavedModel from a path with square brackets "
+            f"or a backslash, such as {path}; choose or rename the folder so that it has none."
+        )
+
+
+def counted(number, word):
+    """A number and what it is of: "1 epoch", "2 epochs"."""
+    return f"{number} {word}{'s' if number != 1 else ''}"
+
+
 def _of_file_system(error):
     """One line on an error of the file system that the user can mend, or None for any other."""
     if isinstance(error, OSError):

@@ -35,6 +35,7 @@ def main(argv):
         raise cli.UserError(problem)
     folder = cli.local_path("--saved_model", SAVED_MODEL.value)
     data_dir = cli.local_path("--data_dir", data_flags.DATA_DIR.value)
+    cli.check_loadable("--saved_model", folder)
     description = saved_model.description(folder)
     # Unless it is said, what the model was trained on, in the version that it was.
     given = flags.FLAGS["dataset"].present

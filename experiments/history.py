@@ -9,22 +9,24 @@ class HistoryWriter(keras.callbacks.Callback):
     Args:
         run: `RunDirectory`.
         progress: `cb_keras.callbacks.ThroughputProgress`, which must come before this callback.
-        learning_rate: Function of the epoch: the rate of its last step.
+        schedule: Function of the step, from 0, that gives its learning rate. The steps are the
+            optimizer's: one that loss scaling skips, for a gradient that is not finite, is none.
     """
 
-    def __init__(self, run, progress, learning_rate):
+    def __init__(self, run, progress, schedule):
         super().__init__()
         self.run = run
         self.progress = progress
-        self.learning_rate = learning_rate
+        self.schedule = schedule
 
     def on_epoch_end(self, epoch, logs=None):
-        """Adds the row."""
+        """Adds the row; its rate is that of the last step."""
+        steps = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
         self.run.add_epoch(
             {
                 "epoch": epoch + 1,
                 **{key: float(value) for key, value in (logs or {}).items()},
-                "learning_rate": float(self.learning_rate(epoch)),
+                "learning_rate": float(self.schedule(max(steps - 1, 0))),
                 "images_per_second": self.progress.epoch_rate,
                 "train_seconds": self.progress.train_seconds,
             }

@@ -33,6 +33,12 @@ def draw_missing(folder):
     return _draw(folder, [name for name in _PICTURES if not (plots / f"{name}.png").exists()])
 
 
+def remove(folder):
+    """Deletes the pictures of a run whose figures are about to be others."""
+    for name in _PICTURES:
+        pathlib.Path(folder, "plots", f"{name}.png").unlink(missing_ok=True)
+
+
 def _draw(folder, names):
     if not names:
         return []

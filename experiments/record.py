@@ -46,21 +46,25 @@ class RunDirectory:
     Args:
         folder: The run directory.
         lock: `Lock` of the folder, released with this object; None for reading only.
+        made: Folders made for it; removed where it ends with an error and nothing was written.
 
     Attributes:
         folder: The run directory, a `pathlib.Path`.
         history: List of the rows of `history.csv`, one dict an epoch.
     """
 
-    def __init__(self, folder, lock=None):
+    def __init__(self, folder, lock=None, made=()):
         self.folder = pathlib.Path(folder)
         self.history = []
         self._lock = lock
+        self._made = made
 
     def __enter__(self):
         return self
 
     def __exit__(self, *exception):
+        if any(exception):
+            remove_empty(self._made)
         if self._lock:
             self._lock.release()
 
@@ -112,8 +116,8 @@ def open_run(output_dir, flags, resume, defaults=None):
             a begun run without `resume`, or another process is at work in it.
     """
     folder = pathlib.Path(output_dir)
-    check_writable(folder)
-    run = RunDirectory(folder, Lock(folder))
+    made = check_writable(folder)
+    run = RunDirectory(folder, Lock(folder), made)
     try:
         _check_content(run, flags, resume, defaults or {})
         _check_inside(folder)
@@ -352,7 +356,12 @@ def _umask():
 
 
 def check_writable(folder):
-    """Makes the folder where it is absent; raises UserError unless files can be made in it."""
+    """Makes the folder where it is absent; raises UserError unless files can be made in it.
+
+    Returns:
+        Folders that it made, the innermost first.
+    """
+    made = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -361,6 +370,14 @@ def check_writable(folder):
         raise UserError(
             f"--output_dir={folder} can't be written ({error.strerror}); choose another folder."
         ) from error
+    return made
+
+
+def remove_empty(folders):
+    """Removes folders, in this order, up to the first that is not empty."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def output_problem(path):

@@ -7,7 +7,15 @@ Links are followed; folders whose names begin with a dot are not searched.
 
 import pathlib
 
-from experiments import cli, record, report_charts, report_markdown, report_runs, report_sections
+from experiments import (
+    cli,
+    record,
+    report_charts,
+    report_markdown,
+    report_runs,
+    report_sections,
+    sessions,
+)
 
 _TEMPLATES = pathlib.Path(__file__).parent / "templates"
 _TABLES = ("table1.md", "table2.md", "power.md")
@@ -200,7 +208,7 @@ def _run(run, repeat_of=None):
     return {
         "title": f"{run.loss}, power {run.flags['cb_power']:g}, seed {run.flags['seed']}",
         "accuracy": "unknown" if accuracy is None else _accuracy(accuracy),
-        "machine": " · ".join(filter(None, machine)),
+        "machine": " · ".join(filter(None, (*machine, *sessions.changes(sessions.of(run.config))))),
         "command": str(run.config.get("command", "unknown")),
         "name": run.name,
         "repeat_of": repeat_of,

@@ -38,6 +38,9 @@ def read_config(path):
     right = isinstance(names, list) and len(names) == len(counts)
     right = right and all(isinstance(name, str) for name in names)
     _require("config.json", "class_names", right, of_classes)
+    sessions = config.setdefault("sessions", [])  # older runs did not record them
+    right = isinstance(sessions, list) and all(isinstance(s, dict) for s in sessions)
+    _require("config.json", "sessions", right)
     groups = config.setdefault("shot_groups", {})
     right = isinstance(groups, dict) and set(groups) <= {"many", "medium", "few"}
     right = right and all(

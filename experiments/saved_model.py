@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from experiments import record, scoring
-from experiments.cli import UserError
+from experiments.cli import UserError, check_loadable
 
 _DESCRIPTION = pathlib.PurePath("assets.extra", "cb_keras.json")
 _DESCRIBED = {
@@ -37,7 +37,14 @@ def export(model, folder, about):
     probabilities = tf.nn.softmax if about["settings"]["loss"] == "softmax" else tf.math.sigmoid
 
     def predict(images):
-        logits = model(tf.cast(images, tf.float32), training=False)
+        # A loaded signature checks the type of what it is given and not the shape: the network
+        # would answer images of other sizes, and a missing dimension aborts in its kernels.
+        images = tf.ensure_shape(images, [None, *model.input_shape[1:]])
+        # Nor do those kernels take a batch of 0, which becomes one image that is left out again.
+        number = tf.shape(images)[0]
+        one_if_none = tf.zeros([1, *model.input_shape[1:]], images.dtype)[number:]
+        images = tf.concat([images, one_if_none], axis=0)
+        logits = model(tf.cast(images, tf.float32), training=False)[:number]
         return {
             "logits": logits,
             "probabilities": probabilities(logits),
@@ -121,6 +128,7 @@ def evaluate(folder, split, batch_size):
 
 
 def _load(folder):
+    check_loadable("--saved_model", folder)
     try:
         loaded = tf.saved_model.load(str(folder))
         serve = loaded.signatures["serving_default"]

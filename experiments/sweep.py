@@ -234,10 +234,10 @@ def _notes(sweep):
     if long_tailed:
         (epochs,) = long_tailed
     if epochs != protocol["train_epochs"]:
-        own.insert(0, f"{epochs} epochs instead of {protocol['train_epochs']}")
+        own.insert(0, f"{cli.counted(epochs, 'epoch')} instead of {protocol['train_epochs']}")
     balanced = {cell.settings["train_epochs"] for cell in sweep.cells if _balanced(cell)}
     if balanced - {epochs}:
-        own.insert(1, f"{balanced.pop()} epochs for the balanced cells")
+        own.insert(1, f"{cli.counted(balanced.pop(), 'epoch')} for the balanced cells")
     if own:
         yield f"Not the published protocol: {', '.join(own)}."
 

@@ -3,6 +3,7 @@
 python -m experiments.train --flagfile=experiments/presets/park2022.flags --loss=focal --cb_power=1
 """
 
+import os
 import sys
 
 import keras
@@ -22,6 +23,7 @@ from experiments import (
     record,
     saved_model,
     scoring,
+    sessions,
     train_flags,
 )
 
@@ -107,8 +109,11 @@ def _train(run, settings, flags):
             jit_compile=resolved["jit_compile"],
         )
         model.optimizer.build(model.trainable_variables)
-    first_epoch, progress = _continue(run, model, settings, len(train.labels), about_data)
-    run.write_json("config.json", _config(flags, resolved, about_data, loss))
+    first_epoch, progress = _continue(run, model, settings, len(train.labels), about_data, begun)
+    config = _config(flags, resolved, about_data, loss, begun, first_epoch)
+    for change in sessions.changes(config["sessions"][-2:]):
+        print(change)
+    run.write_json("config.json", config)
 
     model.fit(
         pipeline.training_dataset(
@@ -125,9 +130,10 @@ def _train(run, settings, flags):
         validation_data=pipeline.evaluation_dataset(data.test, settings["eval_batch_size"]),
         validation_freq=settings["eval_epochs"],
         shuffle=False,  # the pipeline shuffles, by seed
-        callbacks=_callbacks(run, progress, settings, resolved, schedule, about_data["data"]),
+        callbacks=_callbacks(run, progress, settings, schedule, about_data["data"]),
         verbose=0,
     )
+    _check_trained(run, model, settings, resolved)
 
     # The figures are the exported model's after the last epoch, never the best epoch's.
     description = {
@@ -142,6 +148,7 @@ def _train(run, settings, flags):
         model.save(temporary)
     saved_model.export(model, run.path("saved_model"), description)
     figures = saved_model.evaluate(run.path("saved_model"), data.test, settings["eval_batch_size"])
+    plots.remove(run.folder)
     run.write_json("metrics.json", figures)
     return figures
 
@@ -218,8 +225,25 @@ def _optimizer(settings, schedule):
     return sgd
 
 
-def _config(flags, resolved, about_data, loss):
+def _check_trained(run, model, settings, resolved):
+    """Raises UserError where something ended the training early: its figures would be false."""
+    epochs = run.history[-1]["epoch"] if run.history else 0
+    steps = int(keras.ops.convert_to_numpy(model.optimizer.iterations))
+    planned = settings["train_epochs"] * resolved["steps_per_epoch"]
+    # Loss scaling skips the steps whose gradients are not finite, and does not count them.
+    skipping = settings["precision"] == "mixed_float16" and steps < planned
+    if epochs != settings["train_epochs"] or (steps != planned and not skipping):
+        raise cli.UserError(
+            f"the training ended after epoch {epochs} of --train_epochs={settings['train_epochs']} "
+            f"with {steps} steps of {planned}, so that nothing was exported: find what changes "
+            "Keras' training here, and train again in another --output_dir."
+        )
+
+
+def _config(flags, resolved, about_data, loss, begun, first_epoch):
     groups, rule = metrics.shot_groups(about_data["class_counts"])
+    environment = record.environment(all_gpus=flags["strategy"] == "mirrored")
+    session = sessions.begin(first_epoch + 1, resolved, environment, os.environ)
     return {
         "flags": flags,
         "resolved": resolved,
@@ -227,11 +251,12 @@ def _config(flags, resolved, about_data, loss):
         "class_weights": keras.ops.convert_to_numpy(loss.class_weights).tolist(),
         "shot_rule": rule,
         "shot_groups": groups,
-        **record.environment(all_gpus=flags["strategy"] == "mirrored"),
+        **environment,
+        "sessions": sessions.after(begun, session),
     }
 
 
-def _continue(run, model, settings, num_images, about_data):
+def _continue(run, model, settings, num_images, about_data, begun):
     """First epoch to train, and the progress display; from the checkpoint where there is one."""
     progress = cb_keras.callbacks.ThroughputProgress(
         num_images, settings["batch_size"], settings["train_epochs"]
@@ -242,20 +267,21 @@ def _continue(run, model, settings, num_images, about_data):
         run.history = state["history"]
         progress.restore(**state["progress"])
         print(f"continuing after epoch {first_epoch} of {settings['train_epochs']}")
+    elif begun:
+        checkpoint.check_lost(run, settings["eval_epochs"], settings["train_epochs"])
     return first_epoch, progress
 
 
-def _callbacks(run, progress, settings, resolved, schedule, data):
-    steps, epochs = resolved["steps_per_epoch"], settings["train_epochs"]
+def _callbacks(run, progress, settings, schedule, data):
     return [
         progress,
-        history.HistoryWriter(run, progress, lambda epoch: schedule((epoch + 1) * steps - 1)),
+        history.HistoryWriter(run, progress, schedule),
         divergence.StopOnDivergence(run.path("checkpoint")),
         keras.callbacks.TensorBoard(str(run.path("tensorboard")), write_graph=False),
         checkpoint.Checkpoint(
             run.path("checkpoint"),
             settings["eval_epochs"],
-            epochs,
+            settings["train_epochs"],
             lambda: {"history": run.history, "progress": progress.state(), "data": data},
         ),
     ]
@@ -268,9 +294,9 @@ def _print_summary(run, figures):
         figures, config["class_counts"], config["class_weights"], config["class_names"]
     ):
         print(line)
-    rate = figures["images_per_second"]
+    epochs, rate = cli.counted(figures["epochs"], "epoch"), figures["images_per_second"]
     print(
-        f"\n{figures['epochs']} epochs, {figures['train_seconds']:.0f} s of training"
+        f"\n{epochs}, {figures['train_seconds']:.0f} s of training"
         + (f", {rate:.0f} images/s" if rate else "")
         + f"; everything is in {run.folder}"
     )

@@ -7,7 +7,7 @@ from absl import flags
 
 from cb_keras import functional, fused, long_tail, weights
 from experiments import data_flags, machine
-from experiments.cli import UserError, local_path
+from experiments.cli import UserError, check_loadable, local_path
 from experiments.datasets import check_name
 
 LOSS = flags.DEFINE_enum("loss", "softmax", ["softmax", "sigmoid", "focal"], "Loss.")
@@ -218,7 +218,9 @@ def _contradictions(s):
 def _path_problems(s):
     for name in _PATHS:
         try:
-            local_path(f"--{name}", s[name])
+            path = local_path(f"--{name}", s[name])
+            if name == "output_dir":
+                check_loadable("--output_dir", path or "runs")  # as checked_settings names it
         except UserError as error:
             yield str(error)
 

@@ -143,27 +143,25 @@ class _ClassBalancedLoss(keras.losses.Loss):
     def __call__(
         self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> Any:
-        given = y_pred
-        y_true, y_pred = to_tensors(y_true, y_pred)
+        labels, logits = to_tensors(y_true, y_pred)
         # Before the base class casts the labels, which would hide a low-precision class id.
-        sparse = check_labels(y_true, y_pred, len(self._initial_weights))
+        sparse = check_labels(labels, logits, len(self._initial_weights))
         if self.from_logits:
-            warn_of_activation(given, self._looks_at_values)
+            warn_of_activation(y_pred, self._looks_at_values)
             self._looks_at_values = False
-        static, shape = tuple(y_pred.shape[:-1]), ops.shape(y_pred)[:-1]
-        mask = mask_of(given)
+        static, shape = tuple(logits.shape[:-1]), ops.shape(logits)[:-1]
+        mask, weight = mask_of(y_pred), None
         if mask is not None:
             mask = along_leading("mask", mask, static, shape)
         if sample_weight is not None:
-            sample_weight = along_leading("sample_weight", sample_weight, static, shape)
-        counted = counted_examples(mask, sample_weight)
+            weight = along_leading("sample_weight", sample_weight, static, shape)
+        counted = counted_examples(mask, weight)
         if counted is not None:
-            y_true, y_pred = _harmless_where_not(
-                counted, y_true, ops.cast(y_pred, self.dtype), sparse
-            )
+            logits = ops.cast(logits, self.dtype)
+            labels, logits = _harmless_where_not(counted, labels, logits, sparse)
         if sparse:
-            y_true = narrow_class_ids(y_true, self.dtype)
-        return super().__call__(y_true, with_mask_of(given, y_pred), sample_weight)
+            labels = narrow_class_ids(labels, self.dtype)
+        return super().__call__(labels, with_mask_of(y_pred, logits), weight)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Loss per example, shape `[...]`."""

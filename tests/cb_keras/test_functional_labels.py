@@ -273,7 +273,7 @@ def test_sparse_and_ragged_labels_are_refused_with_the_remedy():
         labels.append(torch.tensor(TARGETS).to_sparse())
     for given in labels:
         with pytest.raises(
-            ValueError, match="`y_true` must be .*, dense, got.*make it dense first"
+            ValueError, match=r"`y_true` must be .*, dense, got.*make it dense first"
         ):
             LOSSES["softmax"](given, LOGITS)
 

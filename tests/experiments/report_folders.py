@@ -101,6 +101,10 @@ def hostile_runs(folder):
                 "device": [trick],
                 "command": f"python {trick}",
                 "shot_rule": trick,
+                "sessions": [
+                    {"first_epoch": epoch, "device": trick * epoch, "versions": {trick: epoch}}
+                    for epoch in (1, 3)
+                ],
             },
         )
         write_run(folder / f"begun{trick}", None, train_epochs=trick)

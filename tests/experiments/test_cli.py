@@ -2,17 +2,20 @@
 
 import os
 import pwd
+import shutil
 import subprocess
 import sys
 
 import pytest
+import tensorflow as tf
 
-from experiments import evaluate, report, sweep, train
+from experiments import demo, evaluate, report, sweep, train
 from experiments.cli import UserError, local_path, with_flagfiles
 from tests import HANG_SECONDS
 from tests.experiments.conftest import ROOT
 from tests.experiments.report_folders import write_run
 from tests.experiments.test_bad_input_output import run_program
+from tests.experiments.test_record import contents
 
 PROGRAM = """
 from experiments import cli
@@ -241,6 +244,52 @@ def test_no_program_takes_a_url_for_a_folder(capsys, tmp_path, monkeypatch, main
     status, line = run_program(capsys, main, *others, f"{last}=gs://b/r")
     assert (status, line.split(";")[0]) == (2, f"error: {last}=gs://b/r is a URL")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["lr=[0.1]", "back\\slash"])
+def test_a_folder_that_no_saved_model_can_be_loaded_from_is_refused_before_anything_is_done(
+    capsys, tmp_path, monkeypatch, short_run, name
+):
+    refusal = f"such as {tmp_path / name}"
+    digits = ("--dataset=digits", "--depth=8")
+
+    def refused(main, *flags):
+        status, line = run_program(capsys, main, *flags)
+        assert status == 2
+        assert "TensorFlow can't load a SavedModel from a path with square brackets" in line
+        assert refusal in line
+
+    refused(train.main, *digits, f"--output_dir={tmp_path / name / 'run'}")
+    refused(sweep.main, *digits, "--table=2", f"--output_dir={tmp_path / name / 'run'}")
+    assert list(tmp_path.iterdir()) == []
+    shutil.copytree(short_run.folder, tmp_path / name)
+    refused(evaluate.main, *digits, f"--saved_model={tmp_path / name / 'saved_model'}")
+    before = contents(tmp_path)
+    monkeypatch.chdir(tmp_path / name)
+    refused(train.main, *digits)  # where its default folder would be
+    refused(train.main, *digits, "--output_dir=run")
+    refused(lambda _: demo.plan("runs/demo"))
+    refused(evaluate.main, *digits, "--saved_model=saved_model")
+    assert contents(tmp_path) == before
+    # Without the check it is TensorFlow that fails, and the fix is all that helps.
+    with pytest.raises(FileNotFoundError):
+        tf.saved_model.load(str(tmp_path / name / "saved_model"))
+    (tmp_path / name).rename(tmp_path / "renamed ][{}*?#%")
+    tf.saved_model.load(str(tmp_path / "renamed ][{}*?#%" / "saved_model"))
+
+
+@pytest.mark.parametrize("program", ["train", "report", "decision_boundary"])
+def test_a_program_that_is_started_as_a_file_says_how_it_is_started(tmp_path, program):
+    done = subprocess.run(
+        [sys.executable, ROOT / "experiments" / f"{program}.py", "--help"],
+        **{"cwd": tmp_path, "capture_output": True, "text": True, "timeout": HANG_SECONDS},
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+    assert done.returncode == 1
+    start = f"python -m experiments.{program}"
+    line = f"error: the programs are modules: from the root of the clone, {start}"
+    assert done.stderr.splitlines()[-1] == line
+    assert "Traceback" not in done.stderr
 
 
 def test_the_report_takes_no_url_for_a_folder(tmp_path):

@@ -126,6 +126,15 @@ def test_every_run_has_its_command_machine_speed_and_directory(runs, page):
     assert "321 images/s · Abacus 9000 · python 3.11.7, keras 3.15.1" in text
 
 
+def test_a_run_that_went_on_elsewhere_is_told_to_have(runs, page):
+    here = {"versions": {"keras": "3.15.1"}, "resolved": {}, "variables": {}}
+    begun, elsewhere = ({**here, "device": [device]} for device in ("Abacus 1", "Abacus 9000"))
+    went_on = [{"first_epoch": 1, **begun}, {"first_epoch": 3, **elsewhere}]
+    write_run(runs / "a", config={"sessions": went_on})
+    line = "epochs 1 to 2 were trained on Abacus 1, now on Abacus 9000: the last bits may differ"
+    assert line in page().text
+
+
 def test_a_repeated_run_is_told_to_be_one(runs, page):
     write_run(runs / "a")
     write_run(runs / "b")

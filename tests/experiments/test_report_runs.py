@@ -130,6 +130,7 @@ DAMAGES = {
         ({"shot_groups": {"few": "2"}}, "`shot_groups` is missing or not"),
         ({"shot_groups": {"few": [3]}}, "`shot_groups` is missing or not"),
         ({"versions": "3.11"}, "`versions` is missing or not"),
+        ({"sessions": ["3.11"]}, "`sessions` is missing or not"),
     ],
     "metrics.json": [
         ("{}}", "metrics.json is no valid JSON"),

@@ -77,6 +77,43 @@ def test_it_does_not_learn_from_what_it_is_shown(exported, images):
     np.testing.assert_allclose(single, whole, rtol=1e-4, atol=1e-5)  # no batch statistics
 
 
+OTHER_SHAPES = {
+    "another size": (2, 16, 16, 1),
+    "the channel first": (2, 1, 8, 8),
+    "three channels": (2, 8, 8, 3),
+    "no batch dimension": (8, 8, 1),
+    "no channel dimension": (2, 8, 8),
+    "none, of another size": (0, 16, 16, 1),
+}
+# TensorFlow alone; a kernel that aborts takes the process with it.
+SERVING = """
+import json, sys
+import numpy as np
+import tensorflow as tf
+serve = tf.saved_model.load(sys.argv[1]).signatures["serving_default"]
+for name, shape in json.loads(sys.argv[2]).items():
+    try:
+        serve(images=tf.zeros(shape, tf.uint8))
+        print(name, "was answered", flush=True)
+    except tf.errors.InvalidArgumentError as error:
+        assert f"images {shape} is not compatible".replace(" ", "") in str(error).replace(" ", "")
+outputs = serve(images=tf.zeros([0, 8, 8, 1], tf.uint8))
+shapes = {name: (value.shape, value.dtype.name) for name, value in outputs.items()}
+assert shapes == {
+    "logits": ((0, 3), "float32"), "probabilities": ((0, 3), "float32"), "classes": ((0,), "int64")
+}, shapes
+assert not {"cb_keras", "experiments"} & set(sys.modules)
+print("done")
+"""
+
+
+def test_images_of_another_shape_are_refused_by_the_signature_and_none_get_no_answers(
+    exported, run_python
+):
+    done = run_python("-c", SERVING, exported, json.dumps(OTHER_SHAPES))
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr[-2000:]
+
+
 def test_predict_is_the_same_in_batches_of_any_size(exported, images):
     serve = serving(exported)
     logits, classes = saved_model.predict(serve, images, 100)

@@ -12,7 +12,7 @@ from sklearn.metrics import balanced_accuracy_score, confusion_matrix, recall_sc
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import cb_keras
-from experiments import datasets, plots, record, saved_model
+from experiments import datasets, machine, plots, record, saved_model
 from experiments.cli import UserError
 from tests.experiments.conftest import SHORT
 
@@ -185,10 +185,36 @@ def test_a_run_that_diverges_says_so_and_still_has_its_history(tmp_path, train_s
         assert len(list(csv.DictReader(file))) >= 1
 
 
-def test_absent_data_is_told_before_anything_is_trained(tmp_path, train_short):
+def test_absent_data_is_told_before_anything_is_trained_and_leaves_no_folder(tmp_path, train_short):
     with pytest.raises(UserError, match="no prepared cifar10"):
         train_short(tmp_path / "run", "--dataset=cifar10", f"--data_dir={tmp_path}")
-    assert not (tmp_path / "run" / "config.json").exists()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mine").mkdir()  # what the run did not make stays
+    with pytest.raises(UserError, match="no prepared cifar10"):
+        train_short(tmp_path / "mine" / "a" / "b", "--dataset=cifar10", f"--data_dir={tmp_path}")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "mine"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [
+        ("max_epochs", "ended after epoch 1 of --train_epochs=2 with 6 steps of 12"),
+        ("max_steps_per_epoch", "ended after epoch 2 of --train_epochs=2 with 2 steps of 12"),
+    ],
+)
+def test_a_training_that_is_cut_short_exports_nothing(
+    tmp_path, train_short, monkeypatch, limit, words
+):
+    monkeypatch.setattr(machine, "keras_problems", lambda: [])  # which refuses it at the start
+    set_limit = getattr(keras.config, f"set_{limit}")
+    set_limit(1)
+    try:
+        with pytest.raises(UserError, match=words):
+            train_short(tmp_path / "run")
+    finally:
+        set_limit(None)
+    left = {path.name for path in (tmp_path / "run").iterdir()}
+    assert not left & {"metrics.json", "model.keras", "saved_model"}
 
 
 def test_the_summary_names_the_folder_and_every_class(tmp_path, train_short, capsys):
@@ -199,6 +225,7 @@ def test_the_summary_names_the_folder_and_every_class(tmp_path, train_short, cap
     assert "epoch 1/1" in printed
     for c, count in enumerate(COUNTS):
         assert any(line.split()[:2] == [str(c), str(count)] for line in printed.splitlines())
+    assert "\n1 epoch, " in printed
     assert f"everything is in {tmp_path / 'run'}" in printed
 
 

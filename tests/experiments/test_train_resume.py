@@ -195,6 +195,58 @@ def test_a_run_that_did_not_record_its_data_is_held_to_its_classes_and_its_check
     assert on_tiny().config["data"]["train"]["images"] == 120
 
 
+def test_a_run_whose_checkpoint_was_lost_is_not_trained_over(stopped, train_short, whole, tmp_path):
+    shutil.rmtree(stopped / "checkpoint")
+    finished = tmp_path / "finished"
+    shutil.copytree(whole.folder, finished)
+    shutil.rmtree(finished / "checkpoint")
+    (finished / "metrics.json").unlink()
+    for folder, trained in ((stopped, "3 epochs"), (finished, "4 epochs")):
+        before = contents(folder)
+        with pytest.raises(UserError) as caught:
+            train_short(folder, *FOUR, "--resume")
+        assert str(caught.value) == (
+            f"--resume: {folder} has a history of {trained}, but {folder / 'checkpoint'} holds no "
+            "state.npz to go on from: copy that folder here from where the run was trained, or "
+            "delete history.csv and model.keras to train again from the first epoch."
+        )
+        assert contents(folder) == before
+    for name in ("history.csv", "model.keras"):  # as the message says
+        (finished / name).unlink()
+    assert train_short(finished, *FOUR, "--resume").column("loss") == whole.column("loss")
+
+
+def test_a_run_killed_before_its_first_checkpoint_says_that_it_starts_again(
+    train_short, whole, tmp_path, capsys
+):
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(2, patch)  # its history is written, its checkpoint is not
+        with pytest.raises(KeyboardInterrupt):
+            train_short(tmp_path / "run", *FOUR)
+    capsys.readouterr()
+    run = train_short(tmp_path / "run", *FOUR, "--resume")
+    line = f"no checkpoint in {run.folder}: starting again, 2 epochs of the history are trained"
+    assert line in capsys.readouterr().out
+    assert run.column("loss") == whole.column("loss")
+
+
+@pytest.mark.parametrize("drawn", [True, False])
+def test_new_figures_never_stand_next_to_old_pictures(whole, train_short, tmp_path, drawn):
+    run = tmp_path / "run"
+    shutil.copytree(whole.folder, run)
+    (run / "plots").mkdir()
+    pictures = [run / "plots" / name for name in ("curves.png", "confusion_matrix.png")]
+    for path in (*pictures, run / "plots" / "own.png"):
+        path.write_bytes(b"old")
+    train_short(run, *FOUR, "--resume", "--plots=true")  # complete: only what is absent is drawn
+    assert all(path.read_bytes() == b"old" for path in pictures)
+    (run / "metrics.json").unlink()
+    train_short(run, *FOUR, "--resume", f"--plots={drawn}")
+    for path in pictures:
+        assert path.read_bytes().startswith(b"\x89PNG") if drawn else not path.exists()
+    assert (run / "plots" / "own.png").read_bytes() == b"old"
+
+
 def damage(file):
     """Flips one byte in the middle of a file."""
     content = bytearray(file.read_bytes())
