@@ -251,7 +251,9 @@ def test_labels_of_unknown_rank_are_told_what_to_do():
     def traced(labels):
         return LOSSES["softmax"](labels, tf.constant(LOGITS))
 
-    with pytest.raises(ValueError, match="`y_true` has an unknown number of dimensions.*set_shape"):
+    with pytest.raises(
+        ValueError, match=r"`y_true` has an unknown number of dimensions.*set_shape"
+    ):
         traced(IDS)
 
 
