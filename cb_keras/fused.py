@@ -18,13 +18,12 @@ import os
 import pathlib
 import sys
 import threading
-from types import FrameType
 from typing import Any, Literal
 
 import keras
 from numpy.typing import ArrayLike
 
-from cb_keras import fused_cache, fused_gradients
+from cb_keras import fused_cache, fused_gradients, fused_tracing
 from cb_keras.checks import check_gamma, check_labels
 from cb_keras.counts import ByClass, by_class
 
@@ -162,9 +161,9 @@ def why_not(loss: Kind, sparse: bool, dtype: str, from_logits: bool = True) -> s
         return "its softmax loss takes class ids, not one-hot labels"
     if dtype not in ("float32", "bfloat16", "float16"):
         return f"it has no kernel for {dtype} logits"
-    if _inside_xla():
+    if fused_tracing.inside_xla():
         return "XLA compiles this function and can't call it (jit_compile)"
-    if _being_exported():
+    if fused_tracing.being_exported():
         return "this is being exported, and would load only where the op has been loaded before"
     return None
 
@@ -247,46 +246,6 @@ def _recording() -> bool:
     from tensorflow.python.eager import record
 
     return record.could_possibly_record()
-
-
-def _inside_xla() -> bool:
-    """Whether a `tf.function(jit_compile=True)` is being traced; its graph does not say so."""
-    import tensorflow as tf
-
-    if tf.executing_eagerly():
-        return False
-    function = _function_class()
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        owner = frame.f_locals.get("self") if frame.f_code.co_argcount else None
-        if isinstance(owner, function) and owner._jit_compile:
-            return True
-        frame = frame.f_back
-    return False
-
-
-@functools.cache
-def _function_class() -> Any:
-    import tensorflow as tf
-
-    return type(tf.function(lambda: None))
-
-
-def _being_exported() -> bool:
-    """Whether a function is being traced by Keras' exports or while a SavedModel is written."""
-    import tensorflow as tf
-
-    if tf.executing_eagerly():
-        return False
-    from tensorflow.python.saved_model import save_context
-
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        # Keras traces before it saves; LiteRT, ONNX and OpenVINO are reached in the same way.
-        if str(frame.f_globals.get("__name__")).startswith("keras.src.export."):
-            return True
-        frame = frame.f_back
-    return save_context.in_save_context()
 
 
 def _load() -> tuple[Any, str]:

@@ -30,7 +30,7 @@ LAYERS = [
     {"fused_gradients"},
     {"functional"},
     {
-        *("_version", "callbacks", "fused_cache", "long_tail", "metrics"),
+        *("_version", "callbacks", "fused_cache", "fused_tracing", "long_tail", "metrics"),
         *("optimizers", "resnet", "schedules", "weights"),
     },
     {"scored"},
@@ -43,6 +43,7 @@ GUARDED = {
     "tensorflow": {
         "cb_keras.fused",  # the native op is TensorFlow's
         "cb_keras.fused_gradients",
+        "cb_keras.fused_tracing",
         "cb_keras.checks",  # only TensorFlow has sizes that are known at run time alone
         "cb_keras.resnet",  # so is the fused batch normalisation
         "cb_keras.weights",  # tf.function compiles the class weights
