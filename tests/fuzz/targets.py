@@ -105,11 +105,13 @@ def config(data, folder):
         except UserError:
             pass
         assert _contents(run_folder) == before
+    refusal = ""
     try:
         sweep._check_runs(_planned(folder))
     except UserError as error:
-        # The run alone may go on; next to another of other classes it may not.
-        assert not accepted or "are on different data" in str(error)
+        refusal = str(error)
+    # Where it is on other data than the run next to it, it may go on alone.
+    assert not (accepted and refusal) or "are on different data" in refusal
     return _report(run_folder) and accepted
 
 
