@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from cb_keras import fused
+from tests.cb_keras.losses.test_class_balanced import CLASSES as LOSS_CLASSES
 from tests.cb_keras.test_functional import LOSSES, kinds
 from tests.cb_keras.test_fused import ROUNDING, expected, logits_of, problem
 from tests.fused_library import require_tensorflow
@@ -263,3 +264,24 @@ def test_mean_upstream_is_to_the_last_bit_what_keras_sends_back(reduction, shape
             tape.watch(values)
             reduced = Unchanged(reduction=reduction)(values, values)
         np.testing.assert_array_equal(tape.gradient(reduced, values), fused.mean_upstream(logits))
+
+
+@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "mean", "mean_with_sample_weight"])
+@kinds
+def test_the_gradient_of_a_mean_is_the_kernels_to_the_last_bit(kind, reduction, rng):
+    """Scaled afterwards it would be rounded twice, and cost another pass."""
+    labels, logits, weights, _, _ = problem(kind, "int32", ROWS, CLASSES, rng)
+    z, upstream = tf.constant(logits, "float32"), tf.constant(np.float32(1) / np.float32(ROWS))
+    gamma = 1.0 if kind == "focal" else 0.0
+    _, right = raw_ops().cb_keras_loss_and_gradient(z, labels, weights, gamma, upstream, loss=kind)
+    loss = LOSS_CLASSES[kind](class_weights=weights, reduction=reduction, fused=True)
+    for run in (lambda f: f, tf.function):
+
+        @run
+        def slope(z):
+            with tf.GradientTape() as tape:
+                tape.watch(z)
+                value = loss(labels, z)
+            return tape.gradient(value, z)
+
+        np.testing.assert_array_equal(slope(z), right)
