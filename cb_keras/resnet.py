@@ -73,6 +73,35 @@ def _fused_batch_norm(
     return result.y, result.batch_mean, result.batch_variance
 
 
+@keras.saving.register_keras_serializable(package="cb_keras")
+class ChannelPadding(layers.Layer):
+    """Zeros before and after the channels, `[N, H, W, c]` to `[N, H, W, c + channels]`.
+
+    A layer, since a model with `keras.ops.pad` in it can be saved as .h5, but not loaded again.
+
+    Args:
+        channels: How many are added, an int >= 0; of an odd number the larger half comes after.
+        **kwargs: As in `keras.layers.Layer`.
+    """
+
+    def __init__(self, channels: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.channels = channels
+
+    def call(self, inputs: Any) -> Any:
+        """The padded images."""
+        before = self.channels // 2
+        return ops.pad(inputs, ((0, 0), (0, 0), (0, 0), (before, self.channels - before)))
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        """`[N, H, W, c + channels]`."""
+        return (*input_shape[:-1], input_shape[-1] + self.channels)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that make the same layer."""
+        return {**super().get_config(), "channels": self.channels}
+
+
 def resnet_cifar(
     depth: int = 32,
     input_shape: tuple[int | None, int | None, int] = (32, 32, 3),
@@ -193,9 +222,9 @@ class _Blocks:
                 dtype=self.dtype,
                 name=f"{name}_shortcut",
             )(x)
-            extra = filters - x.shape[-1]
-            widths = ((0, 0), (0, 0), (0, 0), (extra // 2, extra - extra // 2))
-            shortcut = ops.pad(shortcut, widths)
+            shortcut = ChannelPadding(
+                filters - x.shape[-1], dtype=self.dtype, name=f"{name}_shortcut_padding"
+            )(shortcut)
         x = self.conv_bn(x, filters, stride, relu=True, name=f"{name}_1")
         x = self.conv_bn(x, filters, 1, relu=False, name=f"{name}_2")
         x = layers.Add(dtype=self.dtype, name=f"{name}_add")([x, shortcut])

@@ -246,3 +246,11 @@ def test_every_batch_normalization_is_one_fused_operation_forward_and_one_back()
     composed = graph_operations(layers.BatchNormalization())
     assert composed["SquaredDifference"] == 1
     assert composed["FusedBatchNormV3"] == found["SquaredDifference"] == 0
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+def test_a_model_saved_as_hdf5_gives_the_same_logits_when_it_is_loaded(tmp_path):
+    model = network()
+    model.save(tmp_path / "model.h5")
+    loaded = keras.saving.load_model(tmp_path / "model.h5")
+    np.testing.assert_array_equal(convert_to_numpy(loaded(IMAGES)), convert_to_numpy(model(IMAGES)))
