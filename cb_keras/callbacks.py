@@ -59,6 +59,7 @@ class ClassWeightScheduler(keras.callbacks.Callback):
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Finds the loss of the model."""
         self.loss = _loss_of(self.model, self._given)
+        self._in_the_step: Any = None  # the weights that JAX has compiled in, once they are known
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Assigns `schedule(epoch)`."""
@@ -69,12 +70,12 @@ class ClassWeightScheduler(keras.callbacks.Callback):
                 f"loss has {tuple(self.loss.class_weights.shape)}."
             )
         weights = check_class_weights("schedule(epoch)", returned, f" in epoch {epoch}")
-        if np.array_equal(weights, keras.ops.convert_to_numpy(self.loss.class_weights.value)):
-            return
         self.loss.class_weights.assign(weights)
-        if keras.backend.backend() == "jax":
-            self.model.make_train_function(force=True)
-            self.model.make_test_function(force=True)
+        if keras.backend.backend() != "jax" or np.array_equal(weights, self._in_the_step):
+            return
+        self._in_the_step = weights
+        self.model.make_train_function(force=True)
+        self.model.make_test_function(force=True)
 
 
 def _loss_of(model: Any, given: Any) -> Any:
@@ -128,7 +129,7 @@ def _parts(thing: Any) -> Iterable[Any]:
     if inspect.ismethod(thing):
         return [thing.__self__]
     parts = [thing.__wrapped__] if hasattr(thing, "__wrapped__") else []  # of tf.function, say
-    if inspect.isfunction(thing) and not thing.__module__.startswith("keras."):
+    if inspect.isfunction(thing) and not (thing.__module__ or "").startswith("keras."):
         with contextlib.suppress(ValueError):  # a variable that is not set yet
             used = inspect.getclosurevars(thing)
             parts += [*used.nonlocals.values(), *used.globals.values()]

@@ -58,7 +58,8 @@ def to_tensors(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[Any, Any]:
 
 def _narrowed(labels: Any, shape_of_predictions: Shape) -> Any:
     """Labels that may lose half their bits, as JAX takes them: 2^32 + 1 would become class 1."""
-    if isinstance(labels, list | tuple):
+    is_array = hasattr(labels, "__array__") and not ops.is_tensor(labels)  # also a Series
+    if is_array or isinstance(labels, list | tuple):
         with contextlib.suppress(ValueError, TypeError):  # rows of different lengths, tracers
             labels = np.asarray(labels)
     if not isinstance(labels, np.ndarray | np.generic):
@@ -101,8 +102,9 @@ def _to_tensor(name: str, value: Any, wanted: str, remedy: str) -> Any:
     if kind or hasattr(value, "toarray") or getattr(value, "is_sparse", False):
         raise ValueError(
             f"`{name}` must be {wanted}, dense, got {type(value).__module__}."
-            f"{type(value).__name__}: make it dense first, for instance with {name}.toarray() or "
-            "tf.sparse.to_dense, or a ragged one with .to_tensor() and a sample weight."
+            f"{type(value).__name__}: make it dense first, for instance with {name}.toarray(), "
+            ".to_dense() or tf.sparse.to_dense, or a ragged one with .to_tensor() and a sample "
+            "weight."
         )
     dtype = getattr(value, "dtype", None)
     numbers = getattr(dtype, "kind", "f") not in "OSUcmM"  # numpy's; other types have no `kind`
@@ -197,28 +199,34 @@ def with_checked_sizes(labels: Any, logits: Any, sparse: bool) -> Any:
         return tf.reshape(labels, wanted)
 
 
-def warn_of_activation(y_pred: Any, look_at_values: bool) -> None:
+def warn_of_activation(y_pred: Any, look_at_values: bool) -> bool:
     """Warns where predictions that are taken for logits are known to be probabilities.
 
-    Known are TensorFlow's outputs of a softmax or sigmoid, by the op or by Keras' mark, and, where
+    Known are the outputs of a softmax or sigmoid, by Keras' mark or by TensorFlow's op, and, where
     `look_at_values`, rows of eager values that are positive and sum to 1.
+
+    Returns:
+        Whether there was something to see: a mark, an op or values.
     """
-    found = _activation_of(y_pred)
-    if found is None and look_at_values and _are_distributions(y_pred):
-        found = "rows of positive numbers that sum to 1"
+    found, values = _activation_of(y_pred), None
+    if found is None and look_at_values:
+        values = _eager_values(y_pred)
+        if values is not None and _are_distributions(values):
+            found = "rows of positive numbers that sum to 1"
     if found:
         warnings.warn(
             f"`y_pred` is taken for logits (`from_logits=True`), but it is {found}: leave the "
             "activation out of the model's last layer, or give the loss from_logits=False.",
             stacklevel=3,
         )
+    return found is not None or values is not None
 
 
 def _activation_of(y_pred: Any) -> str | None:
+    if getattr(y_pred, "_keras_logits", None) is not None:
+        return "the output of a softmax or sigmoid activation"
     if keras.backend.backend() != "tensorflow":
         return None
-    if hasattr(y_pred, "_keras_logits"):
-        return "the output of a softmax or sigmoid activation"
     with contextlib.suppress(AttributeError):  # eager tensors and arrays come from no op
         op = y_pred.op
         while op.type in ("Cast", "Identity", "Reshape") and op.inputs:
@@ -227,11 +235,20 @@ def _activation_of(y_pred: Any) -> str | None:
     return None
 
 
-def _are_distributions(y_pred: Any) -> bool:
+def _eager_values(y_pred: Any) -> Any:
+    """Float64 numpy array of the values, or None where a function is traced or compiled."""
+    if keras.backend.backend() == "torch":
+        import torch
+
+        if torch.compiler.is_compiling():
+            return None
     try:
-        values = np.asarray(ops.convert_to_numpy(y_pred), "float64")
+        return np.asarray(ops.convert_to_numpy(y_pred), "float64")
     except Exception:  # a tensor of a graph has no values, which every backend says in its own way
-        return False
+        return None
+
+
+def _are_distributions(values: Any) -> bool:
     if values.ndim < 2 or values.shape[-1] < 2 or values.size == 0 or not (values >= 0).all():
         return False
     return bool(np.allclose(values.sum(-1), 1, rtol=0, atol=0.01))

@@ -53,7 +53,12 @@ def matrix_by_class(name: str, matrix: Any) -> NDArray[Any]:
                 "in this order; use confusion.reindex(index=range(C), columns=range(C), "
                 "fill_value=0)."
             )
-    return np.asarray(matrix)
+    entries = np.asarray(matrix)
+    if entries.dtype.kind not in "iufb" or not (np.isfinite(entries) & (entries >= 0)).all():
+        raise ValueError(
+            f"`{name}` must hold finite numbers >= 0, of (label, prediction) pairs, got {matrix!r}."
+        )
+    return entries
 
 
 def check_class_weights(name: str, values: Any, where: str = "") -> NDArray[np.float32]:
@@ -81,6 +86,19 @@ def check_class_weights(name: str, values: Any, where: str = "") -> NDArray[np.f
     return weights
 
 
+def weights_tensor(name: str, values: Any) -> Any:
+    """Weights of the classes as a tensor; what has values already is checked, tensors are not.
+
+    Raises:
+        ValueError: As `check_class_weights`.
+    """
+    is_tensor = keras.ops.is_tensor(values) or isinstance(values, keras.Variable)
+    of_tensors = isinstance(values, list | tuple) and any(map(keras.ops.is_tensor, values))
+    if not is_tensor and not of_tensors:
+        check_class_weights(name, values)
+    return keras.ops.convert_to_tensor(by_class(name, values))
+
+
 def _in_class_order(name: str, keys: list[Any], values: list[Any]) -> NDArray[Any]:
     number_of = dict(zip(keys, values, strict=True)) if all(map(_is_class_id, keys)) else None
     if number_of is None:
@@ -106,7 +124,7 @@ def _in_class_order(name: str, keys: list[Any], values: list[Any]) -> NDArray[An
 def _is_class_id(key: Any) -> bool:
     if isinstance(key, bool | np.bool_) or not isinstance(key, int | float | np.number):
         return False
-    return bool(key >= 0 and key == np.floor(key) and np.isfinite(key))
+    return bool(0 <= key < 2**63 and key == int(key))
 
 
 def _shortened(ids: list[Any]) -> str:

@@ -11,10 +11,9 @@ def mask_of(y_pred: Any) -> Any:
     return keras_backend.get_keras_mask(y_pred)
 
 
-def with_mask_of(original: Any, y_pred: Any) -> Any:
-    """`y_pred`, with the mask of the predictions that it was made of."""
-    mask = mask_of(original)
-    if mask is not None and y_pred is not original:
+def with_mask(y_pred: Any, mask: Any) -> Any:
+    """`y_pred` with this mask, where there is one."""
+    if mask is not None:
         keras_backend.set_keras_mask(y_pred, mask)
     return y_pred
 
@@ -51,10 +50,8 @@ def along_leading(name: str, values: Any, static: Any, leading: Any) -> Any:
     return ops.broadcast_to(values, leading)
 
 
-def counted_examples(mask: Any, sample_weight: Any) -> Any:
-    """Which examples are neither masked nor of sample weight 0, bool; None for all of them."""
-    parts = [part for part in (mask, sample_weight) if part is not None]
-    counted = [ops.not_equal(part, ops.zeros_like(part)) for part in parts]
-    if len(counted) == 2:
-        return ops.logical_and(*counted)
-    return counted[0] if counted else None
+def left_out(mask: Any, sample_weight: Any) -> Any:
+    """Which examples are masked or of sample weight 0, bool; one of the two may be None."""
+    parts = [ops.logical_not(ops.cast(mask, "bool"))] if mask is not None else []
+    parts += [ops.equal(sample_weight, 0)] if sample_weight is not None else []
+    return ops.logical_or(*parts) if len(parts) == 2 else parts[0]

@@ -34,9 +34,11 @@ from cb_keras.checks import (
     warn_of_activation,
     with_checked_sizes,
 )
-from cb_keras.counts import ByClass, by_class, check_class_weights
+from cb_keras.counts import ByClass, weights_tensor
 
 _ROUNDING = 1e-3  # above 1, of soft labels
+_SMALLEST_GAMMA = 1.2e-38  # below it float32 has 0, and 0 * infinity would be NaN
+_LARGEST_LOGIT = 1e30  # whose losses can be added up in float32
 
 
 def class_balanced_softmax_crossentropy(
@@ -187,11 +189,9 @@ def label_slopes(labels: Any, logits: Any, gamma: Any) -> Any:
 def _softmax(labels: Any, logits: Any, weights: Any, sparse: bool) -> Any:
     if not sparse:
         weight = _average_weight(labels, weights)
-        return weight * _dense_crossentropy(
-            labels, _finite_where_weightless(logits, weight, weights)
-        )
+        return weight * _dense_crossentropy(labels, _tame_where_weightless(logits, weight, weights))
     class_ids, weight = _class_ids_and_weight(labels, logits, weights)
-    logits = _finite_where_weightless(logits, weight, weights)
+    logits = _tame_where_weightless(logits, weight, weights)
     if keras.backend.backend() == "jax":  # where Keras' own makes 0 * infinity of a logit of -inf
         one_hot = ops.one_hot(class_ids, logits.shape[-1], dtype=logits.dtype)
         return weight * _dense_crossentropy(one_hot, logits)
@@ -200,15 +200,14 @@ def _softmax(labels: Any, logits: Any, weights: Any, sparse: bool) -> Any:
 
 def _focal(labels: Any, logits: Any, weights: Any, sparse: bool, gamma: Any) -> Any:
     if not sparse:
-        outside = ops.logical_or(labels < 0.0, labels > 1.0 + _ROUNDING)
         weight = ops.convert_to_tensor(_average_weight(labels, weights), dtype=labels.dtype)
-        weight = _nan_where(ops.any(outside, axis=-1), weight)
-        logits = _finite_where_weightless(logits, weight, weights)
+        weight = _nan_where(ops.any(invalid_multi_hot(labels), axis=-1), weight)
+        logits = _tame_where_weightless(logits, weight, weights)
         positive = _binary_focal(_without_infinite(logits, labels), gamma)
         negative = _binary_focal(_without_infinite(-logits, 1.0 - labels), gamma)
         return weight * ops.sum(labels * positive + (1.0 - labels) * negative, axis=-1)
     class_ids, weight = _class_ids_and_weight(labels, logits, weights)
-    logits = _finite_where_weightless(logits, weight, weights)
+    logits = _tame_where_weightless(logits, weight, weights)
     classes = ops.arange(logits.shape[-1], dtype=class_ids.dtype)
     is_label = ops.equal(ops.expand_dims(class_ids, -1), classes)
     z_t = ops.where(is_label, logits, -logits)
@@ -228,10 +227,7 @@ def _prepare(
         predictions = ops.reshape(predictions, ops.shape(predictions))
     weights = None
     if class_weights is not None:
-        if not ops.is_tensor(class_weights) and not isinstance(class_weights, keras.Variable):
-            check_class_weights("class_weights", class_weights)
-        weights = ops.convert_to_tensor(by_class("class_weights", class_weights))
-        weights = ops.cast(weights, dtype)
+        weights = ops.cast(weights_tensor("class_weights", class_weights), dtype)
         if len(weights.shape) != 1:
             raise ValueError(f"`class_weights` must have shape [C], got {tuple(weights.shape)}.")
     sparse = check_labels(labels, predictions, None if weights is None else weights.shape[0])
@@ -281,15 +277,25 @@ def _without_infinite(x: Any, labels: Any) -> Any:
     return ops.where(is_left_out, 0.0, x)
 
 
-def _finite_where_weightless(logits: Any, weight: Any, weights: Any) -> Any:
-    """Logits, without the infinite ones and NaN of examples of weight 0, whose loss is to be 0.
+def invalid_multi_hot(labels: Any) -> Any:
+    """Where multi-hot labels are outside of [0, 1] or NaN, bool of their shape."""
+    return ops.logical_not(ops.logical_and(labels >= 0.0, labels <= 1.0 + _ROUNDING))
 
-    Finite ones stay, for the gradient by the weight is made of them.
+
+def tame_where(rows: Any, logits: Any) -> Any:
+    """Logits, 0 for those of the rows that are NaN, infinite or so large that a loss would be.
+
+    Usual ones stay, for the gradient by the weight is made of them.
     """
+    wild = ops.logical_not(ops.abs(logits) <= _LARGEST_LOGIT)
+    return ops.where(ops.logical_and(rows, wild), 0.0, logits)
+
+
+def _tame_where_weightless(logits: Any, weight: Any, weights: Any) -> Any:
+    """Logits that make a finite loss of every example of class weight 0, whose loss is to be 0."""
     if weights is None:
         return logits
-    without_weight = ops.expand_dims(ops.equal(weight, 0.0), -1)
-    return ops.where(ops.logical_and(without_weight, ~ops.isfinite(logits)), 0.0, logits)
+    return tame_where(ops.expand_dims(ops.equal(weight, 0.0), -1), logits)
 
 
 def _average_weight(labels: Any, weights: Any) -> Any:
@@ -304,7 +310,7 @@ def _average_weight(labels: Any, weights: Any) -> Any:
 def _binary_focal(z_t: Any, gamma: Any) -> Any:
     """`(1 - sigmoid(z_t))^gamma * -log sigmoid(z_t)`, elementwise."""
     crossentropy = ops.softplus(-z_t)
-    if isinstance(gamma, float) and gamma == 0.0:
+    if isinstance(gamma, float) and gamma < _SMALLEST_GAMMA:
         return crossentropy
     return ops.exp(-gamma * ops.softplus(z_t)) * crossentropy
 

@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike
 
 from cb_keras import fused_cache, fused_gradients, fused_tracing
 from cb_keras.checks import check_gamma, check_labels
-from cb_keras.counts import ByClass, by_class
+from cb_keras.counts import ByClass, weights_tensor
 
 _PACKAGE = pathlib.Path(__file__).parent
 _NO_SOURCES = "its sources are not there; install cb_keras again, or take it from a clone"
@@ -126,7 +126,7 @@ def crossentropy(
     import tensorflow as tf
 
     labels, logits = tf.convert_to_tensor(y_true), tf.convert_to_tensor(y_pred)
-    weights = tf.convert_to_tensor(by_class("class_weights", class_weights))
+    weights = weights_tensor("class_weights", class_weights)
     weights = tf.cast(weights, tf.float32)
     sparse = check_labels(labels, logits, weights.shape[0])
     reason = why_not(loss, sparse, logits.dtype.name)

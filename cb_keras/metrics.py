@@ -213,7 +213,7 @@ class BalancedAccuracy(keras.metrics.Metric):
     ) -> None:
         super().__init__(name=name, dtype=dtype)
         self._direction = "up"  # where EarlyStopping and ModelCheckpoint look
-        if not 2 <= num_classes < np.inf or num_classes % 1:
+        if not 2 <= check_number("num_classes", num_classes) < np.inf or num_classes % 1:
             raise ValueError(
                 f"`num_classes` must be a whole number >= 2, got {num_classes!r}; for a model of "
                 "one output use 2 and a `threshold`, 0.0 for logits or 0.5 for probabilities."

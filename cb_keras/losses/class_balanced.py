@@ -18,7 +18,7 @@ from cb_keras.checks import (
     warn_of_activation,
 )
 from cb_keras.counts import ByClass, check_class_weights
-from cb_keras.examples import along_leading, counted_examples, mask_of, with_mask_of
+from cb_keras.examples import along_leading, left_out, mask_of, with_mask
 from cb_keras.weights import (
     check_beta,
     check_class_counts,
@@ -146,22 +146,22 @@ class _ClassBalancedLoss(keras.losses.Loss):
         labels, logits = to_tensors(y_true, y_pred)
         # Before the base class casts the labels, which would hide a low-precision class id.
         sparse = check_labels(labels, logits, len(self._initial_weights))
-        if self.from_logits:
-            warn_of_activation(y_pred, self._looks_at_values)
+        if self.from_logits and warn_of_activation(y_pred, self._looks_at_values):
             self._looks_at_values = False
-        static, shape = tuple(logits.shape[:-1]), ops.shape(logits)[:-1]
         mask, weight = mask_of(y_pred), None
-        if mask is not None:
-            mask = along_leading("mask", mask, static, shape)
-        if sample_weight is not None:
-            weight = along_leading("sample_weight", sample_weight, static, shape)
-        counted = counted_examples(mask, weight)
-        if counted is not None:
+        if mask is not None or sample_weight is not None:
+            static, shape = tuple(logits.shape[:-1]), ops.shape(logits)[:-1]
+            if mask is not None:
+                mask = along_leading("mask", mask, static, shape)
+            if sample_weight is not None:
+                weight = along_leading("sample_weight", sample_weight, static, shape)
             logits = ops.cast(logits, self.dtype)
-            labels, logits = _harmless_where_not(counted, labels, logits, sparse)
+            labels, logits = _harmless_where_left_out(
+                left_out(mask, weight), labels, logits, sparse
+            )
         if sparse:
             labels = narrow_class_ids(labels, self.dtype)
-        return super().__call__(labels, with_mask_of(y_pred, logits), weight)
+        return super().__call__(labels, with_mask(logits, mask), weight)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Loss per example, shape `[...]`."""
@@ -301,20 +301,20 @@ class ClassBalancedFocalCrossentropy(_ClassBalancedLoss):
         return {**super().get_config(), "gamma": self.gamma}
 
 
-def _harmless_where_not(counted: Any, y_true: Any, y_pred: Any, sparse: bool) -> tuple[Any, Any]:
-    """Labels and logits, without what would make 0 times NaN of an example that does not count.
+def _harmless_where_left_out(out: Any, labels: Any, logits: Any, sparse: bool) -> tuple[Any, Any]:
+    """Labels and logits, without what would make 0 times NaN of an example that is left out.
 
-    Valid labels and finite logits stay, for the gradient by the sample weight is made of them.
+    Valid labels and usual logits stay, for the gradient by the sample weight is made of them.
     """
-    out = ops.logical_not(counted)
     rows = ops.expand_dims(out, -1)
-    y_pred = ops.where(ops.logical_and(rows, ops.logical_not(ops.isfinite(y_pred))), 0.0, y_pred)
-    if sparse:
-        broken = invalid_class_ids(y_true, y_pred.shape[-1])
-    else:
-        broken = ops.logical_not(ops.isfinite(ops.cast(y_true, "float32")))
-    out = rows if len(y_true.shape) == len(y_pred.shape) else out
-    return ops.where(ops.logical_and(out, broken), ops.zeros_like(y_true), y_true), y_pred
+    invalid = (
+        invalid_class_ids(labels, logits.shape[-1])
+        if sparse
+        else functional.invalid_multi_hot(ops.cast(labels, logits.dtype))
+    )
+    of_labels = rows if len(labels.shape) == len(logits.shape) else out
+    labels = ops.where(ops.logical_and(of_labels, invalid), ops.zeros_like(labels), labels)
+    return labels, functional.tame_where(rows, logits)
 
 
 def _plain_dtype(dtype: Any) -> Any:

@@ -381,3 +381,18 @@ def test_an_evaluation_before_training_is_not_counted():
 def test_it_prints_to_standard_output_by_default(run, capsys):
     _, figures = run([1, 1, 1], None)
     assert capsys.readouterr().out == f"epoch 1/1  {figures[0]}  3 images/s  0 s left\n"
+
+
+def test_weights_that_were_assigned_between_two_trainings_are_in_the_step():
+    """JAX compiles them into the step, where they stay until the step is made again."""
+    loss = CLASSES["softmax"](class_weights=[1.0, 1.0, 1.0])
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, "linear")])
+    model.compile(keras.optimizers.SGD(0.0), loss)
+    inputs, labels = np.eye(2, dtype="float32"), np.array([0, 2])
+    model.fit(inputs, labels, verbose=0)
+    weights = np.array([0.25, 1.0, 5.0], "float32")
+    loss.class_weights.assign(weights)
+    scheduler = ClassWeightScheduler(loss, lambda epoch: weights)
+    history = model.fit(inputs, labels, callbacks=[scheduler], verbose=0).history["loss"]
+    right = float(keras.ops.convert_to_numpy(loss(labels, model(inputs))))
+    np.testing.assert_allclose(history, [right], rtol=1e-5)

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pandas
 import pytest
 from keras import ops
 
@@ -208,7 +209,8 @@ def test_a_label_too_large_for_32_bits_is_not_another_class(kind, label):
     labels = np.array([0, label, 2, 2], "uint64" if label == 2**63 else "int64")
     skip_uint64_on_torch(labels.dtype)
     # TensorFlow and PyTorch refuse such numbers in a list themselves.
-    for given in (labels, labels.tolist()) if BACKEND == "jax" else (labels,):
+    listed = [labels.tolist()] if BACKEND == "jax" else []
+    for given in (labels, pandas.Series(labels), *listed):
         assert np.isnan(loss(kind, given)).tolist() == [False, True, False, False]
 
 

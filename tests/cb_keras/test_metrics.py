@@ -251,3 +251,23 @@ def test_fit_reports_it_for_training_and_validation_in_every_epoch(jit_compile):
     expected = balanced_accuracy(), balanced_accuracy(LABELS[:25], PREDICTIONS[:25])
     np.testing.assert_allclose(history["balanced_accuracy"], [expected[0]] * 2, rtol=1e-6)
     np.testing.assert_allclose(history["val_balanced_accuracy"], [expected[1]] * 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("matrix", [[[-1, 1], [1, 0]], [[np.nan, 1], [1, 0]], [["a", 1], [1, 0]]])
+def test_a_matrix_that_holds_no_counts_is_refused(matrix):
+    for function in (per_class_accuracy, lambda m: classification_report(m, [2, 1])):
+        with pytest.raises(ValueError, match="`confusion` must hold finite numbers >= 0"):
+            function(matrix)
+
+
+def test_recall_of_a_normalised_or_weighted_matrix_is_that_of_its_counts():
+    counts = np.array([[6, 2, 0], [1, 3, 0], [0, 1, 1]])
+    for matrix in (counts / counts.sum(), counts * 0.004, counts):
+        np.testing.assert_allclose(per_class_accuracy(matrix), [0.75, 0.75, 0.5])
+
+
+def test_a_number_of_classes_of_few_bits_does_not_overflow():
+    for num_classes in (np.uint8(16), np.int8(16)):
+        matrix = confusion_matrix([15, 0, 3], [15, 1, 3], num_classes)
+        assert matrix.shape == (16, 16)
+        assert (matrix.sum(), matrix[15, 15]) == (3, 1)

@@ -210,13 +210,18 @@ def test_deterministic_asks_tensorflow_for_such_operations(tmp_path, train_short
 
 def test_output_dir_is_where_the_run_is(tmp_path, call_train, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(datasets, "load", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    default = "digits_factor0.02_softmax_power1_beta0.9999_epochs7_seed0"
+    there = []
+
+    def load(*_):
+        there.append([str(p.relative_to(tmp_path)) for p in sorted(tmp_path.rglob("*"))])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(datasets, "load", load)
     for arguments in (["--output_dir=here"], []):
         with pytest.raises(KeyboardInterrupt):
             call_train("--dataset=digits", "--train_epochs=7", *arguments)
-    default = "digits_factor0.02_softmax_power1_beta0.9999_epochs7_seed0"
-    assert {p.name for p in tmp_path.iterdir()} == {"here", "runs"}
-    assert [p.name for p in (tmp_path / "runs").iterdir()] == [default]
+    assert there == [["here"], ["runs", f"runs/{default}"]]
 
 
 def test_resume_is_needed_where_a_run_was_begun(short_run, train_short, capsys):

@@ -76,6 +76,15 @@ def test_eager_rows_of_probabilities_are_warned_of_at_the_first_call():
             softmax_loss()(IDS, y_pred)
 
 
+def test_an_eager_training_that_ends_in_a_softmax_is_warned_of():
+    model = softmax_model()
+    model.compile("sgd", CLASSES["softmax"](class_weights=WEIGHTS), run_eagerly=True)
+    if BACKEND == "jax":
+        pytest.skip("Keras' trainer on JAX hands traced values to the loss")
+    with pytest.warns(UserWarning, match=WARNING):
+        model.fit(LOGITS.astype("float32"), IDS, verbose=0)
+
+
 @pytest.mark.parametrize(
     "y_pred", [LOGITS, np.zeros((4, 3)), -PROBABILITIES, 0.5 * PROBABILITIES], ids=lambda _: ""
 )

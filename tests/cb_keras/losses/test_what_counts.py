@@ -22,7 +22,19 @@ WEIGHTS = np.array([0.2, 0.7, 2.1])
 REDUCTIONS = ["sum", "sum_over_batch_size", "mean_with_sample_weight", None]
 # The second example is to be left out; nothing in it may be looked at.
 BROKEN = np.where(np.arange(4)[:, None] == 1, [np.inf, -np.inf, np.nan], LOGITS)
+HUGE = np.where(np.arange(4)[:, None] == 1, [3e38, -3e38, 3e38], LOGITS)  # the loss would overflow
 KEPT = np.array([0, 2, 3])
+
+
+class WithMask(layers.Layer):
+    """Steps of T x C logits, with the mask of the steps."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.supports_masking = True
+
+    def call(self, x):
+        return ops.reshape(x, (-1, 3, 9, 3))[:, :, :3]
 
 
 def expected(kind, reduction):
@@ -37,13 +49,19 @@ def expected(kind, reduction):
     return losses.sum() / divisor, gradient / divisor
 
 
-@pytest.mark.parametrize("label", [255, -1, 1])
+@pytest.mark.parametrize("form", ["ids", "dense"])
+@pytest.mark.parametrize(("label", "logits"), [(255, BROKEN), (-1, BROKEN), (1, HUGE)])
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @kinds_both_ways
-def test_a_sample_weight_of_zero_leaves_an_example_out_whatever_is_in_it(kind, reduction, label):
-    labels, sample_weight = np.where(np.arange(4) == 1, label, IDS), np.array([1, 0, 1, 1.0])
+def test_a_sample_weight_of_zero_leaves_an_example_out_whatever_is_in_it(
+    kind, reduction, label, logits, form
+):
+    second, sample_weight = np.arange(4) == 1, np.array([1, 0, 1, 1.0])
+    labels = np.where(second, label, IDS)
+    if form == "dense":
+        labels = np.where(second[:, None], label, reference.one_hot(IDS, 3))
     loss = CLASSES[kind](class_weights=WEIGHTS, reduction=reduction)
-    value, gradient = value_and_gradient(lambda z: loss(labels, z, sample_weight), BROKEN)
+    value, gradient = value_and_gradient(lambda z: loss(labels, z, sample_weight), logits)
     right, right_gradient = expected(kind, reduction)
     np.testing.assert_allclose(value, right, rtol=1e-5)
     np.testing.assert_allclose(gradient, right_gradient, rtol=1e-5, atol=1e-7)
@@ -62,6 +80,21 @@ def test_masked_steps_may_hold_anything(kind):
     value = loss(labels, model(x))
     right = expected(kind, "mean_with_sample_weight")[0]
     np.testing.assert_allclose(number(value), right, rtol=1e-5)
+
+
+@kinds_both_ways
+def test_a_mask_of_the_first_axes_falls_on_them(kind, rng):
+    # [N, T] for losses [N, T, T]: numpy would lay it along the last axes.
+    labels = rng.integers(0, 3, (3, 3, 3))
+    steps = np.array([[1, 2, 0], [1, 0, 0], [1, 2, 3]])
+    inputs = keras.Input((3,))
+    embedded = layers.Embedding(4, 27, mask_zero=True, embeddings_initializer="zeros")(inputs)
+    model = keras.Model(inputs, WithMask((3, 9))(embedded))
+    model.layers[1].set_weights([np.tile(rng.normal(size=27), (4, 1))])
+    outputs = model(steps)
+    losses = reference.loss(kind, number(outputs), reference.one_hot(labels, 3), WEIGHTS[labels])
+    value = CLASSES[kind](class_weights=WEIGHTS, reduction="sum")(labels, outputs)
+    np.testing.assert_allclose(number(value), losses[steps > 0].sum(), rtol=1e-5)
 
 
 @kinds_both_ways
@@ -118,7 +151,10 @@ def test_a_multi_hot_label_outside_of_0_to_1_makes_its_example_nan(kind, label):
     # CheXpert's "uncertain" is -1: its loss would be negative and have no lower bound.
     labels = np.array([[1.0, 0, 1], [1, label, 0], [0, 0, 0], [1, 1, 1]])
     for weights in (None, WEIGHTS):
-        value = number(LOSSES[kind](labels, LOGITS, weights))
+        value, gradient = value_and_gradient(
+            lambda z, w=weights: LOSSES[kind](labels, z, w), LOGITS
+        )
+        assert np.isnan(gradient).all(axis=1).tolist() == [False, True, False, False]
         assert np.isnan(value).tolist() == [False, True, False, False]
 
 
@@ -128,3 +164,12 @@ def test_a_multi_hot_label_outside_of_0_to_1_makes_its_example_nan(kind, label):
 def test_class_weights_of_the_functions_are_checked_as_those_of_the_classes(weights):
     with pytest.raises(ValueError, match="`class_weights` must be"):
         functional.class_balanced_softmax_crossentropy(IDS, LOGITS, weights)
+
+
+def test_class_weights_made_of_tensors_are_taken_as_they_are():
+    weight = ops.convert_to_tensor(0.5, dtype="float32")
+    listed = functional.class_balanced_softmax_crossentropy(
+        IDS, LOGITS, [weight, 2 * weight, weight]
+    )
+    stacked = functional.class_balanced_softmax_crossentropy(IDS, LOGITS, [0.5, 1.0, 0.5])
+    np.testing.assert_array_equal(number(listed), number(stacked))
