@@ -55,11 +55,12 @@ class ClassWeightScheduler(keras.callbacks.Callback):
             )
         self.loss = self._given = loss
         self.schedule = schedule
+        self._in_the_step: Any = None  # the weights that JAX has compiled in, once they are known
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Finds the loss of the model."""
         self.loss = _loss_of(self.model, self._given)
-        self._in_the_step: Any = None  # the weights that JAX has compiled in, once they are known
+        self._in_the_step = None
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Assigns `schedule(epoch)`."""

@@ -200,3 +200,9 @@ def test_gamma_out_of_range_is_refused_with_its_value(gamma):
 @pytest.mark.parametrize("gamma", [1, 1.0, np.float32(1), np.array(1)])
 def test_any_kind_of_number_is_a_gamma(gamma):
     np.testing.assert_array_equal(loss("focal", IDS, gamma=gamma), loss("focal", IDS, gamma=1.0))
+
+
+def test_a_gamma_that_float32_takes_for_zero_is_the_sigmoid_loss_at_infinite_logits():
+    logits = np.array([[104.0, -np.inf], [1.0, 2.0]])
+    tiny = loss("focal", [0, 1], logits, None, gamma=1.2e-270)
+    np.testing.assert_allclose(tiny, loss("sigmoid", [0, 1], logits, None), rtol=1e-6)
