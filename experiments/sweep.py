@@ -174,7 +174,7 @@ def _check_runs(sweep):
     if not all(job.is_complete() for job in sweep.jobs):
         settings = sweep.cells[0].settings
         name = datasets.full_name(settings["dataset"], settings["data_dir"])
-        configs["a cell to be trained now"] = {"data": {"name": name}}
+        configs[data_record.TO_BE_TRAINED] = {"data": {"name": name}}
     data_record.check_alike(configs)
 
 

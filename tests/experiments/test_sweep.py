@@ -345,8 +345,10 @@ def test_a_sweep_is_not_continued_on_a_newer_version_of_its_data(work, write_tfd
     run(*arguments)  # only writes the tables again
     (made.jobs[3].folder / "metrics.json").unlink()
     (work / "calls.txt").unlink()
-    with pytest.raises(UserError, match=r"the data set is tfds:tiny:1.0.0 there, tfds:tiny:1.1.0"):
+    with pytest.raises(UserError) as caught:
         run(*arguments)
+    assert "the data set is tfds:tiny:1.0.0 there, tfds:tiny:1.1.0 here" in str(caught.value)
+    assert "mix: point --data_dir at the data of the runs that are there," in str(caught.value)
     assert not (work / "calls.txt").exists()
 
 
