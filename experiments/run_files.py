@@ -2,6 +2,7 @@
 
 import csv
 import json
+import pathlib
 
 SHOT_FIGURES = ("many_accuracy", "medium_accuracy", "few_accuracy")
 _ROUNDING = 1e-6
@@ -9,6 +10,37 @@ _ROUNDING = 1e-6
 
 class DamagedError(Exception):
     """Why a run directory can't be used, in words for its user."""
+
+
+def run_name(s):
+    """Name of a run directory: what is usually varied, and the seed."""
+    dataset = s["dataset"].replace(":", "_").replace("/", "_")
+    loss = f"focal{_short(s['gamma'])}" if s["loss"] == "focal" else s["loss"]
+    factor = _short(s["imbalance_factor"])
+    tail = "natural" if s.get("long_tail") == "natural" else f"factor{factor}"
+    return (
+        f"{dataset}_{tail}_{loss}_power{_short(s['cb_power'])}_beta{_short(s['cb_beta'])}"
+        f"_epochs{s['train_epochs']}_seed{s['seed']}"
+    )
+
+
+def has_its_name(folder, flags):
+    """Whether a run directory has the name that its settings give it; else it may be a copy.
+
+    Args:
+        folder: Its path, or its name.
+        flags: The `flags` of its `config.json`.
+    """
+    try:
+        return pathlib.PurePath(folder).name == run_name(flags)
+    except (AttributeError, KeyError, TypeError, ValueError):  # of another version, or edited
+        return False
+
+
+def _short(number):
+    """As few digits as tell it from every other number, in a run's name."""
+    text = f"{number:g}"
+    return text if float(text) == number else str(number)
 
 
 def read_config(path):

@@ -128,7 +128,9 @@ def _check_flags(settings):
         )
     cores = machine.cores()
     if not 1 <= JOBS.value <= cores:
-        problems.append(f"--jobs must be between 1 and the {cores} cores, got {JOBS.value}.")
+        problems.append(
+            f"--jobs must be between 1 and the number of cores, {cores}; got {JOBS.value}."
+        )
     if RETRIES.value < 0:
         problems.append(f"--retries must be at least 0, got {RETRIES.value}.")
     if problems:
@@ -188,9 +190,9 @@ def _finished(sweep):
 def _has_its_name(folder):
     try:
         flags = run_files.read_config(folder / "config.json")["flags"]
-        return folder.name == train_flags.run_name({**train_flags.protocol_defaults(), **flags})
-    except (run_files.DamagedError, TypeError, ValueError):
+    except run_files.DamagedError:
         return False
+    return run_files.has_its_name(folder, {**train_flags.protocol_defaults(), **flags})
 
 
 def _left_out(sweep):

@@ -91,8 +91,8 @@ def test_runs_that_recorded_no_data_are_alike_by_the_class_counts_of_the_same_cu
             data_record.check_alike(runs)
     others = (cut([90, 90], imbalance_factor=1.0), cut([99, 90], long_tail="natural"))
     data_record.check_alike(dict(enumerate([older, cut([90, 9], seed=1), *others])))
+    more = cut([99, 80], long_tail="natural", imbalance_factor=0.02)
     with pytest.raises(UserError, match=r"2 \(there\) and 3 \(here\)"):
-        more = cut([99, 80], long_tail="natural", imbalance_factor=0.02)
         data_record.check_alike(dict(enumerate([older, *others, more])))
 
 
