@@ -33,7 +33,13 @@ def has_its_name(folder, flags):
     """
     try:
         return pathlib.PurePath(folder).name == run_name(flags)
-    except (AttributeError, KeyError, TypeError, ValueError):  # of another version, or edited
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ):  # of another version, or edited
         return False
 
 
@@ -63,7 +69,8 @@ def read_config(path):
         _require("config.json", f"flags.{name}", _is_number(flags.get(name)))
     for name in ("resolved", "versions"):
         _require("config.json", name, isinstance(config[name], dict))
-    _require("config.json", "class_counts", _are_numbers(counts, low=0) and len(counts) > 0)
+    right = _are_numbers(counts, low=0) and len(counts) > 0 and all(n % 1 == 0 for n in counts)
+    _require("config.json", "class_counts", right)
     of_classes = "one for each of class_counts"
     weights = config.get("class_weights")
     _require("config.json", "class_weights", _are_numbers(weights, len(counts)), of_classes)

@@ -60,8 +60,11 @@ def with_todays_shot_groups(config, figures):
         `(figures, recorded, today)`: the figures, the rule that the run recorded, None where it
         did not, and the rule of today.
     """
-    counts = config["class_counts"]
-    again = metrics.classification_report(figures["confusion_matrix"], counts)
+    counts, confusion = (  # of any size: a file can hold integers that NumPy has no type for
+        np.asarray(numbers, "float64")
+        for numbers in (config["class_counts"], figures["confusion_matrix"])
+    )
+    again = metrics.classification_report(confusion, counts)
     figures = {**figures, **{name: again[name] for name in run_files.SHOT_FIGURES}}
     return figures, config.get("shot_rule"), metrics.shot_groups(counts)[1]
 
