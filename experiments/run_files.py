@@ -33,13 +33,8 @@ def has_its_name(folder, flags):
     """
     try:
         return pathlib.PurePath(folder).name == run_name(flags)
-    except (
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        TypeError,
-        ValueError,
-    ):  # of another version, or edited
+    # Of another version, or edited.
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
         return False
 
 
