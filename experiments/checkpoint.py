@@ -84,7 +84,7 @@ def restore(folder, model):
     if problems:
         raise UserError(
             f"{'; '.join(problems)}; delete {folder}, and history.csv and model.keras next to it, "
-            "to start anew."
+            "to start again."
         )
     return 0, None
 

@@ -166,7 +166,7 @@ def local_path(name, value):
         value: The path as it was given, or None.
 
     Returns:
-        `pathlib.Path`, or None for None.
+        `pathlib.Path`, or None for None. Given as a path again it is the same.
 
     Raises:
         UserError: It is empty, a URL, of an unknown user, or no program could write it.
@@ -201,7 +201,9 @@ def local_path(name, value):
             f"{name}={value!a} is not a name in {sys.getfilesystemencoding()}, the encoding of "
             "file names here: set PYTHONUTF8=1, or choose a name of ASCII letters."
         ) from error
-    return pathlib.Path(path)
+    local = pathlib.Path(path)
+    # Without its "./" the name "~x" would be the home folder of x from here on.
+    return local.absolute() if str(local).startswith("~") else local
 
 
 def check_loadable(name, value):
@@ -235,7 +237,8 @@ def _of_file_system(error):
     else:  # TensorFlow's own errors say "/a/file; No space left on device"
         number = next((n for n in _REMEDIES if f"; {os.strerror(n)}" in str(error)), None)
         words = os.strerror(number or 0)
-        path = number and re.search(rf"(\S+); {re.escape(words)}", str(error))[1]
+        found = number and re.search(rf"(\S+); {re.escape(words)}", str(error))
+        path = found and found[1]
     if number not in _REMEDIES:
         return None
     return f"{path or 'the output folder'}: {words}; {_REMEDIES[number]}"

@@ -7,6 +7,8 @@ import numpy as np
 
 from experiments.cli import UserError
 
+TO_BE_TRAINED = "a cell to be trained now"  # in place of the directory of a run
+
 
 def of(data):
     """What is kept about a data set: all of it, before a long tail is cut from it.
@@ -92,24 +94,45 @@ def check_alike(configs):
     """Refuses to put runs on different data into one table.
 
     Args:
-        configs: Dict of run directory to its `config.json`.
+        configs: Dict of run directory, or `TO_BE_TRAINED`, to its `config.json`.
 
     Raises:
         UserError: Two of them differ; says which, and in what.
     """
     runs = list(configs.items())
-    # An older run, which recorded the names of its classes alone, is compared by these.
+    # An older run did not record its data: it is compared by the names of its classes and, with
+    # the first run that was cut as it was, by their training images.
     references = [*runs[:1], *[run for run in runs if name(run[1])][:1]]
+    cuts = {}
     for folder, config in runs:
-        for first, of_first in references:
-            both = [{n: c.get(n) for n in ("data", "class_names")} for c in (of_first, config)]
-            different = differences(*both)
-            if different:
-                raise UserError(
-                    f"{first} (there) and {folder} (here) are on different data "
-                    f"({'; '.join(different)}), which no table may mix: delete the runs of one "
-                    "kind, or choose another --output_dir."
-                )
+        cut = _cut(config)
+        pairs = [(reference, ("data", "class_names")) for reference in references]
+        if cut:
+            pairs.append((cuts.setdefault(cut, (folder, config)), ("class_counts",)))
+        for (first, of_first), keys in pairs:
+            both = [{key: c.get(key) for key in keys} for c in (of_first, config)]
+            if different := differences(*both):
+                raise UserError(_not_alike(first, folder, different))
+
+
+def _cut(config):
+    """What the class counts follow from but the data, as text; None where it is not recorded."""
+    if not isinstance(config.get("class_counts"), list):
+        return None
+    tail = _at(config, ("flags", "long_tail"))
+    factor = None if tail == "natural" else _at(config, ("flags", "imbalance_factor"))
+    return json.dumps([_at(config, ("flags", "dataset")), tail, factor]) if tail else None
+
+
+def _not_alike(first, folder, different):
+    """The message on a run, or a cell to be trained, that is not on the data of another."""
+    fix = "delete the runs of one kind, or choose another --output_dir."
+    if folder == TO_BE_TRAINED:
+        fix = f"point --data_dir at the data of the runs that are there, {fix}"
+    return (
+        f"{first} (there) and {folder} (here) are on different data ({'; '.join(different)}), "
+        f"which no table may mix: {fix}"
+    )
 
 
 def _split(split):

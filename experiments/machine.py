@@ -4,6 +4,8 @@ import math
 import os
 import pathlib
 
+from experiments import cli
+
 
 def cores():
     """Cores that this process may use: those it is bound to, where the system can tell."""
@@ -41,7 +43,7 @@ def cores_in_words():
     """The cores that this process may use, and what of their time."""
     number, limit = cores(), quota()
     of_time = f" (limited to the time of {limit:g})" if limit and limit < number else ""
-    return f"{number} core{'s' if number > 1 else ''}{of_time}"
+    return f"{cli.counted(number, 'core')}{of_time}"
 
 
 def keras_problems():

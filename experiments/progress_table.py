@@ -15,7 +15,7 @@ from experiments.tables import number
 class ProgressTable:
     """Shows the state of a sweep's jobs; a context manager.
 
-    In a terminal it is a table that is drawn anew; elsewhere a line is printed at each change.
+    In a terminal it is a table, drawn again and again; elsewhere a line is printed at each change.
 
     Args:
         cells: List of `grid.Cell`.
@@ -111,7 +111,7 @@ class WorkClock:
         for cell, job in zip(self.cells, self.jobs, strict=True):
             tail = cell.settings["long_tail"], cell.settings["imbalance_factor"]
             if tail not in self._images:
-                with contextlib.suppress(run_files.DamagedError):  # the trainer writes it anew
+                with contextlib.suppress(run_files.DamagedError):  # the trainer writes it again
                     config = run_files.read_config(job.folder / "config.json")
                     self._images[tail] = sum(config["class_counts"])
         unknown = max(self._images.values(), default=1)

@@ -191,7 +191,7 @@ def differences(flags, theirs):
 def _check_content(run, flags, resume, defaults):
     config = read_config(run.folder)
     if config is None:
-        if any(not _is_temporary(path) for path in run.folder.iterdir()):
+        if any(not path.name.startswith(_TEMPORARY) for path in run.folder.iterdir()):
             raise UserError(
                 f"--output_dir={run.folder} is not empty and holds no run; choose another folder."
             )
@@ -329,10 +329,6 @@ def sync_tree(folder):
         else:
             sync_folder(path)
     sync_folder(folder)
-
-
-def _is_temporary(path):
-    return path.name.startswith(_TEMPORARY)
 
 
 def remove_temporaries(folder, below=()):

@@ -107,7 +107,8 @@ def _section(section, styles):
     varied = {loss: ms for loss, ms in section.methods.items() if len(ms) > 1}
     of_power = {method.power: method for method in all_methods}
     sizes_differ = len(set(config["class_counts"])) > 1
-    others = _in_words(section.different, but=_IN_TITLE)
+    told = (*_IN_TITLE, *(() if section.different.get("data") else ("data",)))
+    others = _in_words(section.different, but=told)
     return {
         "title": _title(section),
         "label": ", ".join([_title(section), *(f"{n} {v}" for n, v in others)]),
@@ -130,11 +131,13 @@ def _section(section, styles):
 
 def _title(section):
     settings = section.settings
+    unknown = "data" in section.different and "data" not in settings
+    data = ", data not recorded" if unknown else ""
     if settings.get("long_tail") == "natural":
-        return f"{settings['dataset']}, natural tail"
+        return f"{settings['dataset']}, natural tail{data}"
     factor = settings["imbalance_factor"]
     tail = "balanced" if factor == 1 else f"imbalance factor {factor:g}"
-    return f"{settings['dataset']}, {tail}"
+    return f"{settings['dataset']}, {tail}{data}"
 
 
 def _loss(loss, methods, styles, sizes_differ):
@@ -261,8 +264,7 @@ def main(argv):
         if entries
     ]
     also = f" ({', '.join(left_out)})" if left_out else ""
-    runs = "run" if len(found.runs) == 1 else "runs"
-    print(f"{len(found.runs)} finished {runs}{also}: written to {path}")
+    print(f"{cli.counted(len(found.runs), 'finished run')}{also}: written to {path}")
 
 
 if __name__ == "__main__":

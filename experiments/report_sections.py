@@ -4,6 +4,8 @@ import dataclasses
 import json
 import statistics
 
+from experiments import run_files
+
 _LOSSES = ("softmax", "sigmoid", "focal")
 
 
@@ -62,15 +64,17 @@ def statistic(values):
 def sections(runs):
     """Groups finished runs: `(sections, settings that all of them share)`."""
     groups = {}
-    for run in runs:
-        groups.setdefault(json.dumps(run.settings, sort_keys=True), []).append(run)
-    settings = [group[0].settings for group in groups.values()]
+    for run, settings in zip(runs, _with_data(runs), strict=True):
+        _, group = groups.setdefault(json.dumps(settings, sort_keys=True), (settings, []))
+        group.append(run)
+    settings = [of_group for of_group, _ in groups.values()]
     names = list(dict.fromkeys(name for s in settings for name in s))
     shared = {
         n: settings[0].get(n) for n in names if all(_same(s, settings[0], n) for s in settings)
     }
     made = [
-        _section(group, [name for name in names if name not in shared]) for group in groups.values()
+        _section(of_group, group, [name for name in names if name not in shared])
+        for of_group, group in groups.values()
     ]
     made.sort(
         key=lambda s: (s.settings["dataset"], s.settings["imbalance_factor"], str(s.different))
@@ -78,11 +82,30 @@ def sections(runs):
     return made, shared
 
 
+def _with_data(runs):
+    """The settings of each run, with the data of an older one, which recorded none.
+
+    They are those of the runs with the same classes and counts, where these are of one data set.
+    """
+    settings = [run.settings for run in runs]
+    labels = {}
+    for s in settings:
+        if "data" in s:
+            labels.setdefault(_classes(s), set()).add(s["data"])
+    for s in settings:
+        known = labels.get(_classes(s), ())
+        yield {**s, "data": next(iter(known))} if "data" not in s and len(known) == 1 else s
+
+
+def _classes(settings):
+    return json.dumps([settings[name] for name in ("dataset", "class_names", "class_counts")])
+
+
 def _same(settings, others, name):
     return name in settings and name in others and settings[name] == others[name]
 
 
-def _section(group, different):
+def _section(settings, group, different):
     methods, repeats, seen = {}, [], {}
     for run in sorted(group, key=_order):
         key = (run.loss, run.flags["cb_power"], run.flags["seed"])
@@ -94,7 +117,6 @@ def _section(group, different):
         if not of_loss or of_loss[-1].power != run.flags["cb_power"]:
             of_loss.append(Method(run.loss, run.flags["cb_power"], []))
         of_loss[-1].runs.append(run)
-    settings = group[0].settings
     return Section(settings, {n: settings.get(n) for n in different}, methods, repeats)
 
 
@@ -102,4 +124,5 @@ def _order(run):
     flags = run.flags
     rank = _LOSSES.index(flags["loss"]) if flags["loss"] in _LOSSES else len(_LOSSES)
     gamma = flags["gamma"] if flags["loss"] == "focal" else 0
-    return rank, flags["loss"], gamma, flags["cb_power"], flags["seed"], run.name
+    method = rank, flags["loss"], gamma, flags["cb_power"], flags["seed"]
+    return *method, not run_files.has_its_name(run.name, flags), run.name  # copies come last

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import pathlib
 
 SHOT_FIGURES = ("many_accuracy", "medium_accuracy", "few_accuracy")
 _ROUNDING = 1e-6
@@ -9,6 +10,38 @@ _ROUNDING = 1e-6
 
 class DamagedError(Exception):
     """Why a run directory can't be used, in words for its user."""
+
+
+def run_name(s):
+    """Name of a run directory: what is usually varied, and the seed."""
+    dataset = s["dataset"].replace(":", "_").replace("/", "_")
+    loss = f"focal{_short(s['gamma'])}" if s["loss"] == "focal" else s["loss"]
+    factor = _short(s["imbalance_factor"])
+    tail = "natural" if s.get("long_tail") == "natural" else f"factor{factor}"
+    return (
+        f"{dataset}_{tail}_{loss}_power{_short(s['cb_power'])}_beta{_short(s['cb_beta'])}"
+        f"_epochs{s['train_epochs']}_seed{s['seed']}"
+    )
+
+
+def has_its_name(folder, flags):
+    """Whether a run directory has the name that its settings give it; else it may be a copy.
+
+    Args:
+        folder: Its path, or its name.
+        flags: The `flags` of its `config.json`.
+    """
+    try:
+        return pathlib.PurePath(folder).name == run_name(flags)
+    # Of another version, or edited.
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        return False
+
+
+def _short(number):
+    """As few digits as tell it from every other number, in a run's name."""
+    text = f"{number:g}"
+    return text if float(text) == number else str(number)
 
 
 def read_config(path):
@@ -31,7 +64,8 @@ def read_config(path):
         _require("config.json", f"flags.{name}", _is_number(flags.get(name)))
     for name in ("resolved", "versions"):
         _require("config.json", name, isinstance(config[name], dict))
-    _require("config.json", "class_counts", _are_numbers(counts, low=0) and len(counts) > 0)
+    right = _are_numbers(counts, low=0) and len(counts) > 0 and all(n % 1 == 0 for n in counts)
+    _require("config.json", "class_counts", right)
     of_classes = "one for each of class_counts"
     weights = config.get("class_weights")
     _require("config.json", "class_weights", _are_numbers(weights, len(counts)), of_classes)

@@ -67,7 +67,7 @@ def training(settings, folder):
     """
     settings = train_flags.checked(settings)
     name = train_flags.run_name(settings)
-    own = {**settings, "output_dir": str(pathlib.Path(folder, "runs", name)), "resume": True}
+    own = {**settings, "output_dir": os.path.join(folder, "runs", name), "resume": True}
     folder = cli.local_path("--output_dir", folder)
     log = folder / "logs" / f"{name}.log"
     return Job(name, folder / "runs" / name, log, train_flags.command_line(own))

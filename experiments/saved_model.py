@@ -139,7 +139,7 @@ def _load(folder):
         raise UserError(
             f"--saved_model={folder} can't be loaded ({type(error).__name__}): it is damaged or "
             "incomplete. Copy it again, or delete metrics.json of its run and continue that with "
-            "--resume, which exports it anew."
+            "--resume, which exports it again."
         ) from error
     if not known:
         raise UserError(

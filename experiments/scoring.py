@@ -4,6 +4,7 @@ import numpy as np
 
 import cb_keras
 from cb_keras import metrics
+from experiments import run_files
 
 
 def make_loss(settings, class_counts, fused=False):
@@ -46,6 +47,26 @@ def score(labels, classes, logits, description):
         "loss": float(np.asarray(loss(labels, logits))),
         **{key: description[key] for key in ("epochs", "train_seconds", "images_per_second")},
     }
+
+
+def with_todays_shot_groups(config, figures):
+    """Figures of a finished run, with the shot figures by the rule of today, as one table needs.
+
+    Args:
+        config: `config.json` of the run.
+        figures: Its `metrics.json`.
+
+    Returns:
+        `(figures, recorded, today)`: the figures, the rule that the run recorded, None where it
+        did not, and the rule of today.
+    """
+    counts, confusion = (  # of any size: a file can hold integers that NumPy has no type for
+        np.asarray(numbers, "float64")
+        for numbers in (config["class_counts"], figures["confusion_matrix"])
+    )
+    again = metrics.classification_report(confusion, counts)
+    figures = {**figures, **{name: again[name] for name in run_files.SHOT_FIGURES}}
+    return figures, config.get("shot_rule"), metrics.shot_groups(counts)[1]
 
 
 def table(figures, class_counts, class_weights, class_names):

@@ -24,6 +24,7 @@ from experiments import (
     record,
     run_files,
     runner,
+    scoring,
     tables,
     train_flags,
 )
@@ -127,7 +128,9 @@ def _check_flags(settings):
         )
     cores = machine.cores()
     if not 1 <= JOBS.value <= cores:
-        problems.append(f"--jobs must be between 1 and the {cores} cores, got {JOBS.value}.")
+        problems.append(
+            f"--jobs must be between 1 and the number of cores, {cores}; got {JOBS.value}."
+        )
     if RETRIES.value < 0:
         problems.append(f"--retries must be at least 0, got {RETRIES.value}.")
     if problems:
@@ -173,7 +176,7 @@ def _check_runs(sweep):
     if not all(job.is_complete() for job in sweep.jobs):
         settings = sweep.cells[0].settings
         name = datasets.full_name(settings["dataset"], settings["data_dir"])
-        configs["a cell to be trained now"] = {"data": {"name": name}}
+        configs[data_record.TO_BE_TRAINED] = {"data": {"name": name}}
     data_record.check_alike(configs)
 
 
@@ -187,9 +190,9 @@ def _finished(sweep):
 def _has_its_name(folder):
     try:
         flags = run_files.read_config(folder / "config.json")["flags"]
-        return folder.name == train_flags.run_name({**train_flags.protocol_defaults(), **flags})
-    except (run_files.DamagedError, TypeError, ValueError):
+    except run_files.DamagedError:
         return False
+    return run_files.has_its_name(folder, {**train_flags.protocol_defaults(), **flags})
 
 
 def _left_out(sweep):
@@ -207,12 +210,15 @@ def _write(sweep):
     folders = [folder for folder, counts in _finished(sweep) if counts]
     runs = {folder: record.read_finished(folder) for folder in folders}
     data_record.check_alike({folder: config for folder, (config, _) in runs.items()})
-    rows = [(config["flags"], figures) for config, figures in runs.values()]
+    scored = {folder: scoring.with_todays_shot_groups(*run) for folder, run in runs.items()}
+    rows = [(config["flags"], scored[folder][0]) for folder, (config, _) in runs.items()]
     record.write_atomically(sweep.folder / "results.csv", tables.results_csv(rows).encode())
-    metrics = {i: runs[job.folder][1] for i, job in enumerate(sweep.jobs) if job.folder in runs}
-    table = tables.Table(sweep.table, sweep.cells, metrics)
+    of_table = {i: scored[job.folder] for i, job in enumerate(sweep.jobs) if job.folder in scored}
+    figures = {i: of_run for i, (of_run, *_) in of_table.items()}
+    table = tables.Table(sweep.table, sweep.cells, figures)
     command = shlex.join(["python", "-m", "experiments.sweep", *sys.argv[1:]])
-    text = tables.document(table, command, _notes(sweep))
+    notes = [*_notes(sweep), *_other_shot_rules(rules for _, *rules in of_table.values())]
+    text = tables.document(table, command, notes)
     record.write_atomically(sweep.folder / _document_name(sweep.table), text.encode())
 
 
@@ -240,6 +246,17 @@ def _notes(sweep):
         own.insert(1, f"{cli.counted(balanced.pop(), 'epoch')} for the balanced cells")
     if own:
         yield f"Not the published protocol: {', '.join(own)}."
+
+
+def _other_shot_rules(rules):
+    """A line on the runs, `(recorded, today)` each, whose shot figures were by another rule."""
+    others = [there for there, today in rules if there not in (None, today)]
+    if others:
+        yield (
+            f"The few-shot figures of all runs are by one rule, that of today; "
+            f"{cli.counted(len(others), 'run')} recorded them by another "
+            f"({', '.join(sorted(set(map(str, others))))})."
+        )
 
 
 def _balanced(cell):

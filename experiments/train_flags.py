@@ -9,6 +9,7 @@ from cb_keras import functional, fused, long_tail, weights
 from experiments import data_flags, machine
 from experiments.cli import UserError, check_loadable, local_path
 from experiments.datasets import check_name
+from experiments.run_files import run_name
 
 LOSS = flags.DEFINE_enum("loss", "softmax", ["softmax", "sigmoid", "focal"], "Loss.")
 CB_POWER = flags.DEFINE_float("cb_power", 1.0, "Power of the class-balanced term; 0: plain loss.")
@@ -247,21 +248,3 @@ def _holders():
         for value in (*vars(data_flags).values(), *globals().values())
         if isinstance(value, flags.FlagHolder)
     ]
-
-
-def run_name(s):
-    """Name of a run directory: what is usually varied, and the seed."""
-    dataset = s["dataset"].replace(":", "_").replace("/", "_")
-    loss = f"focal{_short(s['gamma'])}" if s["loss"] == "focal" else s["loss"]
-    factor = _short(s["imbalance_factor"])
-    tail = "natural" if s["long_tail"] == "natural" else f"factor{factor}"
-    return (
-        f"{dataset}_{tail}_{loss}_power{_short(s['cb_power'])}_beta{_short(s['cb_beta'])}"
-        f"_epochs{s['train_epochs']}_seed{s['seed']}"
-    )
-
-
-def _short(number):
-    """As few digits as tell it from every other number, in a run's name."""
-    text = f"{number:g}"
-    return text if float(text) == number else str(number)

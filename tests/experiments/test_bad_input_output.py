@@ -267,6 +267,10 @@ def test_figures_on_a_full_disk_leave_the_old_ones(short_run, disk, program):
             ),
             "/a/events.v2: No space left on device; free some space",
         ),
+        (
+            tf.errors.ResourceExhaustedError(None, None, "; No space left on device"),
+            "the output folder: No space left on device; free some space",
+        ),
     ],
 )
 def test_an_error_of_the_file_system_is_one_line(program, error, line):

@@ -94,7 +94,7 @@ def test_a_damaged_checkpoint_is_refused_with_the_remedy_and_nothing_is_restored
     file.write_bytes(damages()[damage](file.read_bytes()))
     other = small_model(seed=1)
     before = values(other)
-    with pytest.raises(UserError, match="to start anew") as caught:
+    with pytest.raises(UserError, match="to start again") as caught:
         checkpoint.restore(folder, other)
     assert str(file) in str(caught.value)
     for value, expected in zip(values(other), before, strict=True):

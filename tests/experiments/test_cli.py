@@ -212,6 +212,16 @@ def test_a_home_folder_is_put_in_where_the_shell_did_not(tmp_path, monkeypatch):
     assert local_path("--to", None) is None
 
 
+@pytest.mark.parametrize("given", ["./~x", "./~", ".//~x/a", "a/~x", "~/a", "~/~x", "a"])
+def test_a_path_that_is_looked_at_twice_is_the_same(tmp_path, monkeypatch, given):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    once = local_path("--to", given)
+    assert local_path("--to", once) == once
+    if given.startswith("."):
+        assert once.absolute() == tmp_path / given
+
+
 def test_an_empty_home_is_not_the_root_folder(monkeypatch):
     monkeypatch.setenv("HOME", "")
     with pytest.raises(UserError, match="--to=~/a: the home folder is not known here"):

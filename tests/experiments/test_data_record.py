@@ -78,6 +78,24 @@ def test_runs_are_alike_by_what_each_of_them_recorded():
         data_record.check_alike({"old": older, "a": about(DATA), "b": other})
 
 
+def cut(counts, **changes):
+    """`config.json` of an older run, which did not record its data."""
+    flags = {"dataset": "tfds:tiny", "long_tail": "exponential", "imbalance_factor": 0.1}
+    return {"flags": {**flags, **changes}, "class_names": list("ab"), "class_counts": counts}
+
+
+def test_runs_that_recorded_no_data_are_alike_by_the_class_counts_of_the_same_cut():
+    older, newer = cut([90, 9]), {**cut([80, 8]), "data": {"name": "tfds:tiny:1.0.0"}}
+    for runs in ({"a": older, "b": cut([80, 8], seed=1)}, {"a": newer, "b": older}):
+        with pytest.raises(UserError, match=r"class 0 has \d+ training images there, \d+ here"):
+            data_record.check_alike(runs)
+    others = (cut([90, 90], imbalance_factor=1.0), cut([99, 90], long_tail="natural"))
+    data_record.check_alike(dict(enumerate([older, cut([90, 9], seed=1), *others])))
+    more = cut([99, 80], long_tail="natural", imbalance_factor=0.02)
+    with pytest.raises(UserError, match=r"2 \(there\) and 3 \(here\)"):
+        data_record.check_alike(dict(enumerate([older, *others, more])))
+
+
 def test_the_label_tells_data_of_one_name_apart():
     other = changed(test=Split(255 - TEST.images, TEST.labels))
     labels = [data_record.label(data_record.of(data)) for data in (DATA, DATA, other)]

@@ -31,7 +31,7 @@ def one_core():
 
 def test_the_cores_that_are_recorded_are_those_that_the_process_is_bound_to(one_core):
     assert record.environment()["device"] == [f"CPU, 1 core, {platform.machine()}"]
-    with pytest.raises(UserError, match="--jobs must be between 1 and the 1 cores, got 2"):
+    with pytest.raises(UserError, match="between 1 and the number of cores, 1; got 2"):
         call(sweep.main, "--table=2", "--output_dir=unused", "--jobs=2")
 
 

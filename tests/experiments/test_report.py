@@ -180,6 +180,17 @@ def test_runs_whose_shot_groups_follow_another_rule_are_not_averaged(runs, page)
     assert "each cut is moved to the nearest change" in text
 
 
+def test_runs_of_which_the_data_are_not_known_are_told_in_the_title(runs, page):
+    write_run(runs / "old", seed=0)
+    assert "data not recorded" not in page().text  # there are no others to tell it from
+    for seed, pixels in enumerate("ab"):
+        data = {"name": "cifar10", "train": {"pixels": pixels}}
+        write_run(runs / pixels, seed=seed, config={"data": data})
+    assert re.findall("<h2.*?>(.*data not recorded)</h2>", page().source) == [
+        "cifar10, imbalance factor 0.01, data not recorded"
+    ]
+
+
 def test_unfinished_and_damaged_runs_are_listed(runs, page):
     write_run(runs / "begun", None, epochs=3)
     (write_run(runs / "broken") / "metrics.json").write_text("{")

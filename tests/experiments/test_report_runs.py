@@ -123,6 +123,7 @@ DAMAGES = {
         ("[]", "config.json was not written by experiments.train"),
         ({"flags": 3}, "`flags` is missing"),
         ({"class_counts": [1, "2", 3]}, "`class_counts` is missing or not"),
+        ({"class_counts": [1000, 100.5, 10]}, "`class_counts` is missing or not"),
         ({"class_counts": []}, "`class_counts` is missing or not"),
         ({"class_weights": [1.0, 2.0]}, "`class_weights` is missing or not one for each"),
         ({"class_names": ["a", "b", 3]}, "`class_names` is missing or not one for each"),

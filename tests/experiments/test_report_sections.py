@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from experiments import report_runs, report_sections
-from tests.experiments.report_folders import COUNTS, write_run
+from experiments import report_runs, report_sections, run_files
+from tests.experiments.report_folders import COUNTS, FLAGS, write_run
 
 
 def sections_of(folder):
@@ -58,7 +58,6 @@ def test_a_figure_that_one_seed_lacks_is_averaged_over_the_others(tmp_path):
         {"a_flag_of_a_later_version": True},
         {"config": {"class_counts": [999, 100, 10]}},
         {"config": {"class_names": ["cow", "dog", "emu"]}},
-        {"config": {"data": {"name": "cifar10", "train": {"pixels": "ab"}}}},
         {"metrics": {"epochs": 5}},
         {"config": {"resolved": {"lr_decay": 0.01, "dataset": "other"}}},
     ],
@@ -108,6 +107,39 @@ def test_a_second_run_of_a_seed_is_named_and_not_counted(tmp_path):
     (section,) = sections_of(tmp_path)
     assert [run.name for run in section.methods["softmax"][0].runs] == ["first"]
     assert [(run.name, of.name) for run, of in section.repeats] == [("second", "first")]
+
+
+def test_of_repeats_the_run_with_the_name_of_its_settings_counts(tmp_path):
+    name = "cifar10_factor0.01_softmax_power1_beta0.9999_epochs4_seed0"
+    write_run(tmp_path / "a" / f"{name}.bak", (0.1, 0.1, 0.1))
+    write_run(tmp_path / "copy", (0.1, 0.1, 0.1))
+    write_run(tmp_path / "z" / name, (0.9, 0.6, 0.3))
+    (section,) = sections_of(tmp_path)
+    assert [run.name for run in section.methods["softmax"][0].runs] == [f"z/{name}"]
+    assert [run.name for run, _ in section.repeats] == [f"a/{name}.bak", "copy"]
+
+
+@pytest.mark.parametrize("flags", [{}, {"cb_beta": 10**400}, {"cb_beta": [1]}, {"dataset": 3}])
+def test_settings_that_give_no_name_give_no_run_its_name(flags):
+    complete = {**FLAGS, **flags} if flags else {}
+    assert not run_files.has_its_name("cifar10_factor0.01_softmax_power1", complete)
+
+
+def test_a_run_that_recorded_no_data_is_with_those_of_its_classes_where_they_are_one(tmp_path):
+    def groups():
+        return sorted([r.name for r in s.methods["softmax"][0].runs] for s in sections_of(tmp_path))
+
+    def write(name, seed, pixels, counts=COUNTS):
+        data = {"name": "cifar10", "train": {"pixels": pixels}}
+        write_run(tmp_path / name, seed=seed, config={"data": data, "class_counts": counts})
+
+    write("new0", 0, "a")
+    write("new1", 1, "a")
+    write("others", 2, "b", [900, 90, 9])
+    write_run(tmp_path / "old", seed=3)
+    assert groups() == [["new0", "new1", "old"], ["others"]]
+    write("again", 4, "c")  # now the data of the old run may be either of two
+    assert groups() == [["again"], ["new0", "new1"], ["old"], ["others"]]
 
 
 def test_shared_settings_are_told_once(tmp_path):

@@ -100,3 +100,11 @@ def test_a_table_of_one_class_can_be_printed():
     figures = {"per_class_accuracy": [1.0], "accuracy": 1.0, "balanced_accuracy": 1.0}
     figures |= {"many_accuracy": None, "medium_accuracy": 1.0, "few_accuracy": None}
     assert list(scoring.table(figures, [50], [1.0], ["it"]))[1].split()[0] == "it"
+
+
+def test_shot_figures_of_a_file_with_integers_beyond_those_of_numpy_are_computed():
+    config = {"class_counts": [10**250, 30, 30], "shot_rule": "thirds"}
+    figures = {"confusion_matrix": [[10**50, 0, 0], [1, 1, 0], [0, 3, 1]], "few_accuracy": 0.25}
+    found, there, today = scoring.with_todays_shot_groups(config, figures)
+    assert (there, today) == ("thirds", "moved_thirds")
+    assert [found[f"{g}_accuracy"] for g in ("many", "medium", "few")] == [1.0, None, 0.375]

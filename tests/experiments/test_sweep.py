@@ -5,6 +5,7 @@ tests/experiments/test_sweep_training.py runs real trainings.
 
 import csv
 import json
+import pathlib
 import shutil
 import textwrap
 
@@ -159,6 +160,15 @@ def test_the_flags_that_are_not_varied_reach_every_cell(work):
         assert given["plots"] is False
 
 
+def test_a_folder_whose_name_begins_with_a_tilde_is_that_of_every_cell(work):
+    made = prepare(TABLE_2[0], "--output_dir=./~out", *TABLE_2[2:])
+    for job in made.jobs:
+        with flagsaver.flagsaver():
+            flags.FLAGS(["train", *job.arguments])
+            given = pathlib.Path(train_flags.checked_settings()["output_dir"])
+        assert given == job.folder == work / "~out" / "runs" / job.name
+
+
 def test_gamma_for_another_loss_than_focal_is_refused_in_a_power_curve(work):
     with pytest.raises(UserError, match=r"--gamma=2.0 has no effect on --loss=softmax"):
         run("--table=power", *TABLE_2[1:], "--loss=softmax", "--gamma=2")
@@ -265,10 +275,14 @@ def test_a_folder_with_runs_of_other_settings_is_refused_by_name(work):
     assert (work / "out" / "results.csv").read_bytes() == before
 
 
+def change(path, **changes):
+    """Changes keys of a JSON file."""
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
 def record_data(job, data):
     """Lets the run of a job have been trained on these data."""
-    path = job.folder / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "data": data}))
+    change(job.folder / "config.json", data=data)
 
 
 def test_runs_on_different_data_are_never_put_into_one_table(work):
@@ -284,6 +298,43 @@ def test_runs_on_different_data_are_never_put_into_one_table(work):
     assert (work / "out" / "table2.md").read_bytes() == before
 
 
+def test_runs_whose_shot_groups_follow_another_rule_are_tabulated_by_the_rule_of_today(work):
+    made = run(*TABLE_2, "--seeds=0,1")
+    document = work / "out" / "table2.md"
+    assert "by one rule" not in document.read_text()
+    # Of classes of 90, 30, 30 and 30 images the older rule called one of the smallest medium.
+    for job, old in zip(made.jobs, [True, False] * 12, strict=True):
+        groups = {"many": [0, 1], "medium": [2], "few": [3]} if old else {}
+        groups = groups or {"many": [0], "medium": [], "few": [1, 2, 3]}
+        recalls = [0.9, 0.8, 0.7, 0.3]
+        confusion = [[0] * 4 for _ in recalls]
+        for c, recall in enumerate(recalls):
+            confusion[c][c] = round(100 * recall)
+            confusion[c][(c + 1) % 4] = 100 - confusion[c][c]
+        of_group = {g: [recalls[c] for c in ids] for g, ids in groups.items()}
+        change(
+            job.folder / "config.json",
+            class_counts=[90, 30, 30, 30],
+            class_weights=[1.0] * 4,
+            class_names=list("abcd"),
+            shot_rule="thirds" if old else "moved_thirds",
+            shot_groups=groups,
+        )
+        change(
+            job.folder / "metrics.json",
+            **{f"{g}_accuracy": sum(r) / len(r) if r else None for g, r in of_group.items()},
+            accuracy=0.675,
+            balanced_accuracy=0.675,
+            per_class_accuracy=recalls,
+            confusion_matrix=confusion,
+        )
+    run(*TABLE_2, "--seeds=0,1")
+    assert {row["few_accuracy"] for row in rows(work / "out")} == {str((0.8 + 0.7 + 0.3) / 3)}
+    text = document.read_text()
+    assert "| softmax | .6000 ± .0000 |" in text
+    assert "that of today; 12 runs recorded them by another (thirds)." in text
+
+
 def test_a_sweep_is_not_continued_on_a_newer_version_of_its_data(work, write_tfds):
     arguments = ("--table=2", "--output_dir=out", "--dataset=tfds:tiny", "--data_dir=data")
     write_tfds(work / "data", "tiny", {"train": slice(0, 20), "test": slice(0, 5)}, "1.1.0")
@@ -294,8 +345,10 @@ def test_a_sweep_is_not_continued_on_a_newer_version_of_its_data(work, write_tfd
     run(*arguments)  # only writes the tables again
     (made.jobs[3].folder / "metrics.json").unlink()
     (work / "calls.txt").unlink()
-    with pytest.raises(UserError, match=r"the data set is tfds:tiny:1.0.0 there, tfds:tiny:1.1.0"):
+    with pytest.raises(UserError) as caught:
         run(*arguments)
+    assert "the data set is tfds:tiny:1.0.0 there, tfds:tiny:1.1.0 here" in str(caught.value)
+    assert "mix: point --data_dir at the data of the runs that are there," in str(caught.value)
     assert not (work / "calls.txt").exists()
 
 

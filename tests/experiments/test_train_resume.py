@@ -274,7 +274,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_continues_to_the_sa
 
 def test_a_damaged_checkpoint_without_another_is_refused_with_the_remedy(stopped, train_short):
     damage(stopped / "checkpoint" / "state.npz")
-    with pytest.raises(UserError, match=r"is damaged .*delete .* to start anew"):
+    with pytest.raises(UserError, match=r"is damaged .*delete .* to start again"):
         train_short(stopped, *FOUR, "--resume")
     assert not (stopped / "metrics.json").exists()
 
