@@ -295,7 +295,13 @@ def _tame_where_weightless(logits: Any, weight: Any, weights: Any) -> Any:
     """Logits that make a finite loss of every example of class weight 0, whose loss is to be 0."""
     if weights is None:
         return logits
-    return tame_where(ops.expand_dims(ops.equal(weight, 0.0), -1), logits)
+    rows = ops.expand_dims(ops.equal(weight, 0.0), -1)
+    if (
+        keras.backend.backend() != "tensorflow"
+    ):  # XLA makes it part of the loss; PyTorch can't branch
+        return tame_where(rows, logits)
+    some = ops.any(ops.equal(weights, 0.0))
+    return ops.cond(some, lambda: tame_where(rows, logits), lambda: logits)
 
 
 def _average_weight(labels: Any, weights: Any) -> Any:
