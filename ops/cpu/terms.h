@@ -188,14 +188,19 @@ inline Vec ValidLabels(Vec y) {
 
 // Adds the sum of y and of y * w to the totals; the first is NaN where a label is not in range.
 inline void SumsOfTile(const float* y, const float* w, int n, double* total, double* weighted) {
-  Vec y_sum = Vec::Set(0.0f), w_sum = Vec::Set(0.0f);
-  ForEachVec(n, [&](int i, int lanes, auto whole) {
-    const Vec labels = LoadVec(y + i, lanes, 0.0f, whole);
-    y_sum = y_sum + ValidLabels(labels);
-    w_sum = MulAdd(labels, LoadVec(w + i, lanes, 0.0f, whole), w_sum);
-  });
-  *total += Sum(y_sum);
-  *weighted += Sum(w_sum);
+  // In short pieces: many equal labels next to a large one, as smoothing makes them, would all be
+  // rounded in the same direction.
+  constexpr int kPiece = 256;
+  for (int start = 0; start < n; start += kPiece) {
+    Vec y_sum = Vec::Set(0.0f), w_sum = Vec::Set(0.0f);
+    ForEachVec(n - start < kPiece ? n - start : kPiece, [&](int i, int lanes, auto whole) {
+      const Vec labels = LoadVec(y + start + i, lanes, 0.0f, whole);
+      y_sum = y_sum + ValidLabels(labels);
+      w_sum = MulAdd(labels, LoadVec(w + start + i, lanes, 0.0f, whole), w_sum);
+    });
+    *total += Sum(y_sum);
+    *weighted += Sum(w_sum);
+  }
 }
 
 }  // namespace CBK_ISA
