@@ -93,6 +93,12 @@ def invalid_class_ids(class_ids: Any, num_classes: int) -> Any:
     return ops.logical_not(valid)
 
 
+def safe_class_ids(class_ids: Any, num_classes: int) -> tuple[Any, Any]:
+    """Class ids as int32 that are safe to index with, 0 for invalid ones; and which are valid."""
+    valid = ops.logical_not(invalid_class_ids(class_ids, num_classes))
+    return ops.cast(ops.where(valid, class_ids, ops.zeros_like(class_ids)), "int32"), valid
+
+
 def _becomes_whole(numbers: Any, rounded: Any, floor: Any) -> Any:
     return (rounded == floor(rounded)) & (numbers != floor(numbers))
 

@@ -29,7 +29,7 @@ from cb_keras.checks import (
     check_flag,
     check_gamma,
     check_labels,
-    invalid_class_ids,
+    safe_class_ids,
     to_tensors,
     warn_of_activation,
     with_checked_sizes,
@@ -244,8 +244,7 @@ def _class_ids_and_weight(labels: Any, logits: Any, weights: Any) -> tuple[Any, 
 
     `logits` `[..., C]` says how many classes there are, and in which dtype weights of 1 are.
     """
-    valid = ops.logical_not(invalid_class_ids(labels, logits.shape[-1]))
-    class_ids = ops.cast(ops.where(valid, labels, ops.zeros_like(labels)), "int32")
+    class_ids, valid = safe_class_ids(labels, logits.shape[-1])
     if weights is None:
         weight = ops.ones_like(class_ids, dtype=logits.dtype)
     else:

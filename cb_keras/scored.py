@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from cb_keras.checks import check_labels, invalid_class_ids, to_tensors
+from cb_keras.checks import check_labels, safe_class_ids, to_tensors
 from cb_keras.examples import along_leading, mask_of
 
 
@@ -59,7 +59,7 @@ def scored_examples(
         dense = False
     static, leading = tuple(y_pred.shape)[:-1], ops.shape(y_pred)[:-1]
     ids, valid, several = (
-        _class_of_dense(y_true) if dense else (*_class_ids(y_true, num_classes), False)
+        _class_of_dense(y_true) if dense else (*safe_class_ids(y_true, num_classes), False)
     )
     weight = ops.ones(leading, dtype)
     if sample_weight is not None:
@@ -77,12 +77,6 @@ def scored_examples(
     return Scored(
         ops.reshape(ids, (-1,)), _predicted(rows, threshold), rows, ops.reshape(weight, (-1,))
     )
-
-
-def _class_ids(labels: Any, num_classes: int) -> tuple[Any, Any]:
-    """Class ids as int32, 0 where the label is not a whole number in [0, C), and where it is."""
-    valid = ops.logical_not(invalid_class_ids(labels, num_classes))
-    return ops.cast(ops.where(valid, labels, ops.zeros_like(labels)), "int32"), valid
 
 
 def _check_outputs(y_pred: Any, num_classes: int) -> None:
