@@ -17,7 +17,7 @@ from absl import app, flags
 
 import cb_keras
 from benchmarks import timing
-from experiments import checkpoint
+from experiments.training import checkpoint
 
 _PRESET = flags.DEFINE_enum("preset", "cpu", ["cpu", "digits"], "Preset of experiments.train.")
 _REPETITIONS = flags.DEFINE_integer("repetitions", 5, "Rounds.")

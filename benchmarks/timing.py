@@ -6,7 +6,7 @@ import platform
 import statistics
 import time
 
-from experiments.machine import cores_in_words
+from experiments.training.machine import cores_in_words
 
 
 def rate_of(step, seconds=3.0):

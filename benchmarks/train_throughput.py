@@ -18,7 +18,8 @@ from absl import app, flags
 
 import cb_keras
 from benchmarks import timing
-from experiments import datasets, pipeline
+from experiments import datasets
+from experiments.datasets import pipeline
 
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder with prepared tensorflow-datasets.")
 _PRECISION = flags.DEFINE_string("precision", "mixed_bfloat16", "Policy of the layers.")

@@ -16,10 +16,11 @@ import numpy as np
 
 from cb_keras.checks import check_gamma
 from cb_keras.weights import check_beta
-from experiments import boundary_picture, boundary_training, machine
-from experiments.boundary_training import DIGITS, POWERS
+from experiments.boundary import boundary_picture, boundary_training
+from experiments.boundary.boundary_training import DIGITS, POWERS
 from experiments.cli import UserError
-from experiments.record import output_problem, write_output
+from experiments.runs.record import output_problem, write_output
+from experiments.training import machine
 
 
 def check(settings):

@@ -6,7 +6,10 @@ import statistics
 import sys
 import time
 
-from experiments import cli, grid, machine, plots, progress_table, record, runner, train_flags
+from experiments import cli, plots
+from experiments.runs import record
+from experiments.sweeps import grid, progress_table, runner
+from experiments.training import machine, train_flags
 
 PRESET = pathlib.Path(os.path.relpath(pathlib.Path(__file__).parent / "presets/digits.flags"))
 METHODS = {0.0: "power 0 (plain)", 1.0: "power 1 (class-balanced)"}

@@ -8,15 +8,10 @@ import json
 from absl import flags
 
 import cb_keras
-from experiments import (
-    cli,
-    data_flags,
-    data_record,
-    datasets,
-    record,
-    saved_model,
-    scoring,
-)
+from experiments import cli, datasets
+from experiments.datasets import data_flags
+from experiments.exports import saved_model, scoring
+from experiments.runs import data_record, record
 
 SAVED_MODEL = flags.DEFINE_string("saved_model", None, "SavedModel folder, in a run directory.")
 OUTPUT = flags.DEFINE_string("output", None, "JSON file for the figures.")

@@ -9,8 +9,9 @@ import sys
 
 import numpy as np
 
-from experiments import drawing, record, run_files
 from experiments.cli import UserError
+from experiments.reporting import drawing
+from experiments.runs import record, run_files
 
 _PICTURES = ("class_counts", "curves", "per_class_accuracy", "confusion_matrix")
 _MOST_NAMES = 20  # classes that are called by their names on an axis

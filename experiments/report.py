@@ -7,17 +7,11 @@ Links are followed; folders whose names begin with a dot are not searched.
 
 import pathlib
 
-from experiments import (
-    cli,
-    record,
-    report_charts,
-    report_markdown,
-    report_runs,
-    report_sections,
-    sessions,
-)
+from experiments import cli
+from experiments.reporting import report_charts, report_markdown, report_runs, report_sections
+from experiments.runs import record, sessions
 
-_TEMPLATES = pathlib.Path(__file__).parent / "templates"
+_TEMPLATES = pathlib.Path(__file__).parent / "reporting" / "templates"
 _TABLES = ("table1.md", "table2.md", "power.md")
 _SHOT_RULES = {
     "thirds": "Many, medium and few shot are thirds of the classes by rank in training images, "

@@ -14,20 +14,11 @@ import sys
 
 from absl import flags
 
-from experiments import (
-    cli,
-    data_record,
-    datasets,
-    grid,
-    machine,
-    progress_table,
-    record,
-    run_files,
-    runner,
-    scoring,
-    tables,
-    train_flags,
-)
+from experiments import cli, datasets
+from experiments.exports import scoring
+from experiments.runs import data_record, record, run_files
+from experiments.sweeps import grid, progress_table, runner, tables
+from experiments.training import machine, train_flags
 
 TABLE = flags.DEFINE_enum(
     "table",

@@ -11,21 +11,11 @@ import tensorflow as tf
 
 import cb_keras
 from cb_keras import fused, metrics
-from experiments import (
-    checkpoint,
-    cli,
-    data_record,
-    datasets,
-    divergence,
-    history,
-    pipeline,
-    plots,
-    record,
-    saved_model,
-    scoring,
-    sessions,
-    train_flags,
-)
+from experiments import cli, datasets, plots
+from experiments.datasets import pipeline
+from experiments.exports import saved_model, scoring
+from experiments.runs import data_record, record, sessions
+from experiments.training import checkpoint, divergence, history, train_flags
 
 
 def main(argv):

@@ -9,8 +9,8 @@ import sklearn.metrics
 import tensorflow as tf
 
 import cb_keras
-from experiments import datasets, evaluate, pipeline, train
-from experiments.datasets import Split
+from experiments import datasets, evaluate, train
+from experiments.datasets import Split, pipeline
 from tests.cb_keras import reference
 from tests.experiments.conftest import SHORT
 from tests.experiments.test_bad_input_output import run_program

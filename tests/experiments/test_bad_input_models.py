@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 
 import cb_keras
-from experiments import evaluate, saved_model
+from experiments import evaluate
+from experiments.exports import saved_model
 from tests.experiments.test_bad_input_output import ABOUT, run_program
 
 

@@ -17,9 +17,11 @@ import tensorflow as tf
 from absl import app
 
 import cb_keras
-from experiments import cli, evaluate, record, saved_model, train
+from experiments import cli, evaluate, train
+from experiments.exports import saved_model
+from experiments.runs import record
 from tests.experiments.conftest import SHORT, Run, call
-from tests.experiments.test_record import contents
+from tests.experiments.runs.test_record import contents
 
 FOUR = ("--train_epochs=4", "--eval_epochs=1")
 NOBODY = 65534

@@ -14,8 +14,8 @@ from experiments.cli import UserError, local_path, with_flagfiles
 from tests import HANG_SECONDS
 from tests.experiments.conftest import ROOT
 from tests.experiments.report_folders import write_run
+from tests.experiments.runs.test_record import contents
 from tests.experiments.test_bad_input_output import run_program
-from tests.experiments.test_record import contents
 
 PROGRAM = """
 from experiments import cli

@@ -10,8 +10,8 @@ import pytest
 from sklearn.datasets import load_digits
 
 import cb_keras
-from experiments import boundary_picture, boundary_training
 from experiments import decision_boundary as program
+from experiments.boundary import boundary_picture, boundary_training
 from experiments.cli import UserError
 
 SETTINGS = {

@@ -119,7 +119,11 @@ def _value(rng):
 
 def _names():
     """The flags of the programs, and some that absl brings along."""
-    own = ("experiments.train_flags", "experiments.data_flags", "experiments.sweep")
+    own = (
+        "experiments.training.train_flags",
+        "experiments.datasets.data_flags",
+        "experiments.sweep",
+    )
     by_module = flags.FLAGS.flags_by_module_dict()
     names = [flag.name for module in own for flag in by_module.get(module, ())]
     return [*names, "verbosity", "v", "stderrthreshold"]

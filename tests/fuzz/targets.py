@@ -14,19 +14,13 @@ import pathlib
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments import (
-    cli,
-    grid,
-    record,
-    report,
-    report_runs,
-    report_sections,
-    scoring,
-    sweep,
-    tables,
-    train_flags,
-)
+from experiments import cli, report, sweep
 from experiments.cli import UserError
+from experiments.exports import scoring
+from experiments.reporting import report_runs, report_sections
+from experiments.runs import record
+from experiments.sweeps import grid, tables
+from experiments.training import train_flags
 from tests.experiments import report_folders
 
 REFUSALS = (UserError, flags.Error)

@@ -1,0 +1,1 @@
+"""experiments.decision_boundary: the problem in two dimensions, its trainings and the picture."""

@@ -1,0 +1,1 @@
+"""What leaves a training run: its exports, and the figures that are measured on them."""

@@ -1,0 +1,1 @@
+"""Reports of finished runs: found, grouped, drawn and written; no TensorFlow."""

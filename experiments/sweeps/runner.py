@@ -1,0 +1,187 @@
+"""Runs many trainings, each in a process of its own, some at a time."""
+
+import ctypes
+import dataclasses
+import functools
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+from experiments import cli
+from experiments.training import train_flags
+
+POLL_SECONDS = 0.5
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)  # loaded here: a forked child should do as little as it can
+
+
+@dataclasses.dataclass
+class Job:
+    """One training.
+
+    Attributes:
+        name: Name of its run directory.
+        folder: Run directory; the job is done when `metrics.json` is in it.
+        log: File that its output is appended to.
+        arguments: Flags of experiments.train.
+        state: `waiting`, `running`, `done` or `failed`.
+        attempts: How often it was started by this process.
+        log_start: Bytes that were in the log before its last start.
+        reason: Why its last attempt failed, one line.
+    """
+
+    name: str
+    folder: pathlib.Path
+    log: pathlib.Path
+    arguments: list
+    state: str = "waiting"
+    attempts: int = 0
+    log_start: int = 0
+    reason: str = ""
+
+    def is_complete(self):
+        """Whether its figures are there."""
+        return (self.folder / "metrics.json").exists()
+
+    def epochs_done(self):
+        """Epochs in its history."""
+        try:
+            text = (self.folder / "history.csv").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return 0
+        return max(0, text.count("\n") - 1)
+
+
+def training(settings, folder):
+    """The job that trains with these settings, or goes on with it.
+
+    Args:
+        settings: Settings of experiments.train; its `output_dir` is set here.
+        folder: Folder of many trainings: their runs are in `runs/`, what they print in `logs/`; as
+            the user gave it, so that no home folder gets into the commands that are recorded.
+
+    Raises:
+        UserError: The trainer would refuse them.
+    """
+    settings = train_flags.checked(settings)
+    name = train_flags.run_name(settings)
+    own = {**settings, "output_dir": os.path.join(folder, "runs", name), "resume": True}
+    folder = cli.local_path("--output_dir", folder)
+    log = folder / "logs" / f"{name}.log"
+    return Job(name, folder / "runs" / name, log, train_flags.command_line(own))
+
+
+def run(jobs, slots, retries, on_change, on_poll):
+    """Runs all jobs that are not done, `slots` at a time, each on its share of the cores.
+
+    A job that fails waits until the others had their turn and is started again, up to `retries`
+    times; one that the trainer refused before its first epoch (exit status 2) is not, for it would
+    be refused again. Where this process ends, however it ends, its trainings end with it; they keep
+    their checkpoints.
+
+    Args:
+        jobs: List of `Job`; their state is kept up to date.
+        slots: Trainings at a time.
+        retries: How often a failed job is started again.
+        on_change: Called with a job that has been started, has finished or has failed.
+        on_poll: Called about twice a second.
+    """
+    queue = [job for job in jobs if job.state == "waiting"]
+    shares = core_shares(slots)
+    running = {}  # slot: (job, process)
+    try:
+        while queue or running:
+            for slot in range(slots):
+                if queue and slot not in running:
+                    job = queue.pop(0)
+                    running[slot] = job, _start(job, shares[slot], slots > 1)
+                    on_change(job)
+            time.sleep(POLL_SECONDS)
+            for slot, (job, process) in list(running.items()):
+                if process.poll() is not None:
+                    del running[slot]
+                    if _ended(job, process.returncode, retries):
+                        queue.append(job)
+                    on_change(job)
+            on_poll()
+    finally:
+        _stop([process for _, process in running.values()])
+
+
+def core_shares(slots):
+    """The cores of this process in `slots` lists of nearly equal length; None where unknown."""
+    if not hasattr(os, "sched_getaffinity"):
+        return [None] * slots
+    cores = sorted(os.sched_getaffinity(0))
+    return [cores[slot::slots] for slot in range(slots)]
+
+
+def _start(job, cores, share_gpu):
+    job.state = "running"
+    job.attempts += 1
+    job.reason = ""
+    job.log.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "experiments.train", *job.arguments]
+    environment = dict(os.environ)
+    if share_gpu:  # else the first training takes all of the GPU's memory
+        environment.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    with open(job.log, "ab") as log:
+        job.log_start = log.tell()
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            preexec_fn=functools.partial(_in_child, os.getpid(), cores),
+        )
+
+
+def _in_child(parent, cores):
+    """Runs in the new process before the training: binds its life to the sweep's, and its cores."""
+    if sys.platform == "linux":
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before the line above
+            os._exit(1)
+    if cores:
+        os.sched_setaffinity(0, cores)
+
+
+def _ended(job, status, retries):
+    """Sets the state of a job whose process has ended; True where it is to be started again."""
+    if status == 0 and job.is_complete():
+        job.state = "done"
+        return False
+    job.reason = f"{_words(status)}: {_last_line(job)}"
+    refused = status == 2 and job.epochs_done() == 0
+    again = job.attempts <= retries and not refused
+    job.state = "waiting" if again else "failed"
+    return again
+
+
+def _words(status):
+    if status < 0:
+        return f"killed by {signal.Signals(-status).name}"
+    return f"exit status {status}"
+
+
+def _last_line(job):
+    """The trainer's error, or the last line that it wrote, since its last start."""
+    text = job.log.read_bytes()[job.log_start :].decode(errors="replace")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("error: ")]
+    return (errors or lines or ["no output"])[-1]
+
+
+def _stop(processes):
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

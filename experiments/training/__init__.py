@@ -1,0 +1,1 @@
+"""What experiments.train is made of: flags, checks, callbacks, the machine."""

@@ -1,0 +1,282 @@
+"""Every flag changes the run: `short_run` is compared with a run where one flag differs."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from absl import flags
+
+from cb_keras import fused
+from experiments import datasets, train
+from experiments.cli import UserError
+from experiments.datasets import data_flags, pipeline
+from experiments.exports import saved_model
+from experiments.training import train_flags
+from tests.experiments.conftest import Run
+
+
+def weights_differ(run, other):
+    """The trained variables, which are all of the same shapes, are not the same."""
+    pairs = list(zip(run.variables, other.variables, strict=True))
+    assert all(a.shape == b.shape for a, b in pairs)
+    assert not all(np.allclose(a, b, rtol=1e-3, atol=1e-5) for a, b in pairs)
+
+
+def rates(*expected):
+    def check(run, other):
+        np.testing.assert_allclose(run.column("learning_rate"), expected, rtol=1e-5)
+        assert run.column("learning_rate") != other.column("learning_rate")
+        weights_differ(run, other)
+
+    return check
+
+
+def config(*keys, value):
+    def check(run, other):
+        found, others = run.config, other.config
+        for key in keys:
+            found, others = found[key], others[key]
+        assert found == value
+        assert others != value
+
+    return check
+
+
+def class_weights(beta, power):
+    """Cui et al. 2019 equation 4 under a power, in plain numpy."""
+
+    def check(run, other):
+        counts = np.array(run.config["class_counts"], "float64")
+        raw = ((1 - beta**counts) / (1 - beta)) ** -power
+        np.testing.assert_allclose(
+            run.config["class_weights"], counts.size * raw / raw.sum(), rtol=1e-5
+        )
+        weights_differ(run, other)
+
+    return check
+
+
+def epochs(number):
+    def check(run, other):
+        assert (len(run.history), run.metrics["epochs"]) == (number, number)
+        assert len(other.history) != number
+
+    return check
+
+
+def evaluated_in(*expected):
+    def check(run, other):
+        assert [r["epoch"] for r in run.history if r["val_accuracy"]] == list(expected)
+        assert [r["epoch"] for r in other.history if r["val_accuracy"]] != list(expected)
+
+    return check
+
+
+def more_variables(run, other):
+    assert len(run.variables) > len(other.variables)
+    assert keras.models.load_model(run.folder / "model.keras").name == "resnet14"
+
+
+def other_examples(run, other):
+    assert run.config["class_counts"] == other.config["class_counts"]
+    weights_differ(run, other)
+
+
+def layers_are(policy):
+    def check(run, other):
+        for folder, expected in ((run.folder, policy), (other.folder, "float32")):
+            model = keras.models.load_model(folder / "model.keras")
+            assert model.get_layer("stem_conv").dtype_policy.name == expected
+        weights_differ(run, other)
+
+    return check
+
+
+# flag -> arguments that change it, and what the run must show. 342 images in batches of 64 are 6
+# steps an epoch; the short run has 2 epochs, warm-up in the first 3 steps, half the rate in the
+# second epoch.
+CHANGES = {
+    "loss": (["--loss=sigmoid"], weights_differ),
+    "gamma": (["--gamma=4"], weights_differ),
+    "cb_power": (["--cb_power=0.5"], class_weights(0.9999, 0.5)),
+    "cb_beta": (["--cb_beta=0.9"], class_weights(0.9, 1.0)),
+    "long_tail": (
+        ["--long_tail=natural"],
+        # The 1797 digits are 178 182 177 183 181 182 181 179 174 180 (scikit-learn's docs).
+        config("class_counts", value=[128, 132, 127, 133, 131, 132, 131, 129, 124, 130]),
+    ),
+    "imbalance_factor": (["--imbalance_factor=1"], config("class_counts", value=[124] * 10)),
+    "train_epochs": (["--train_epochs=3"], epochs(3)),
+    "eval_epochs": (["--eval_epochs=2"], evaluated_in("2")),
+    "batch_size": (["--batch_size=100"], config("resolved", "steps_per_epoch", value=4)),
+    "learning_rate": (["--learning_rate=0.02"], rates(0.02, 0.01)),
+    "warmup_epochs": (["--warmup_epochs=1"], rates(0.1 * 5 / 6, 0.05)),
+    "lr_boundaries": (["--lr_boundaries=0.5,0.75"], rates(0.1, 0.025)),
+    "lr_decay": (["--lr_decay=0.1"], rates(0.1, 0.01)),
+    "balanced_lr_decay": (["--imbalance_factor=1", "--balanced_lr_decay=0.2"], rates(0.1, 0.02)),
+    "momentum": (["--momentum=0.5"], weights_differ),
+    "weight_decay": (["--weight_decay=0.1"], weights_differ),
+    "depth": (["--depth=14"], more_variables),
+    "augmentation": (["--augmentation=none"], weights_differ),
+    "seed": (["--seed=1"], other_examples),
+    "precision": (["--precision=mixed_bfloat16"], layers_are("mixed_bfloat16")),
+}
+
+
+@pytest.mark.parametrize("flag", CHANGES)
+def test_a_changed_flag_changes_the_run(flag, tmp_path, train_short, short_run):
+    arguments, check = CHANGES[flag]
+    run = train_short(tmp_path / "run", *arguments)
+    assert run.config["flags"][flag] != short_run.config["flags"][flag]
+    check(run, short_run)
+
+
+def test_balanced_lr_decay_is_not_used_on_a_long_tail(tmp_path, train_short, short_run):
+    run = train_short(tmp_path / "run", "--balanced_lr_decay=0.2")
+    assert run.column("learning_rate") == short_run.column("learning_rate")
+
+
+def test_dataset_and_data_dir_name_the_data(tmp_path, train_short, write_tfds):
+    for folder, end in (("a", 120), ("b", 300)):
+        splits = {"train": slice(0, end), "test": slice(700, 730)}
+        write_tfds(tmp_path / folder, "tiny", splits)
+    runs = [
+        train_short(
+            tmp_path / f"run_{folder}",
+            *("--dataset=tfds:tiny", f"--data_dir={tmp_path / folder}", "--long_tail=natural"),
+        )
+        for folder in ("a", "b")
+    ]
+    assert [sum(run.config["class_counts"]) for run in runs] == [120, 300]
+    assert np.sum(runs[0].metrics["confusion_matrix"]) == 30  # not the 500 test digits
+
+
+def test_eval_batch_size_is_that_of_the_evaluations(tmp_path, train_short, monkeypatch):
+    sizes = []
+    evaluation, evaluate = pipeline.evaluation_dataset, saved_model.evaluate
+
+    def during(split, batch_size):
+        sizes.append(batch_size)
+        return evaluation(split, batch_size)
+
+    def after(folder, split, batch_size):
+        sizes.append(batch_size)
+        return evaluate(folder, split, batch_size)
+
+    monkeypatch.setattr(pipeline, "evaluation_dataset", during)
+    monkeypatch.setattr(saved_model, "evaluate", after)
+    train_short(tmp_path / "run", "--eval_batch_size=250")
+    assert sizes == [250, 250]
+
+
+@pytest.mark.parametrize(
+    ("precision", "scaled"),
+    [("float32", False), ("mixed_bfloat16", False), ("mixed_float16", True)],
+)
+def test_precision_float16_scales_the_loss(precision, scaled):
+    optimizer = train._optimizer({"momentum": 0.9, "precision": precision}, 0.1)
+    assert isinstance(optimizer, keras.optimizers.LossScaleOptimizer) == scaled
+
+
+def test_jit_compile_hands_the_model_to_xla(tmp_path, train_short, monkeypatch):
+    seen, fit = [], keras.Model.fit
+
+    def watched(model, *arguments, **named):
+        seen.append(model.jit_compile)
+        return fit(model, *arguments, **named)
+
+    monkeypatch.setattr(keras.Model, "fit", watched)
+    arguments = ("--train_epochs=1", "--warmup_epochs=0")
+    for value in ("true", "false"):
+        run = train_short(tmp_path / value, f"--jit_compile={value}", *arguments)
+        assert run.config["resolved"]["jit_compile"] is (value == "true")
+    assert seen == [True, False]
+    compiled, plain = (Run(tmp_path / value) for value in ("true", "false"))
+    assert compiled.column("loss") == pytest.approx(plain.column("loss"), rel=1e-3)
+
+
+def test_strategy_mirrored_runs_under_the_mirrored_strategy(tmp_path, train_short, capsys):
+    train_short(tmp_path / "run", "--strategy=mirrored", "--train_epochs=1", "--warmup_epochs=0")
+    assert "mirrored over 1 device(s)" in capsys.readouterr().out
+
+
+def test_deterministic_asks_tensorflow_for_such_operations(tmp_path, train_short, monkeypatch):
+    asked = []
+    monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: asked.append(1))
+    for arguments in ([], ["--deterministic"]):
+        train_short(
+            tmp_path / f"run{len(arguments)}", "--train_epochs=1", "--warmup_epochs=0", *arguments
+        )
+        assert len(asked) == len(arguments)
+    assert Run(tmp_path / "run1").config["flags"]["deterministic"] is True
+
+
+def test_output_dir_is_where_the_run_is(tmp_path, call_train, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    default = "digits_factor0.02_softmax_power1_beta0.9999_epochs7_seed0"
+    there = []
+
+    def load(*_):
+        there.append([str(p.relative_to(tmp_path)) for p in sorted(tmp_path.rglob("*"))])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(datasets, "load", load)
+    for arguments in (["--output_dir=here"], []):
+        with pytest.raises(KeyboardInterrupt):
+            call_train("--dataset=digits", "--train_epochs=7", *arguments)
+    assert there == [["here"], ["runs", f"runs/{default}"]]
+
+
+def test_resume_is_needed_where_a_run_was_begun(short_run, train_short, capsys):
+    with pytest.raises(UserError, match="add --resume"):
+        train_short(short_run.folder)
+    train_short(short_run.folder, "--resume")
+    assert "is complete" in capsys.readouterr().out
+
+
+def test_plots_are_drawn_or_not(digits_run, short_run):
+    assert len(list((digits_run.folder / "plots").glob("*.png"))) == 4
+    assert not (short_run.folder / "plots").exists()
+
+
+def test_download_is_handed_to_the_loader(tmp_path, train_short, monkeypatch):
+    seen = []
+
+    def load(name, data_dir, download):
+        seen.append((name, data_dir, download))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(datasets, "load", load)
+    for arguments in ([], ["--download"]):
+        with pytest.raises(KeyboardInterrupt):
+            train_short(tmp_path / f"run{len(seen)}", "--dataset=tfds:tiny", *arguments)
+    assert seen == [("tfds:tiny", None, False), ("tfds:tiny", None, True)]
+
+
+def test_fused_op_chooses_the_way_and_keeps_the_curve(tmp_path, train_short):
+    fused.build()  # if it is not there yet
+    on = train_short(tmp_path / "on", "--fused_op=on")
+    off = train_short(tmp_path / "off", "--fused_op=off")
+    assert (on.config["resolved"]["fused_op"], off.config["resolved"]["fused_op"]) == (True, False)
+    # Rounding differs, and grows from step to step: the first epoch is compared closely.
+    np.testing.assert_allclose(on.column("loss")[0], off.column("loss")[0], rtol=1e-5)
+    np.testing.assert_allclose(on.column("loss"), off.column("loss"), rtol=1e-3)
+
+
+def test_fused_op_with_xla_is_refused(tmp_path, train_short):
+    with pytest.raises(UserError, match="--fused_op=on can't be used with --jit_compile=true"):
+        train_short(tmp_path / "run", "--fused_op=on", "--jit_compile=true")
+
+
+def test_every_flag_has_a_test_in_this_file():
+    names = {
+        value.name
+        for module in (data_flags, train_flags)
+        for value in vars(module).values()
+        if isinstance(value, flags.FlagHolder)
+    }
+    tests = " ".join(name for name in globals() if name.startswith("test_"))
+    missing = {name for name in names if name not in CHANGES and f"_{name}_" not in tests}
+    assert missing == set()
+    assert set(CHANGES) <= names
+    assert len(names) > 25

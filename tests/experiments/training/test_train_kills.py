@@ -1,0 +1,55 @@
+"""A training killed again and again, in the middle of writing too, ends as one never killed."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.experiments.conftest import SHORT, Run
+
+ROOT = pathlib.Path(__file__).parents[3]
+KILLS = int(os.environ.get("CB_KERAS_KILLS", "10"))  # of each precision
+FLAGS = (*SHORT, "--train_epochs=8")
+TIMES = ("images_per_second", "train_seconds")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_killed_trainings_end_bitwise_as_the_one_that_was_not_killed(
+    precision, train_short, tmp_path
+):
+    flags = (*FLAGS, f"--precision={precision}")
+    whole = train_short(tmp_path / "whole", *flags)
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    command = [sys.executable, "-m", "tests.experiments.kills", folder, KILLS, 0, *flags]
+    finished = subprocess.run(
+        list(map(str, command)), cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    report = json.loads(finished.stdout.splitlines()[-1])
+    print(json.dumps(report, indent=1))
+    assert sum(report["kills"].values()) == KILLS
+    assert min(report["kills"].values()) >= KILLS // 2
+    assert len(list(folder.glob("run*"))) == report["runs"]
+    for path in folder.glob("run*"):
+        assert_same(Run(path), whole)
+        assert not list(path.rglob(".unfinished-*"))
+
+
+def assert_same(run, whole):
+    for value, expected in zip(run.variables, whole.variables, strict=True):
+        np.testing.assert_array_equal(value, expected)
+
+    def without_times(history):
+        return [{k: v for k, v in row.items() if k not in TIMES} for row in history]
+
+    assert without_times(run.history) == without_times(whole.history)
+    assert set(run.metrics) == set(whole.metrics)
+    for name in set(run.metrics) - set(TIMES):
+        assert run.metrics[name] == whole.metrics[name]
+    assert run.config["flags"] == whole.config["flags"]
