@@ -1,0 +1,133 @@
+"""What a method is: a value that flags, run names, training, exports and tables ask."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+DEFAULT = "class_balanced"  # also of runs that were recorded before there was a choice
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameter:
+    """A number that a method or one of its losses has: a flag of experiments.train.
+
+    Attributes:
+        name: Name of the flag and of the setting.
+        default: A float; where the setting differs from it and has no effect, it is refused.
+        help: What `--help` says, with the range.
+        check: Function of the value that raises ValueError where it is out of range. It imports
+            what it needs itself: flags, names and labels are there without the library.
+        in_name: What run names call it, such as "power" in "power0.5".
+    """
+
+    name: str
+    default: float
+    help: str
+    check: Callable[[Any], Any]
+    in_name: str
+
+    def text(self, settings):
+        """Its part of a run's name, such as "power0.5"."""
+        return self.in_name + short(settings[self.name])
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """A value of `--loss` under a method.
+
+    Attributes:
+        name: The value.
+        head: How the network's last bias starts and whether it is penalised, "softmax" or
+            "sigmoid"; also which function makes probabilities of the logits.
+        make: Function of `(settings, fused=..., class_counts=... or class_weights=...)` that
+            returns the `keras.losses.Loss`; it imports the library itself.
+        parameters: Tuple of `Parameter` that have a meaning for this loss alone.
+    """
+
+    name: str
+    head: str
+    make: Callable[..., Any]
+    parameters: tuple[Parameter, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A method of `--method`.
+
+    Attributes:
+        name: The value of `--method`.
+        title: What it is, in a few words, for `--help`.
+        losses: Tuple of `Loss`, the values of `--loss` that it accepts, in the order of tables.
+        parameters: Tuple of `Parameter` that it has with each of them.
+    """
+
+    name: str
+    title: str
+    losses: tuple[Loss, ...]
+    parameters: tuple[Parameter, ...] = ()
+
+    def loss(self, name):
+        """The `Loss` of a value of `--loss`.
+
+        Raises:
+            ValueError: It is not one of the method's; names those.
+        """
+        for loss in self.losses:
+            if loss.name == name:
+                return loss
+        known = ", ".join(loss.name for loss in self.losses)
+        raise ValueError(
+            f"--loss={name} does not go with --method={self.name}, which accepts {known}."
+        )
+
+    def parameters_of(self, settings):
+        """Tuple of the `Parameter` that have an effect with these settings."""
+        return (*self.parameters, *self.loss(settings["loss"]).parameters)
+
+    def make_loss(self, settings, *, fused=False, class_counts=None, class_weights=None):
+        """The loss that a run trains with, or is measured by.
+
+        Args:
+            settings: Mapping with `loss` and the parameters.
+            fused: As in `cb_keras.losses`; False computes the same on every machine.
+            class_counts: Training examples per class `[C]`.
+            class_weights: `[C]`, as a run recorded them, in place of the counts' own.
+        """
+        given = {"class_counts": class_counts, "class_weights": class_weights}
+        given = {name: value for name, value in given.items() if value is not None}
+        return self.loss(settings["loss"]).make(settings, fused=fused, **given)
+
+    def head(self, settings):
+        """The network's head, `"softmax"` or `"sigmoid"`."""
+        return self.loss(settings["loss"]).head
+
+    def probabilities(self, settings, logits):
+        """Probabilities of logits `[N, C]`, as an export gives them."""
+        from keras import ops
+
+        return {"softmax": ops.softmax, "sigmoid": ops.sigmoid}[self.head(settings)](logits)
+
+    def in_name(self, settings):
+        """Its part of a run's name, such as "focal1_power0.5_beta0.9999".
+
+        The parameters of a loss stand next to it without a name, one after the other.
+        """
+        loss = self.loss(settings["loss"])
+        own = "".join(short(settings[parameter.name]) for parameter in loss.parameters)
+        method = [] if self.name == DEFAULT else [self.name]
+        shared = [parameter.text(settings) for parameter in self.parameters]
+        return "_".join([*method, loss.name + own, *shared])
+
+    def label(self, settings):
+        """How reports call the method with this loss, such as "focal, gamma 1"; without `power`."""
+        loss = self.loss(settings["loss"])
+        own = [f"{parameter.in_name} {settings[parameter.name]:g}" for parameter in loss.parameters]
+        method = [] if self.name == DEFAULT else [self.name]
+        return ", ".join([*method, loss.name, *own])
+
+
+def short(number):
+    """As few digits as tell a number from every other, for a run's name."""
+    text = f"{number:g}"
+    return text if float(text) == number or math.isnan(number) else str(number)
