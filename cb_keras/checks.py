@@ -1,6 +1,7 @@
 """Checks of the losses' arguments, by value, shape and dtype; each raises ValueError."""
 
 import contextlib
+import math
 import warnings
 from typing import Any
 
@@ -41,6 +42,27 @@ def check_gamma(gamma: Any) -> float:
     value = check_number("gamma", gamma, wanted)
     if not 0.0 <= value <= _LARGEST_FLOAT32:  # the losses compute in float32
         raise ValueError(f"`gamma` must be {wanted}, got {gamma!r}; 0 is the sigmoid loss.")
+    return value
+
+
+def check_beta(beta: Any) -> float:
+    """Returns `beta` as a float in [0, 1], or raises ValueError."""
+    value = check_number("beta", beta)
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(
+            f"`beta` must be in [0, 1], got {value}; usual values are 0.9, 0.99, 0.999, 0.9999, "
+            "and 1 for inverse frequency."
+        )
+    return value
+
+
+def check_power(power: Any) -> float:
+    """Returns `power` as a finite float, or raises ValueError."""
+    value = check_number("power", power)
+    if not math.isfinite(value):
+        raise ValueError(
+            f"`power` must be finite, got {value}; 0 is the plain loss, 1 the class-balanced one."
+        )
     return value
 
 

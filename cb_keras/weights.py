@@ -6,7 +6,6 @@ same counts give the same weights whatever accelerator the machine has.
 
 import contextlib
 import functools
-import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,7 +15,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from cb_keras.checks import check_number
+from cb_keras.checks import check_beta, check_power
 from cb_keras.counts import ByClass, by_class
 
 
@@ -97,27 +96,6 @@ def check_class_counts(class_counts: Any) -> NDArray[np.float64]:
             "training examples has no effective number: drop it, or give it at least one example."
         )
     return counts
-
-
-def check_beta(beta: Any) -> float:
-    """Returns `beta` as a float in [0, 1], or raises ValueError."""
-    value = check_number("beta", beta)
-    if not 0.0 <= value <= 1.0:
-        raise ValueError(
-            f"`beta` must be in [0, 1], got {value}; usual values are 0.9, 0.99, 0.999, 0.9999, "
-            "and 1 for inverse frequency."
-        )
-    return value
-
-
-def check_power(power: Any) -> float:
-    """Returns `power` as a finite float, or raises ValueError."""
-    value = check_number("power", power)
-    if not math.isfinite(value):
-        raise ValueError(
-            f"`power` must be finite, got {value}; 0 is the plain loss, 1 the class-balanced one."
-        )
-    return value
 
 
 def _log_and_effective_number(counts: Any, beta: Any) -> tuple[Any, Any]:

@@ -14,12 +14,11 @@ import pathlib
 
 import numpy as np
 
-from cb_keras.checks import check_gamma
-from cb_keras.weights import check_beta
+from cb_keras.checks import check_beta, check_gamma
 from experiments.boundary import boundary_picture, boundary_training
 from experiments.boundary.boundary_training import DIGITS, POWERS
 from experiments.cli import UserError
-from experiments.runs.record import output_problem, write_output
+from experiments.runs.outputs import output_problem, write_output
 from experiments.training import machine
 
 

@@ -7,9 +7,10 @@ import sys
 import time
 
 from experiments import cli, plots
-from experiments.runs import record
+from experiments.runs import directory
 from experiments.sweeps import grid, progress_table, runner
-from experiments.training import machine, train_flags
+from experiments.training import flags as train_flags
+from experiments.training import machine
 
 PRESET = pathlib.Path(os.path.relpath(pathlib.Path(__file__).parent / "presets/digits.flags"))
 METHODS = {0.0: "power 0 (plain)", 1.0: "power 1 (class-balanced)"}
@@ -39,7 +40,7 @@ def main(argv):
     except Exception as error:  # the trainings are worth as much without
         print(f"warning: {picture} can't be drawn ({plots.in_a_line(error)})", file=sys.stderr)
     print(f"\npictures: {picture}, of each run: {folder / 'runs' / '*' / 'plots'}")
-    print(comparison(*([record.read_finished(run)[1] for run in r] for r in runs.values())))
+    print(comparison(*([directory.read_finished(run)[1] for run in r] for r in runs.values())))
 
 
 def plan(folder):

@@ -11,7 +11,7 @@ import cb_keras
 from experiments import cli, datasets
 from experiments.datasets import data_flags
 from experiments.exports import saved_model, scoring
-from experiments.runs import data_record, record
+from experiments.runs import data_record, outputs
 
 SAVED_MODEL = flags.DEFINE_string("saved_model", None, "SavedModel folder, in a run directory.")
 OUTPUT = flags.DEFINE_string("output", None, "JSON file for the figures.")
@@ -26,7 +26,7 @@ def main(argv):
         raise cli.UserError(
             f"--eval_batch_size must be at least 1, got {data_flags.EVAL_BATCH_SIZE.value}."
         )
-    if OUTPUT.value and (problem := record.output_problem(OUTPUT.value)):
+    if OUTPUT.value and (problem := outputs.output_problem(OUTPUT.value)):
         raise cli.UserError(problem)
     folder = cli.local_path("--saved_model", SAVED_MODEL.value)
     data_dir = cli.local_path("--data_dir", data_flags.DATA_DIR.value)
@@ -52,7 +52,7 @@ def main(argv):
         print(line)
     if OUTPUT.value:
         text = json.dumps(figures, indent=2, allow_nan=False) + "\n"
-        record.write_output(OUTPUT.value, text.encode())
+        outputs.write_output(OUTPUT.value, text.encode())
         print(f"written to {OUTPUT.value}")
 
 

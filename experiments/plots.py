@@ -11,7 +11,8 @@ import numpy as np
 
 from experiments.cli import UserError
 from experiments.reporting import drawing
-from experiments.runs import record, run_files
+from experiments.runs import atomic, directory
+from experiments.runs.files import DamagedError, read_history
 
 _PICTURES = ("class_counts", "curves", "per_class_accuracy", "confusion_matrix")
 _MOST_NAMES = 20  # classes that are called by their names on an axis
@@ -44,7 +45,7 @@ def _draw(folder, names):
     if not names:
         return []
     folder = pathlib.Path(folder)
-    config, metrics = record.read_finished(folder)
+    config, metrics = directory.read_finished(folder)
     history = _history(folder / "history.csv")
     draw = {
         "class_counts": lambda: _class_counts(config),
@@ -92,7 +93,7 @@ def rehearse():
 
 
 def _save(figure, path):
-    with record.appears_whole(path) as temporary:
+    with atomic.appears_whole(path) as temporary:
         figure.savefig(temporary, dpi=120)
 
 
@@ -106,7 +107,7 @@ def draw_comparison(folders, path):
         path: PNG file to write.
     """
     methods = {
-        label: [record.read_finished(run) for run in runs] for label, runs in folders.items()
+        label: [directory.read_finished(run) for run in runs] for label, runs in folders.items()
     }
     config = next(iter(methods.values()))[0][0]
     _tell_what_is_lacking(config)
@@ -236,8 +237,8 @@ def _class_counts(config):
 
 def _history(path):
     try:
-        return run_files.read_history(path, record.HISTORY_COLUMNS[1:])
-    except run_files.DamagedError as error:
+        return read_history(path, directory.HISTORY_COLUMNS[1:])
+    except DamagedError as error:
         raise UserError(f"{path.parent}: {error}; there are no learning curves to draw.") from error
 
 

@@ -9,7 +9,7 @@ import pathlib
 
 from experiments import cli
 from experiments.reporting import report_charts, report_markdown, report_runs, report_sections
-from experiments.runs import record, sessions
+from experiments.runs import outputs, sessions
 
 _TEMPLATES = pathlib.Path(__file__).parent / "reporting" / "templates"
 _TABLES = ("table1.md", "table2.md", "power.md")
@@ -53,11 +53,11 @@ def write(runs_dir, output=None):
             "folder above it. Folders whose names begin with a dot are not searched."
         )
     path = folder / "report.html" if output is None else cli.local_path("--output", output)
-    if problem := record.output_problem(path):
+    if problem := outputs.output_problem(path):
         raise cli.UserError(problem)
     # File names and JSON can hold halves of characters, which UTF-8 has no bytes for.
     page = _page(runs_dir, folder, found).encode(errors="replace")
-    record.write_output(path, page)
+    outputs.write_output(path, page)
     return path, found
 
 

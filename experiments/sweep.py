@@ -16,9 +16,13 @@ from absl import flags
 
 from experiments import cli, datasets
 from experiments.exports import scoring
-from experiments.runs import data_record, record, run_files
+from experiments.runs import atomic, data_record, directory, naming, outputs
+from experiments.runs.files import DamagedError, read_config
+from experiments.runs.lock import Lock
 from experiments.sweeps import grid, progress_table, runner, tables
-from experiments.training import machine, train_flags
+from experiments.training import flags as train_flags
+from experiments.training import machine
+from experiments.training.settings import checked
 
 TABLE = flags.DEFINE_enum(
     "table",
@@ -55,9 +59,9 @@ def main(argv):
     del argv
     signal.signal(signal.SIGTERM, _stop)
     sweep = plan()
-    record.check_writable(sweep.folder)
-    lock = record.Lock(sweep.folder)
-    record.remove_temporaries(sweep.folder)
+    outputs.check_writable(sweep.folder)
+    lock = Lock(sweep.folder)
+    atomic.remove_temporaries(sweep.folder)
     _check_runs(sweep)
     for job in sweep.jobs:
         if job.is_complete():
@@ -146,19 +150,19 @@ def _check_runs(sweep):
     A run of another table may lie beside them; only what the tables vary may differ.
     """
     expected = {
-        job.folder: train_flags.recorded(train_flags.checked(cell.settings))
+        job.folder: train_flags.recorded(checked(cell.settings))
         for cell, job in zip(sweep.cells, sweep.jobs, strict=True)
     }
     shared = next(iter(expected.values()))
     defaults = train_flags.protocol_defaults()  # of flags that an older run did not know
     configs = {}
     for path in sorted((sweep.folder / "runs").glob("*/config.json")):
-        configs[path.parent] = record.read_config(path.parent)
+        configs[path.parent] = directory.read_config(path.parent)
         theirs = {**defaults, **configs[path.parent]["flags"]}
         ours = expected.get(path.parent)
         if ours is None:
             ours = {**shared, **{name: theirs.get(name) for name in grid.AXES}}
-        different = record.differences(ours, theirs)
+        different = directory.differences(ours, theirs)
         if different:
             raise cli.UserError(
                 f"--output_dir={sweep.folder} holds a run with other settings, {path.parent.name} "
@@ -180,10 +184,10 @@ def _finished(sweep):
 
 def _has_its_name(folder):
     try:
-        flags = run_files.read_config(folder / "config.json")["flags"]
-    except run_files.DamagedError:
+        flags = read_config(folder / "config.json")["flags"]
+    except DamagedError:
         return False
-    return run_files.has_its_name(folder, {**train_flags.protocol_defaults(), **flags})
+    return naming.has_its_name(folder, {**train_flags.protocol_defaults(), **flags})
 
 
 def _left_out(sweep):
@@ -199,18 +203,18 @@ def _left_out(sweep):
 def _write(sweep):
     """Writes `results.csv`, with the finished runs of all tables, and the table's document."""
     folders = [folder for folder, counts in _finished(sweep) if counts]
-    runs = {folder: record.read_finished(folder) for folder in folders}
+    runs = {folder: directory.read_finished(folder) for folder in folders}
     data_record.check_alike({folder: config for folder, (config, _) in runs.items()})
     scored = {folder: scoring.with_todays_shot_groups(*run) for folder, run in runs.items()}
     rows = [(config["flags"], scored[folder][0]) for folder, (config, _) in runs.items()]
-    record.write_atomically(sweep.folder / "results.csv", tables.results_csv(rows).encode())
+    atomic.write_atomically(sweep.folder / "results.csv", tables.results_csv(rows).encode())
     of_table = {i: scored[job.folder] for i, job in enumerate(sweep.jobs) if job.folder in scored}
     figures = {i: of_run for i, (of_run, *_) in of_table.items()}
     table = tables.Table(sweep.table, sweep.cells, figures)
     command = shlex.join(["python", "-m", "experiments.sweep", *sys.argv[1:]])
     notes = [*_notes(sweep), *_other_shot_rules(rules for _, *rules in of_table.values())]
     text = tables.document(table, command, notes)
-    record.write_atomically(sweep.folder / _document_name(sweep.table), text.encode())
+    atomic.write_atomically(sweep.folder / _document_name(sweep.table), text.encode())
 
 
 def _document_name(table):

@@ -14,21 +14,23 @@ from cb_keras import fused, metrics
 from experiments import cli, datasets, plots
 from experiments.datasets import pipeline
 from experiments.exports import saved_model, scoring
-from experiments.runs import data_record, record, sessions
-from experiments.training import checkpoint, divergence, history, train_flags
+from experiments.runs import atomic, data_record, directory, sessions
+from experiments.training import checkpoint, divergence, history, machine
+from experiments.training import flags as train_flags
+from experiments.training.settings import checked_settings
 
 
 def main(argv):
     """Runs the protocol that the flags describe, unless the run is there and complete."""
     del argv
-    settings = train_flags.checked_settings()
+    settings = checked_settings()
     if settings["plots"]:
         plots.rehearse()
     flags = train_flags.recorded(settings)
     defaults = train_flags.protocol_defaults()
-    with record.open_run(settings["output_dir"], flags, settings["resume"], defaults) as run:
+    with directory.open_run(settings["output_dir"], flags, settings["resume"], defaults) as run:
         if run.path("metrics.json").exists():
-            _, figures = record.read_finished(run.folder)
+            _, figures = directory.read_finished(run.folder)
             print(f"{run.folder} is complete:")
         else:
             figures = _train(run, settings, flags)
@@ -67,7 +69,7 @@ def _train(run, settings, flags):
         "class_names": data.class_names,
         "class_counts": class_counts.tolist(),
     }
-    if begun := record.read_config(run.folder):
+    if begun := directory.read_config(run.folder):
         data_record.check(begun, about_data, run.folder)
         # What it began with, where the flag now names the version of the same data.
         flags = {**flags, "dataset": begun["flags"].get("dataset", flags["dataset"])}
@@ -134,7 +136,7 @@ def _train(run, settings, flags):
         "train_seconds": progress.train_seconds,
         "images_per_second": progress.images_per_second,
     }
-    with record.appears_whole(run.path("model.keras")) as temporary:
+    with atomic.appears_whole(run.path("model.keras")) as temporary:
         model.save(temporary)
     saved_model.export(model, run.path("saved_model"), description)
     figures = saved_model.evaluate(run.path("saved_model"), data.test, settings["eval_batch_size"])
@@ -232,7 +234,7 @@ def _check_trained(run, model, settings, resolved):
 
 def _config(flags, resolved, about_data, loss, begun, first_epoch):
     groups, rule = metrics.shot_groups(about_data["class_counts"])
-    environment = record.environment(all_gpus=flags["strategy"] == "mirrored")
+    environment = machine.environment(all_gpus=flags["strategy"] == "mirrored")
     session = sessions.begin(first_epoch + 1, resolved, environment, os.environ)
     return {
         "flags": flags,

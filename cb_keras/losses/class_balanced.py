@@ -9,9 +9,11 @@ from numpy.typing import ArrayLike
 
 from cb_keras import functional
 from cb_keras.checks import (
+    check_beta,
     check_flag,
     check_gamma,
     check_labels,
+    check_power,
     invalid_class_ids,
     narrow_class_ids,
     to_tensors,
@@ -20,9 +22,7 @@ from cb_keras.checks import (
 from cb_keras.counts import ByClass, check_class_weights
 from cb_keras.examples import along_leading, left_out, mask_of, with_mask
 from cb_keras.weights import (
-    check_beta,
     check_class_counts,
-    check_power,
     class_balanced_weights,
     constant_variable,
 )

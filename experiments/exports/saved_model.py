@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from experiments.cli import UserError, check_loadable
 from experiments.exports import scoring
-from experiments.runs import record
+from experiments.runs import atomic
 
 _DESCRIPTION = pathlib.PurePath("assets.extra", "cb_keras.json")
 _DESCRIBED = {
@@ -62,14 +62,14 @@ def export(model, folder, about):
         archive.write_out(str(temporary), verbose=False)
         (temporary / _DESCRIPTION).parent.mkdir()
         text = json.dumps(about, indent=2) + "\n"
-        record.write_atomically(temporary / _DESCRIPTION, text.encode())
-        record.sync_tree(temporary)
+        atomic.write_atomically(temporary / _DESCRIPTION, text.encode())
+        atomic.sync_tree(temporary)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
-    record.sync_folder(folder.parent)
+    atomic.sync_folder(folder.parent)
 
 
 def description(folder):

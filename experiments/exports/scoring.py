@@ -4,7 +4,7 @@ import numpy as np
 
 import cb_keras
 from cb_keras import metrics
-from experiments.runs import run_files
+from experiments.runs.files import SHOT_FIGURES
 
 
 def make_loss(settings, class_counts, fused=False):
@@ -65,7 +65,7 @@ def with_todays_shot_groups(config, figures):
         for numbers in (config["class_counts"], figures["confusion_matrix"])
     )
     again = metrics.classification_report(confusion, counts)
-    figures = {**figures, **{name: again[name] for name in run_files.SHOT_FIGURES}}
+    figures = {**figures, **{name: again[name] for name in SHOT_FIGURES}}
     return figures, config.get("shot_rule"), metrics.shot_groups(counts)[1]
 
 

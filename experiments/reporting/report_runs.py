@@ -4,9 +4,17 @@ import dataclasses
 import os
 import pathlib
 
-from experiments.runs import data_record, record, run_files
+from experiments.runs import data_record, directory
+from experiments.runs.files import (
+    SHOT_FIGURES,
+    DamagedError,
+    is_ours,
+    read_config,
+    read_history,
+    read_metrics,
+)
 
-FIGURES = ("accuracy", "balanced_accuracy", *run_files.SHOT_FIGURES)
+FIGURES = ("accuracy", "balanced_accuracy", *SHOT_FIGURES)
 _FILES = ("config.json", "metrics.json", "history.csv")
 _OF_METHOD = ("loss", "cb_power", "gamma", "seed")
 # On the figures: the fused op computes the same; what balanced_lr_decay does is in `resolved`.
@@ -83,7 +91,7 @@ def find(root):
 
     for folder, folders, files in _walk(root, unreadable):
         if _is_run(folder, files):
-            folders[:] = [name for name in folders if name not in record.OWN_FOLDERS]
+            folders[:] = [name for name in folders if name not in directory.OWN_FOLDERS]
             _add(found, folder, _name(folder, root))
     for entries in (found.unfinished, found.damaged):
         entries.sort()
@@ -115,7 +123,7 @@ def _is_run(folder, files):
     if len(set(files) & set(_FILES)) > 1:
         return True
     try:
-        return "config.json" in files and run_files.is_ours(folder / "config.json")
+        return "config.json" in files and is_ours(folder / "config.json")
     except OSError:
         return True  # and why it can't be read will be told
 
@@ -127,15 +135,15 @@ def _name(folder, root):
 
 def _add(found, folder, name):
     try:
-        config = run_files.read_config(folder / "config.json")
+        config = read_config(folder / "config.json")
         finished = (folder / "metrics.json").exists()
-        history = run_files.read_history(folder / "history.csv", _CURVES, required=finished)
+        history = read_history(folder / "history.csv", _CURVES, required=finished)
         if not finished:
             found.unfinished.append((name, len(history), config["flags"].get("train_epochs")))
             return
-        metrics = run_files.read_metrics(folder / "metrics.json", config)
+        metrics = read_metrics(folder / "metrics.json", config)
         found.runs.append(Run(name, config, metrics, history))
-    except run_files.DamagedError as error:
+    except DamagedError as error:
         found.damaged.append((name, str(error)))
     except OSError as error:
         file = pathlib.Path(error.filename or folder).name

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import statistics
 
-from experiments.runs import run_files
+from experiments.runs import naming
 
 _LOSSES = ("softmax", "sigmoid", "focal")
 
@@ -125,4 +125,4 @@ def _order(run):
     rank = _LOSSES.index(flags["loss"]) if flags["loss"] in _LOSSES else len(_LOSSES)
     gamma = flags["gamma"] if flags["loss"] == "focal" else 0
     method = rank, flags["loss"], gamma, flags["cb_power"], flags["seed"]
-    return *method, not run_files.has_its_name(run.name, flags), run.name  # copies come last
+    return *method, not naming.has_its_name(run.name, flags), run.name  # copies come last

@@ -8,7 +8,7 @@ import rich.console
 import rich.live
 import rich.table
 
-from experiments.runs import run_files
+from experiments.runs.files import DamagedError, read_config
 from experiments.sweeps.tables import number
 
 
@@ -111,8 +111,8 @@ class WorkClock:
         for cell, job in zip(self.cells, self.jobs, strict=True):
             tail = cell.settings["long_tail"], cell.settings["imbalance_factor"]
             if tail not in self._images:
-                with contextlib.suppress(run_files.DamagedError):  # the trainer writes it again
-                    config = run_files.read_config(job.folder / "config.json")
+                with contextlib.suppress(DamagedError):  # the trainer writes it again
+                    config = read_config(job.folder / "config.json")
                     self._images[tail] = sum(config["class_counts"])
         unknown = max(self._images.values(), default=1)
         return [

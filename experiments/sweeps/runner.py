@@ -11,7 +11,8 @@ import sys
 import time
 
 from experiments import cli
-from experiments.training import train_flags
+from experiments.runs import naming
+from experiments.training import flags as train_flags
 
 POLL_SECONDS = 0.5
 _PR_SET_PDEATHSIG = 1
@@ -66,8 +67,8 @@ def training(settings, folder):
     Raises:
         UserError: The trainer would refuse them.
     """
-    settings = train_flags.checked(settings)
-    name = train_flags.run_name(settings)
+    settings = settings.checked(settings)
+    name = naming.run_name(settings)
     own = {**settings, "output_dir": os.path.join(folder, "runs", name), "resume": True}
     folder = cli.local_path("--output_dir", folder)
     log = folder / "logs" / f"{name}.log"

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from experiments.cli import UserError, counted
-from experiments.runs import record
+from experiments.runs import atomic
 
 NEWEST, PREVIOUS, DAMAGED = "state.npz", "previous.npz", "damaged.npz"
 
@@ -51,7 +51,7 @@ def save(folder, model, epochs_done, state):
     arrays["header"] = np.array(json.dumps(header))
     folder = pathlib.Path(folder)
     folder.mkdir(exist_ok=True)
-    with record.appears_whole(folder / NEWEST, keep_as=folder / PREVIOUS) as temporary:
+    with atomic.appears_whole(folder / NEWEST, keep_as=folder / PREVIOUS) as temporary:
         np.savez(temporary, sha256=np.array(_digest(arrays)), **arrays)
 
 

@@ -3,6 +3,9 @@
 import math
 import os
 import pathlib
+import platform
+import shlex
+import sys
 
 from experiments import cli
 
@@ -73,3 +76,30 @@ def keras_problems():
                 f"KERAS_{name.upper()} is {most}, with which Keras ends a training early and says "
                 "nothing: unset it; --train_epochs says how long to train."
             )
+
+
+def environment(all_gpus=True):
+    """Versions, device and command line, for `config.json`.
+
+    Args:
+        all_gpus: Whether the run uses all GPUs that are there, or only the first.
+    """
+    import keras
+    import numpy
+    import tensorflow as tf
+
+    import cb_keras
+
+    gpus = tf.config.list_physical_devices("GPU")[: None if all_gpus else 1]
+    names = [tf.config.experimental.get_device_details(g).get("device_name", "GPU") for g in gpus]
+    return {
+        "versions": {
+            "python": platform.python_version(),
+            "cb_keras": cb_keras.__version__,
+            "keras": keras.__version__,
+            "tensorflow": tf.__version__,
+            "numpy": numpy.__version__,
+        },
+        "device": names or [f"CPU, {cores_in_words()}, {platform.machine()}"],
+        "command": shlex.join(["python", "-m", "experiments.train", *sys.argv[1:]]),
+    }

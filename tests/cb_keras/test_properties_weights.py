@@ -110,8 +110,8 @@ anything = st.recursive(
 @given(anything)
 def test_anything_is_a_number_in_its_range_or_refused(value):
     for check, right in (
-        (weights.check_beta, lambda x: 0 <= x <= 1),
-        (weights.check_power, math.isfinite),
+        (checks.check_beta, lambda x: 0 <= x <= 1),
+        (checks.check_power, math.isfinite),
         (checks.check_gamma, lambda x: math.isfinite(x) and x >= 0),
     ):
         message, number = "", None

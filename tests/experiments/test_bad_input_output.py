@@ -19,7 +19,7 @@ from absl import app
 import cb_keras
 from experiments import cli, evaluate, train
 from experiments.exports import saved_model
-from experiments.runs import record
+from experiments.runs import atomic
 from tests.experiments.conftest import SHORT, Run, call
 from tests.experiments.runs.test_record import contents
 
@@ -229,7 +229,7 @@ def test_a_keras_file_that_does_not_fit_leaves_nothing_and_names_it(disk, model,
     file = disk.folder / "model.keras"
 
     def save(argv):
-        with record.appears_whole(file) as temporary:
+        with atomic.appears_whole(file) as temporary:
             model.save(temporary)
 
     status, line = program(save)

@@ -18,9 +18,10 @@ from experiments import cli, report, sweep
 from experiments.cli import UserError
 from experiments.exports import scoring
 from experiments.reporting import report_runs, report_sections
-from experiments.runs import record
+from experiments.runs import directory, naming
 from experiments.sweeps import grid, tables
-from experiments.training import train_flags
+from experiments.training import flags as train_flags
+from experiments.training.settings import checked, checked_settings
 from tests.experiments import report_folders
 
 REFUSALS = (UserError, flags.Error)
@@ -56,7 +57,7 @@ def train_command_line(data, folder):
     del folder
     settings = _settings(command_line_of(data))
     _assert_survives(settings, train_flags.command_line(settings))
-    assert train_flags.run_name(settings)
+    assert naming.run_name(settings)
     return True
 
 
@@ -77,7 +78,7 @@ def sweep_command_line(data, folder):
         planned = sweep.plan()
     assert len({job.folder for job in planned.jobs}) == len(planned.jobs)
     for cell, job in zip(planned.cells, planned.jobs, strict=True):
-        settings = train_flags.checked(cell.settings)
+        settings = checked(cell.settings)
         given = pathlib.Path(cell.settings["output_dir"], "runs", job.name)  # `~` as it is
         settings = {**settings, "output_dir": str(given), "resume": True}
         _assert_survives(settings, job.arguments)
@@ -93,7 +94,9 @@ def config(data, folder):
     accepted = False
     for resume in (False, True):
         try:
-            record.open_run(run_folder, FLAGS, resume, train_flags.protocol_defaults()).__exit__()
+            directory.open_run(
+                run_folder, FLAGS, resume, train_flags.protocol_defaults()
+            ).__exit__()
             assert resume
             accepted = True
         except UserError:
@@ -113,7 +116,7 @@ def metrics(data, folder):
     """`metrics.json`, for a training that is complete, for its sweep and for the report."""
     run_folder = _run_folder(folder, "metrics.json", data)
     try:
-        config, figures = record.read_finished(run_folder)
+        config, figures = directory.read_finished(run_folder)
     except UserError:
         assert not _report(run_folder)
         raise
@@ -164,14 +167,14 @@ def _parse_all(arguments):
 def _settings(arguments, parse=_parse):
     with flagsaver.flagsaver():
         parse(arguments)
-        return train_flags.checked_settings()
+        return checked_settings()
 
 
 def _assert_survives(settings, arguments):
     try:
         with flagsaver.flagsaver():
             _parse_all(arguments)
-            again = train_flags.checked_settings()
+            again = checked_settings()
     except REFUSALS as error:
         raise AssertionError(f"{arguments} was accepted, and is refused: {error}") from error
     assert again == settings, (arguments, again, settings)
@@ -220,7 +223,7 @@ def seeds():
 
 def _run_folder(folder, name, content):
     """Two run directories below `folder`, of which one has this content in one of its files."""
-    for run in ("good", train_flags.run_name(FLAGS)):
+    for run in ("good", naming.run_name(FLAGS)):
         run_folder = folder / "runs" / run
         run_folder.mkdir(parents=True, exist_ok=True)
         for file, valid in _files().items():

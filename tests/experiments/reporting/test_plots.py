@@ -13,7 +13,7 @@ from cb_keras import metrics
 from experiments import plots
 from experiments.cli import UserError
 from experiments.reporting import drawing
-from experiments.runs import record
+from experiments.runs import directory
 from tests.experiments.report_folders import write_run
 
 NAMES = {"class_counts", "curves", "per_class_accuracy", "confusion_matrix"}
@@ -109,7 +109,7 @@ def odd_run(folder, names):
 def test_names_that_look_like_formulas_are_drawn_as_they_are(tmp_path):
     folder = odd_run(tmp_path / "run", ODD_NAMES)
     assert len(plots.draw_all(folder)) == len(NAMES)
-    config, figures = record.read_finished(folder)
+    config, figures = directory.read_finished(folder)
     axes = plots._confusion_matrix(config, figures).axes[0]
     for ticks in (axes.get_xticklabels(), axes.get_yticklabels()):
         drawn = [tick._preprocess_math(tick.get_text()) for tick in ticks]
@@ -121,7 +121,7 @@ def test_names_that_look_like_formulas_are_drawn_as_they_are(tmp_path):
 
 @pytest.mark.parametrize("length", [1, 10, 24, 74])
 def test_the_room_for_the_bars_does_not_depend_on_the_names(tmp_path, length):
-    config = {**record.read_finished(odd_run(tmp_path / "run", list("abc")))[0]}
+    config = {**directory.read_finished(odd_run(tmp_path / "run", list("abc")))[0]}
     config["class_names"] = [c * length for c in "abc"]
     figure = plots._class_counts(config)
     figure.draw_without_rendering()
@@ -145,7 +145,7 @@ def test_a_class_whose_letters_the_font_lacks_is_called_by_its_number(tmp_path, 
         plots.draw_all(folder)
     (told,) = capsys.readouterr().err.splitlines()
     assert told.endswith("which the pictures show as their numbers: 猫")
-    axes = plots._class_counts(record.read_finished(folder)[0]).axes[0]
+    axes = plots._class_counts(directory.read_finished(folder)[0]).axes[0]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["cat", "class 1", "dog"]
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from experiments.reporting import report_runs, report_sections
-from experiments.runs import run_files
+from experiments.runs import naming
 from tests.experiments.report_folders import COUNTS, FLAGS, write_run
 
 
@@ -123,7 +123,7 @@ def test_of_repeats_the_run_with_the_name_of_its_settings_counts(tmp_path):
 @pytest.mark.parametrize("flags", [{}, {"cb_beta": 10**400}, {"cb_beta": [1]}, {"dataset": 3}])
 def test_settings_that_give_no_name_give_no_run_its_name(flags):
     complete = {**FLAGS, **flags} if flags else {}
-    assert not run_files.has_its_name("cifar10_factor0.01_softmax_power1", complete)
+    assert not naming.has_its_name("cifar10_factor0.01_softmax_power1", complete)
 
 
 def test_a_run_that_recorded_no_data_is_with_those_of_its_classes_where_they_are_one(tmp_path):

@@ -12,8 +12,9 @@ import sys
 import pytest
 
 from experiments import datasets
-from experiments.runs import record
 from experiments.cli import UserError
+from experiments.runs import atomic, directory, outputs
+from experiments.runs.lock import Lock
 from tests import HANG_SECONDS
 from tests.experiments.report_folders import write_run
 
@@ -22,13 +23,13 @@ FLAGS = {"loss": "focal", "lr_boundaries": [0.8, 0.9], "balanced_lr_decay": None
 
 def refusal(folder, flags=None, resume=False):
     with pytest.raises(UserError) as caught:
-        record.open_run(folder, flags or FLAGS, resume)
+        directory.open_run(folder, flags or FLAGS, resume)
     return str(caught.value)
 
 
 def begun(folder):
     """A run that has written its configuration."""
-    run = record.open_run(folder, FLAGS, resume=False)
+    run = directory.open_run(folder, FLAGS, resume=False)
     run.write_json("config.json", {"flags": FLAGS})
     return run
 
@@ -44,12 +45,12 @@ def contents(folder):
 
 def test_a_new_folder_is_made_with_its_parents(tmp_path):
     folder = tmp_path / "a" / "b"
-    assert record.open_run(folder, FLAGS, resume=False).folder == folder
+    assert directory.open_run(folder, FLAGS, resume=False).folder == folder
     assert list(folder.iterdir()) == []  # no trace of the check that it can be written
 
 
 def test_an_empty_folder_is_taken(tmp_path):
-    record.open_run(tmp_path, FLAGS, resume=False)
+    directory.open_run(tmp_path, FLAGS, resume=False)
 
 
 def test_a_folder_with_other_things_in_it_is_refused_and_left_alone(tmp_path):
@@ -65,7 +66,7 @@ def test_a_begun_run_is_continued_only_with_resume(tmp_path):
     before = contents(tmp_path)
     assert "add --resume to continue it" in refusal(tmp_path)
     assert contents(tmp_path) == before
-    record.open_run(tmp_path, FLAGS, resume=True)
+    directory.open_run(tmp_path, FLAGS, resume=True)
 
 
 @pytest.mark.parametrize("resume", [False, True])
@@ -88,13 +89,13 @@ def test_a_flag_that_the_older_run_does_not_know_is_a_difference(tmp_path):
 def test_a_flag_that_the_older_run_does_not_know_had_its_default_there(tmp_path):
     begun(tmp_path)
     defaults = {"fused_op": "auto"}
-    record.open_run(tmp_path, {**FLAGS, "fused_op": "auto"}, resume=True, defaults=defaults)
+    directory.open_run(tmp_path, {**FLAGS, "fused_op": "auto"}, resume=True, defaults=defaults)
     with pytest.raises(UserError, match="--fused_op is auto there, on here"):
-        record.open_run(tmp_path, {**FLAGS, "fused_op": "on"}, resume=True, defaults=defaults)
+        directory.open_run(tmp_path, {**FLAGS, "fused_op": "on"}, resume=True, defaults=defaults)
 
 
 def test_resume_where_nothing_was_begun_starts_anew_and_says_so(tmp_path, capsys):
-    record.open_run(tmp_path / "new", FLAGS, resume=True)
+    directory.open_run(tmp_path / "new", FLAGS, resume=True)
     assert "nothing to continue" in capsys.readouterr().out
 
 
@@ -127,7 +128,7 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
 
 def test_what_a_killed_process_was_writing_is_no_run_and_is_removed(tmp_path):
     (tmp_path / ".unfinished-abc.json").write_text("{")
-    record.open_run(tmp_path, FLAGS, resume=True)
+    directory.open_run(tmp_path, FLAGS, resume=True)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -138,30 +139,30 @@ def test_what_a_run_inside_of_another_is_writing_is_left_alone(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("{")
     (tmp_path / "config.json").write_text(json.dumps({"flags": FLAGS}))
-    with record.open_run(tmp_path / "inner" / "checkpoint", FLAGS, resume=True):
-        record.open_run(tmp_path, FLAGS, resume=True)
+    with directory.open_run(tmp_path / "inner" / "checkpoint", FLAGS, resume=True):
+        directory.open_run(tmp_path, FLAGS, resume=True)
     assert [path.exists() for path in (*ours, *theirs)] == [False, False, True, False]
 
 
 def test_a_folder_is_opened_by_one_process_at_a_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(record.Lock, "__init__", impatient(record.Lock.__init__))
-    with record.open_run(tmp_path, FLAGS, resume=False):
+    monkeypatch.setattr(Lock, "__init__", impatient(Lock.__init__))
+    with directory.open_run(tmp_path, FLAGS, resume=False):
         assert "another process is at work" in refusal(tmp_path, resume=True)
-    record.open_run(tmp_path, FLAGS, resume=True)  # released, and the refusal left no lock
+    directory.open_run(tmp_path, FLAGS, resume=True)  # released, and the refusal left no lock
 
 
 def test_the_lock_of_a_killed_process_is_gone_with_it(tmp_path):
     code = (
         "import sys, time; from experiments import record; "
-        f"lock = record.Lock({str(tmp_path)!r}); print('locked', flush=True); "
+        f"lock = Lock({str(tmp_path)!r}); print('locked', flush=True); "
         f"time.sleep({HANG_SECONDS})"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"locked\n"
         with pytest.raises(UserError, match="another process is at work"):
-            record.Lock(tmp_path, patience=0.1)
+            Lock(tmp_path, patience=0.1)
         process.kill()
-    record.Lock(tmp_path)
+    Lock(tmp_path)
 
 
 def impatient(original):
@@ -185,20 +186,20 @@ def test_a_file_in_place_of_a_folder_of_the_run_is_refused_at_the_start(tmp_path
 def test_a_folder_of_the_run_that_can_not_be_written_is_refused_at_the_start(tmp_path, monkeypatch):
     begin(tmp_path)
     (tmp_path / "saved_model" / "assets").mkdir(parents=True)
-    make = record.tempfile.TemporaryFile
+    make = outputs.tempfile.TemporaryFile
 
     def refuse(dir):
         if dir.name == "assets":
             raise PermissionError(errno.EACCES, "Permission denied")
         return make(dir=dir)
 
-    monkeypatch.setattr(record.tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(outputs.tempfile, "TemporaryFile", refuse)
     message = refusal(tmp_path, resume=True)
     assert "saved_model/assets can't be written (Permission denied)" in message
 
 
 def begin(folder):
-    with record.open_run(folder, FLAGS, resume=False) as run:
+    with directory.open_run(folder, FLAGS, resume=False) as run:
         run.write_json("config.json", {"flags": FLAGS})
 
 
@@ -206,26 +207,26 @@ def begin(folder):
 
 
 def test_the_history_has_one_line_an_epoch_and_empty_fields_where_nothing_was_measured(tmp_path):
-    run = record.open_run(tmp_path, FLAGS, resume=False)
+    run = directory.open_run(tmp_path, FLAGS, resume=False)
     run.add_epoch({"epoch": 1, "loss": 2.5, "images_per_second": None})
     run.add_epoch({"epoch": 2, "loss": 1.5, "val_loss": 3.0})
     with open(tmp_path / "history.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == list(record.HISTORY_COLUMNS)
+    assert list(rows[0]) == list(directory.HISTORY_COLUMNS)
     assert [row["loss"] for row in rows] == ["2.5", "1.5"]
     assert [row["val_loss"] for row in rows] == ["", "3.0"]
     assert rows[0]["images_per_second"] == ""
 
 
 def test_json_is_read_back_as_written_and_absent_files_are_none(tmp_path):
-    run = record.RunDirectory(tmp_path)
+    run = directory.RunDirectory(tmp_path)
     assert run.read_json("metrics.json") is None
     run.write_json("metrics.json", {"few_accuracy": None, "counts": [1, 2]})
     assert run.read_json("metrics.json") == {"few_accuracy": None, "counts": [1, 2]}
 
 
 def test_json_never_holds_nan_which_is_no_json(tmp_path):
-    run = record.RunDirectory(tmp_path)
+    run = directory.RunDirectory(tmp_path)
     run.write_json("metrics.json", {"loss": 1.0})
     with pytest.raises(ValueError, match="not JSON compliant"):
         run.write_json("metrics.json", {"loss": float("nan")})
@@ -233,12 +234,12 @@ def test_json_never_holds_nan_which_is_no_json(tmp_path):
 
 
 def test_a_finished_run_is_read_and_others_are_refused(tmp_path):
-    config, figures = record.read_finished(write_run(tmp_path / "run"))
+    config, figures = directory.read_finished(write_run(tmp_path / "run"))
     assert (config["class_counts"], figures["few_accuracy"]) == ([1000, 100, 10], 0.3)
     with pytest.raises(UserError, match=r"holds no finished run \(no config.json\)"):
-        record.read_finished(tmp_path)
+        directory.read_finished(tmp_path)
     with pytest.raises(UserError, match=r"holds no finished run \(no metrics.json\)"):
-        record.read_finished(write_run(tmp_path / "begun", recalls=None))
+        directory.read_finished(write_run(tmp_path / "begun", recalls=None))
 
 
 @pytest.mark.parametrize(
@@ -254,7 +255,7 @@ def test_a_run_that_is_not_ours_is_refused_with_the_remedy(tmp_path, name, text,
     folder = write_run(tmp_path / "run")
     (folder / name).write_text(text)
     with pytest.raises(UserError, match=rf"{folder} is no finished run.*{problem}.*--resume"):
-        record.read_finished(folder)
+        directory.read_finished(folder)
 
 
 @pytest.mark.parametrize("name", ["pipe", "null"])
@@ -262,7 +263,7 @@ def test_an_output_that_is_no_file_is_refused_and_left(tmp_path, name):
     path = pathlib.Path(os.devnull) if name == "null" else tmp_path / name
     if name == "pipe":
         os.mkfifo(path)
-    assert record.output_problem(path) == f"--output={path} is a device or a pipe; name a file."
+    assert outputs.output_problem(path) == f"--output={path} is a device or a pipe; name a file."
     assert not path.is_file()
 
 
@@ -270,8 +271,8 @@ def test_an_output_that_is_a_link_is_written_where_it_points_to(tmp_path):
     (tmp_path / "far").mkdir()
     link = tmp_path / "link.json"
     link.symlink_to(tmp_path / "far" / "figures.json")
-    assert record.output_problem(link) is None
-    record.write_output(link, b"content")
+    assert outputs.output_problem(link) is None
+    outputs.write_output(link, b"content")
     assert link.is_symlink()
     assert (tmp_path / "far" / "figures.json").read_bytes() == b"content"
 
@@ -281,7 +282,7 @@ def test_a_tree_is_synced_file_by_file_and_folder_by_folder(tmp_path, monkeypatc
     (tmp_path / "a" / "b" / "file").write_text("x")
     synced = []
     monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")))
-    record.sync_tree(tmp_path)
+    atomic.sync_tree(tmp_path)
     expected = [tmp_path, tmp_path / "a", tmp_path / "a" / "b", tmp_path / "a" / "b" / "file"]
     assert sorted(synced) == sorted(map(str, expected))
 
@@ -291,14 +292,14 @@ def test_a_write_that_fails_leaves_the_old_content_and_no_temporary_file(
     tmp_path, monkeypatch, step
 ):
     file = tmp_path / "metrics.json"
-    record.write_atomically(file, b"old")
+    atomic.write_atomically(file, b"old")
 
     def fail(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, step, fail)
     with pytest.raises(OSError, match="No space left"):
-        record.write_atomically(file, b"new")
+        atomic.write_atomically(file, b"new")
     assert file.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [file]
 
@@ -307,14 +308,14 @@ def test_an_interrupt_during_a_write_leaves_the_old_content_and_no_temporary_fil
     tmp_path, monkeypatch
 ):
     file = tmp_path / "metrics.json"
-    record.write_atomically(file, b"old")
+    atomic.write_atomically(file, b"old")
 
     def interrupt(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        record.write_atomically(file, b"new")
+        atomic.write_atomically(file, b"new")
     assert file.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [file]
 
@@ -322,7 +323,7 @@ def test_an_interrupt_during_a_write_leaves_the_old_content_and_no_temporary_fil
 def test_files_are_readable_by_whom_the_umask_allows(tmp_path):
     old = os.umask(0o027)
     try:
-        record.write_atomically(tmp_path / "a", b"x")
+        atomic.write_atomically(tmp_path / "a", b"x")
     finally:
         os.umask(old)
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from experiments.runs import record, sessions
+from experiments.runs import sessions
+from experiments.training import machine
 from tests.experiments.training.test_train_resume import FOUR, stop_after
 
 HERE = {
@@ -96,7 +97,7 @@ def test_a_run_that_goes_on_elsewhere_keeps_what_it_was_begun_with_and_says_so(
             train_short(tmp_path / "run", *FOUR)
     begun = json.loads((tmp_path / "run" / "config.json").read_text())
     assert [s["first_epoch"] for s in begun["sessions"]] == [1]
-    here = record.environment()
+    here = machine.environment()
     monkeypatch.setattr(record, "environment", lambda **_: {**here, "device": ["another"]})
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
     capsys.readouterr()

@@ -15,9 +15,10 @@ from absl.testing import flagsaver
 
 from experiments import sweep
 from experiments.cli import UserError
-from experiments.runs import record
+from experiments.runs.lock import Lock
 from experiments.sweeps import grid, runner
-from experiments.training import train_flags
+from experiments.training import flags as train_flags
+from experiments.training.settings import checked, checked_settings
 from tests.experiments.conftest import call
 
 # Accuracy .70 for power 1 and less with the distance from it; the flags are those prepared.
@@ -64,7 +65,7 @@ def prepare(*arguments):
         flags.FLAGS(["sweep", *arguments])
         made = sweep.plan()
     recorded = {
-        job.name: train_flags.recorded(train_flags.checked(cell.settings))
+        job.name: train_flags.recorded(checked(cell.settings))
         for cell, job in zip(made.cells, made.jobs, strict=True)
     }
     with open("prepared.json", "w") as file:
@@ -156,8 +157,8 @@ def test_the_flags_that_are_not_varied_reach_every_cell(work):
     for cell, job in zip(made.cells, made.jobs, strict=True):
         with flagsaver.flagsaver():
             flags.FLAGS(["train", *job.arguments])
-            given = train_flags.checked_settings()
-        expected = {**train_flags.checked(cell.settings), "output_dir": str(job.folder)}
+            given = checked_settings()
+        expected = {**checked(cell.settings), "output_dir": str(job.folder)}
         assert given == {**expected, "resume": True}
         assert (given["momentum"], given["lr_boundaries"]) == (0.8, [0.5, 0.7])
         assert given["plots"] is False
@@ -168,7 +169,7 @@ def test_a_folder_whose_name_begins_with_a_tilde_is_that_of_every_cell(work):
     for job in made.jobs:
         with flagsaver.flagsaver():
             flags.FLAGS(["train", *job.arguments])
-            given = pathlib.Path(train_flags.checked_settings()["output_dir"])
+            given = pathlib.Path(checked_settings()["output_dir"])
         assert given == job.folder == work / "~out" / "runs" / job.name
 
 
@@ -357,8 +358,8 @@ def test_a_sweep_is_not_continued_on_a_newer_version_of_its_data(work, write_tfd
 
 def test_two_sweeps_do_not_work_in_one_folder(work, monkeypatch):
     (work / "out").mkdir()
-    held = record.Lock(work / "out")
-    monkeypatch.setattr(record.Lock.__init__, "__defaults__", (0.1,))
+    held = Lock(work / "out")
+    monkeypatch.setattr(Lock.__init__, "__defaults__", (0.1,))
     with pytest.raises(UserError, match="another process is at work in out"):
         run(*TABLE_2)
     held.release()

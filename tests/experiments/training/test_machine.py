@@ -10,7 +10,6 @@ import pytest
 from experiments import datasets, decision_boundary, sweep, train
 from experiments.boundary import boundary_training
 from experiments.cli import UserError
-from experiments.runs import record
 from experiments.training import machine
 from tests.experiments.conftest import call
 from tests.experiments.test_bad_input_output import run_program
@@ -25,7 +24,7 @@ def one_core():
 
 
 def test_the_cores_that_are_recorded_are_those_that_the_process_is_bound_to(one_core):
-    assert record.environment()["device"] == [f"CPU, 1 core, {platform.machine()}"]
+    assert machine.environment()["device"] == [f"CPU, 1 core, {platform.machine()}"]
     with pytest.raises(UserError, match="between 1 and the number of cores, 1; got 2"):
         call(sweep.main, "--table=2", "--output_dir=unused", "--jobs=2")
 

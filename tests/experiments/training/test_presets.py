@@ -8,7 +8,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from experiments import train
-from experiments.training import train_flags
+from experiments.training.settings import checked_settings
 
 FOLDER = pathlib.Path(train.__file__).parent / "presets"
 PRESETS = ["park2022", "cui2019", "cpu", "digits"]
@@ -17,13 +17,13 @@ PRESETS = ["park2022", "cui2019", "cpu", "digits"]
 def settings(preset, *arguments):
     with flagsaver.flagsaver():
         flags.FLAGS(["train", f"--flagfile={FOLDER / preset}.flags", *arguments])
-        return train_flags.checked_settings()
+        return checked_settings()
 
 
 def defaults():
     with flagsaver.flagsaver():
         flags.FLAGS(["train"])
-        return train_flags.checked_settings()
+        return checked_settings()
 
 
 def rates(settings, epochs, steps=88, balanced=False):

@@ -15,7 +15,7 @@ import cb_keras
 from experiments import datasets, plots
 from experiments.cli import UserError
 from experiments.exports import saved_model
-from experiments.runs import record
+from experiments.runs import directory
 from experiments.training import machine
 from tests.experiments.conftest import SHORT
 
@@ -78,7 +78,7 @@ def test_the_configuration_tells_flags_data_weights_and_versions(digits_run):
 
 def test_the_history_has_a_row_an_epoch_and_test_figures_where_it_was_evaluated(digits_run):
     rows = digits_run.history
-    assert list(rows[0]) == list(record.HISTORY_COLUMNS)
+    assert list(rows[0]) == list(directory.HISTORY_COLUMNS)
     assert [row["epoch"] for row in rows] == [str(epoch) for epoch in range(1, 11)]
     for name in ("val_loss", "val_accuracy", "val_balanced_accuracy"):
         evaluated = [row["epoch"] for row in rows if row[name] != ""]

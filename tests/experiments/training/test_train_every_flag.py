@@ -11,7 +11,7 @@ from experiments import datasets, train
 from experiments.cli import UserError
 from experiments.datasets import data_flags, pipeline
 from experiments.exports import saved_model
-from experiments.training import train_flags
+from experiments.training import flags as train_flags
 from tests.experiments.conftest import Run
 
 

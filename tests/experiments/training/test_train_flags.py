@@ -9,7 +9,8 @@ from absl.testing import flagsaver
 
 from experiments import datasets
 from experiments.cli import UserError
-from experiments.training import train_flags
+from experiments.training import flags as train_flags
+from experiments.training.settings import checked_settings
 
 PRESETS = pathlib.Path(train_flags.__file__).parents[1] / "presets"
 
@@ -17,7 +18,7 @@ PRESETS = pathlib.Path(train_flags.__file__).parents[1] / "presets"
 def settings(*arguments):
     with flagsaver.flagsaver():
         flags.FLAGS(["train", *arguments])
-        return train_flags.checked_settings()
+        return checked_settings()
 
 
 def refusal(*arguments):

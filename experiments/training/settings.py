@@ -1,0 +1,125 @@
+"""The settings of a training, checked together before anything is loaded."""
+
+import importlib.util
+import math
+
+from cb_keras import fused, long_tail
+from experiments import methods
+from experiments.cli import UserError, check_loadable, local_path
+from experiments.datasets import check_name
+from experiments.runs.naming import run_name
+from experiments.training import flags, machine
+
+_PATHS = ("data_dir", "output_dir")
+
+
+_TOO_MANY = 2**31
+
+
+def checked_settings():
+    """Values of all flags as a dict, checked together before anything is loaded.
+
+    Raises:
+        UserError: Lists every flag that is out of range or contradicts another.
+    """
+    settings = checked(flags.given_settings())
+    given = [name for name in _PATHS if settings[name] is not None]
+    settings |= {name: str(local_path(f"--{name}", settings[name])) for name in given}
+    if settings["output_dir"] is None:
+        settings["output_dir"] = f"runs/{run_name(settings)}"
+    return settings
+
+
+def checked(settings):
+    """The settings, checked together.
+
+    Raises:
+        UserError: Lists every setting that is out of range or contradicts another.
+    """
+    problems = [*methods.problems(settings), *_range_problems(settings)]
+    problems += [*_contradictions(settings), *_path_problems(settings)]
+    problems += machine.keras_problems()
+    # Else every schedule is wrong too, which says nothing new.
+    if 1 <= settings["train_epochs"] < _TOO_MANY:
+        problems += _schedule_problems(settings)
+    if problems:
+        raise UserError("\n  ".join(problems))
+    return {**settings, "lr_boundaries": [float(b) for b in settings["lr_boundaries"]]}
+
+
+def _range_problems(s):
+    yield from _refused(
+        ("imbalance_factor", long_tail.check_imbalance_factor),
+        ("dataset", check_name),
+        settings=s,
+    )
+    for name in ("train_epochs", "eval_epochs", "batch_size", "eval_batch_size"):
+        if s[name] < 1:
+            yield f"--{name} must be at least 1, got {s[name]}."
+        elif s[name] >= _TOO_MANY:
+            yield f"--{name} must be below 2^31, got {s[name]}."
+    for name in ("learning_rate", "lr_decay", "balanced_lr_decay"):
+        if s[name] is not None and not 0 < s[name] < math.inf:
+            yield f"--{name} must be a finite number > 0, got {s[name]}."
+    if not 0 <= s["momentum"] < 1:
+        yield f"--momentum must be in [0, 1), got {s['momentum']}; usual is 0.9."
+    if not 0 <= s["weight_decay"] < math.inf:
+        yield f"--weight_decay must be a finite number >= 0, got {s['weight_decay']}."
+    if s["depth"] < 8 or (s["depth"] - 2) % 6:
+        yield f"--depth must be 6n + 2 (8, 14, 20, 26, 32, ...), got {s['depth']}."
+    if not 0 <= s["seed"] < 2**31:
+        yield f"--seed must be in [0, 2^31), got {s['seed']}."
+
+
+def _schedule_problems(s):
+    if not 0 <= s["warmup_epochs"] < math.inf:
+        yield f"--warmup_epochs must be a finite number >= 0, got {s['warmup_epochs']}."
+    try:
+        boundaries = [float(b) for b in s["lr_boundaries"]]
+    except ValueError:
+        boundaries = [math.nan]
+    if any(not 0 < b < 1 for b in boundaries) or boundaries != sorted(boundaries):
+        yield (
+            "--lr_boundaries must be ascending fractions of the run in (0, 1), such as 0.8,0.9; "
+            f"got {','.join(s['lr_boundaries'])}."
+        )
+    elif boundaries and s["warmup_epochs"] > boundaries[0] * s["train_epochs"]:
+        yield (
+            f"--warmup_epochs={s['warmup_epochs']:g} does not end before the first of "
+            f"--lr_boundaries, epoch {boundaries[0] * s['train_epochs']:g} of "
+            f"--train_epochs={s['train_epochs']}; shorten the warm-up."
+        )
+    elif s["warmup_epochs"] >= s["train_epochs"]:
+        yield f"--warmup_epochs={s['warmup_epochs']:g} does not end before the run does."
+
+
+def _contradictions(s):
+    # Not `present`: a flagfile of one's own may name the default, and go with either kind of tail.
+    own_factor = s["imbalance_factor"] != flags.IMBALANCE_FACTOR.default
+    if s["long_tail"] == "natural" and own_factor:
+        yield "--imbalance_factor has no effect with --long_tail=natural; leave one of them out."
+    if s["fused_op"] == "on":
+        if s["jit_compile"] == "true":
+            yield "--fused_op=on can't be used with --jit_compile=true: XLA can't call the op."
+        elif not fused.available():
+            yield f"--fused_op=on can't be honoured; {fused.status()}"
+    if s["plots"] and importlib.util.find_spec("matplotlib") is None:
+        yield "--plots needs matplotlib: pip install 'cb_keras[plots]', or pass --plots=false."
+
+
+def _path_problems(s):
+    for name in _PATHS:
+        try:
+            path = local_path(f"--{name}", s[name])
+            if name == "output_dir":
+                check_loadable("--output_dir", path or "runs")  # as checked_settings names it
+        except UserError as error:
+            yield str(error)
+
+
+def _refused(*checks, settings):
+    for name, check in checks:
+        try:
+            check(settings[name])
+        except ValueError as error:
+            yield f"--{name}: {error}"
