@@ -4,6 +4,7 @@ import csv
 import json
 
 
+
 SHOT_FIGURES = ("many_accuracy", "medium_accuracy", "few_accuracy")
 
 
