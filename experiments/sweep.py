@@ -17,6 +17,7 @@ from absl import flags
 from experiments import cli, datasets
 from experiments.exports import scoring
 from experiments.runs import atomic, data_record, directory, naming, outputs
+from experiments.runs.figures import counted
 from experiments.runs.files import DamagedError, read_config
 from experiments.runs.lock import Lock
 from experiments.sweeps import grid, progress_table, runner, tables
@@ -235,10 +236,10 @@ def _notes(sweep):
     if long_tailed:
         (epochs,) = long_tailed
     if epochs != protocol["train_epochs"]:
-        own.insert(0, f"{cli.counted(epochs, 'epoch')} instead of {protocol['train_epochs']}")
+        own.insert(0, f"{counted(epochs, 'epoch')} instead of {protocol['train_epochs']}")
     balanced = {cell.settings["train_epochs"] for cell in sweep.cells if _balanced(cell)}
     if balanced - {epochs}:
-        own.insert(1, f"{cli.counted(balanced.pop(), 'epoch')} for the balanced cells")
+        own.insert(1, f"{counted(balanced.pop(), 'epoch')} for the balanced cells")
     if own:
         yield f"Not the published protocol: {', '.join(own)}."
 
@@ -249,7 +250,7 @@ def _other_shot_rules(rules):
     if others:
         yield (
             f"The few-shot figures of all runs are by one rule, that of today; "
-            f"{cli.counted(len(others), 'run')} recorded them by another "
+            f"{counted(len(others), 'run')} recorded them by another "
             f"({', '.join(sorted(set(map(str, others))))})."
         )
 

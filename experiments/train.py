@@ -15,6 +15,7 @@ from experiments import cli, datasets, plots
 from experiments.datasets import pipeline
 from experiments.exports import saved_model, scoring
 from experiments.runs import atomic, data_record, directory, sessions
+from experiments.runs.figures import counted
 from experiments.training import checkpoint, divergence, history, machine
 from experiments.training import flags as train_flags
 from experiments.training.settings import checked_settings
@@ -286,7 +287,7 @@ def _print_summary(run, figures):
         figures, config["class_counts"], config["class_weights"], config["class_names"]
     ):
         print(line)
-    epochs, rate = cli.counted(figures["epochs"], "epoch"), figures["images_per_second"]
+    epochs, rate = counted(figures["epochs"], "epoch"), figures["images_per_second"]
     print(
         f"\n{epochs}, {figures['train_seconds']:.0f} s of training"
         + (f", {rate:.0f} images/s" if rate else "")

@@ -8,8 +8,9 @@ import pathlib
 import keras
 import numpy as np
 
-from experiments.cli import UserError, counted
+from experiments.cli import UserError
 from experiments.runs import atomic
+from experiments.runs.figures import counted
 
 NEWEST, PREVIOUS, DAMAGED = "state.npz", "previous.npz", "damaged.npz"
 

@@ -7,7 +7,7 @@ import platform
 import shlex
 import sys
 
-from experiments import cli
+from experiments.runs.figures import counted
 
 
 def cores():
@@ -46,7 +46,7 @@ def cores_in_words():
     """The cores that this process may use, and what of their time."""
     number, limit = cores(), quota()
     of_time = f" (limited to the time of {limit:g})" if limit and limit < number else ""
-    return f"{cli.counted(number, 'core')}{of_time}"
+    return f"{counted(number, 'core')}{of_time}"
 
 
 def keras_problems():
