@@ -2,9 +2,9 @@
 
 from absl import flags
 
-DATASET = flags.DEFINE_string(
-    "dataset", "cifar10", "cifar10, cifar100, digits, or tfds:NAME for any image data set of tfds."
-)
+from experiments import datasets
+
+DATASET = flags.DEFINE_string("dataset", "cifar10", f"{datasets.NAMES}.")
 DATA_DIR = flags.DEFINE_string(
     "data_dir",
     None,
@@ -14,3 +14,5 @@ DOWNLOAD = flags.DEFINE_bool(
     "download", False, "Download and prepare the data set with tfds where it is absent."
 )
 EVAL_BATCH_SIZE = flags.DEFINE_integer("eval_batch_size", 100, "Images per evaluation batch.")
+
+GROUPS = {"Data set": ("dataset", "data_dir", "download"), "Evaluation": ("eval_batch_size",)}
