@@ -4,7 +4,7 @@ from experiments.cli.errors import UserError, in_a_line
 from experiments.cli.flagfiles import with_flagfiles
 from experiments.cli.paths import check_loadable, local_path
 from experiments.cli.program import run
-from experiments.cli.quiet import quietly, start_tensorflow
+from experiments.cli.quiet import quietly
 
 __all__ = [
     "UserError",
@@ -13,6 +13,5 @@ __all__ = [
     "local_path",
     "quietly",
     "run",
-    "start_tensorflow",
     "with_flagfiles",
 ]

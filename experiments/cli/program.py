@@ -7,6 +7,7 @@ from absl import app, flags, logging
 from experiments.cli import help_text
 from experiments.cli.errors import UserError, fail, of_file_system
 from experiments.cli.flagfiles import with_flagfiles
+from experiments.cli.quiet import QuietTensorFlow
 from experiments.cli.streams import open_streams
 
 
@@ -33,6 +34,8 @@ def run(main, arguments=(), groups=None):
 
     logging.set_verbosity(logging.WARNING)  # Keras reports every file that it saves at INFO
     open_streams()
+    if "tensorflow" not in sys.modules:
+        sys.meta_path.insert(0, QuietTensorFlow())
     try:
         argv = [sys.argv[0], *with_flagfiles(sys.argv[1:])]
         app.run(_guarded(main, arguments), argv, flags_parser=parsed)

@@ -5,6 +5,8 @@ and that there is no GPU. `TF_CPP_MIN_LOG_LEVEL` stops the later ones, but not t
 """
 
 import contextlib
+import importlib.abc
+import importlib.util
 import os
 import re
 import subprocess
@@ -52,16 +54,28 @@ def quietly():
             reader.wait(_PATIENCE)
 
 
-def start_tensorflow():
-    """Imports TensorFlow and Keras and looks for devices, quietly; later imports are quiet too.
+class QuietTensorFlow(importlib.abc.MetaPathFinder):
+    """In `sys.meta_path`, it makes the first import of TensorFlow a quiet one, wherever that is.
 
-    A program calls it after it has checked its flags and before it imports what needs TensorFlow.
+    Programs import TensorFlow late, in the functions that need it, after the flags are checked.
     """
-    with quietly():
-        import keras  # noqa: F401
-        import tensorflow as tf
 
-        tf.config.list_physical_devices()
+    def find_spec(self, name, path=None, target=None):
+        """The specification of TensorFlow, whose loader is quiet; None of every other module."""
+        if name != "tensorflow":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is not None:
+            load = spec.loader.exec_module
+
+            def load_quietly(module):
+                with quietly():
+                    load(module)
+                    module.config.list_physical_devices()  # which has lines of its own
+
+            spec.loader.exec_module = load_quietly
+        return spec
 
 
 def without_start_up_lines(text):
