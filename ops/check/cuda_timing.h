@@ -1,4 +1,4 @@
-// Times the CUDA kernels beside a copy of as many bytes.
+// Times the CUDA kernels next to a copy of as many bytes.
 
 #ifndef CB_KERAS_OPS_CHECK_CUDA_TIMING_H_
 #define CB_KERAS_OPS_CHECK_CUDA_TIMING_H_

@@ -143,7 +143,7 @@ struct HostProblem {
   float MultiHot(int64_t row, int64_t c) const {
     return reinterpret_cast<const float*>(labels.data())[row * what.classes + c];
   }
-  // The class id, whether or not it is one; -1 for what is no int64.
+  // The class id, whether or not it is one; -1 for what is not an int64.
   int64_t ClassId(int64_t row) const {
     const void* const ids = labels.data();
     switch (what.labels_type) {

@@ -49,11 +49,11 @@ def threads():
     return [available, library.status()]
 
 
-def beside():
+def next_to():
     """The first library that matches, and the status."""
     import tensorflow as tf
 
-    use_cache("beside")
+    use_cache("next to")
     builder, package = library.builder(), library._PACKAGE
     builder.LIBRARY, library._PACKAGE = "libcb_keras_ops.so", pathlib.Path("package")
     first = str(library._matching_libraries(tf.__version__)[0][0][0])
@@ -80,7 +80,7 @@ STAGES = {
     "untrained": untrained,
     "cut": cut,
     "threads": threads,
-    "beside": beside,
+    "next to": next_to,
     "not UTF-8": not_utf8,
     "digest": digest_on_one_thread,
 }

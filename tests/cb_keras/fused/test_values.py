@@ -147,7 +147,7 @@ def test_a_gradient_larger_than_the_caches_is_that_of_its_rows(kind, form, dtype
 
 @every_formula
 @pytest.mark.parametrize("classes", [10, 100])  # few classes have kernels of their own
-def test_a_row_is_the_same_whatever_rows_are_beside_it(kind, kwargs, classes, rng):
+def test_a_row_is_the_same_whatever_rows_are_next_to_it(kind, kwargs, classes, rng):
     """Threads share the rows, so it is the same whatever their number."""
     for form in forms(kind, classes):
         labels, logits, weights, _, _ = problem(kind, form, 1000, classes, rng)
