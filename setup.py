@@ -1,7 +1,9 @@
 """Build of the package: pyproject.toml describes it, this lists its files and builds the op.
 
-The library is optional: where it can't be built the package is installed without it and computes
-its losses with keras.ops. `CB_KERAS_FUSED=0` leaves it out on purpose, 1 makes a failure an error.
+The library is optional. It is built where there is a C++ compiler and the environment has
+TensorFlow already; elsewhere the package is installed without it and computes its losses with
+keras.ops, until `python -m cb_keras.fused build`. `CB_KERAS_FUSED=0` leaves it out on purpose; 1
+builds it everywhere, and makes a failure an error.
 """
 
 import functools
@@ -10,6 +12,7 @@ import importlib.util
 import os
 import pathlib
 import sys
+import sysconfig
 
 from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
@@ -61,12 +64,23 @@ class BuildOps(build_ext):
             raise CompileError(f"the fused op was not built: {error}") from error
 
 
-fused = WANTED != "0" and (WANTED == "1" or ops_build().compilers.find_cxx() is not None)
+def tensorflow_is_here():
+    """Whether the environment that is installed into has TensorFlow; pip's build can't import it."""
+    folders = {sysconfig.get_path(kind) for kind in ("purelib", "platlib")}
+    return any(pathlib.Path(folder, "tensorflow").is_dir() for folder in folders)
+
+
+def can_build():
+    """Whether the op is built unasked: nobody downloads TensorFlow for a library that JAX uses."""
+    return tensorflow_is_here() and ops_build().compilers.find_cxx() is not None
+
+
+fused = WANTED == "1" or (WANTED == "" and can_build())
 setup(
     packages=packages(),
     package_dir={"cb_keras._ops": "ops"},
     ext_modules=[Extension("cb_keras.ops_library", [], optional=WANTED != "1")] if fused else [],
     cmdclass={"build_ext": BuildOps},
-    # The headers of the TensorFlow that the package will be installed beside.
+    # For its headers, in pip's build environment.
     setup_requires=["tensorflow>=2.21,<2.22"] if fused else [],
 )
