@@ -65,7 +65,7 @@ class BuildOps(build_ext):
 
 
 def tensorflow_is_here():
-    """Whether the environment that is installed into has TensorFlow; pip's build can't import it."""
+    """Whether the environment that is installed into has TensorFlow; pip hides it from builds."""
     folders = {sysconfig.get_path(kind) for kind in ("purelib", "platlib")}
     return any(pathlib.Path(folder, "tensorflow").is_dir() for folder in folders)
 
