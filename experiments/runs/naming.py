@@ -11,9 +11,7 @@ def run_name(s):
     dataset = s["dataset"].replace(":", "_").replace("/", "_")
     factor = short(s["imbalance_factor"])
     tail = "natural" if s.get("long_tail") == "natural" else f"factor{factor}"
-    return (
-        f"{dataset}_{tail}_{methods.of(s).in_name(s)}_epochs{s['train_epochs']}_seed{s['seed']}"
-    )
+    return f"{dataset}_{tail}_{methods.of(s).in_name(s)}_epochs{s['train_epochs']}_seed{s['seed']}"
 
 
 def has_its_name(folder, flags):
