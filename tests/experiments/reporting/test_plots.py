@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from cb_keras import metrics
-from experiments.reporting import pictures
 from experiments.cli import UserError
-from experiments.reporting import drawing
+from experiments.reporting import drawing, pictures
 from experiments.runs import directory
 from tests.experiments.report_folders import write_run
 
