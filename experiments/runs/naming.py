@@ -3,15 +3,14 @@
 import pathlib
 
 from experiments import methods
-from experiments.methods.method import short
+from experiments.runs import tails
 
 
 def run_name(s):
     """Name of a run directory: what is usually varied, and the seed."""
     dataset = s["dataset"].replace(":", "_").replace("/", "_")
-    factor = short(s["imbalance_factor"])
-    tail = "natural" if s.get("long_tail") == "natural" else f"factor{factor}"
-    return f"{dataset}_{tail}_{methods.of(s).in_name(s)}_epochs{s['train_epochs']}_seed{s['seed']}"
+    method = methods.of(s).in_name(s)
+    return f"{dataset}_{tails.in_name(s)}_{method}_epochs{s['train_epochs']}_seed{s['seed']}"
 
 
 def has_its_name(folder, flags):
