@@ -104,7 +104,7 @@ def accuracy_by_name(one, title):
     axes.axhline(balanced.mean, color=drawing.GREY, linestyle="--", linewidth=1)
     axes.set_ylim(0, 1)
     axes.set_ylabel("test accuracy (dashed: balanced)")
-    _shot_legend(figure, config)
+    _shot_legend(figure, config, loc="outside lower center", ncols=3)
     figure.suptitle(title)
     return figure
 
@@ -162,7 +162,7 @@ def _shots(config):
     ]
 
 
-def _shot_legend(axes, config):
+def _shot_legend(where, config, **place):
     from matplotlib.patches import Patch
 
     handles = [
@@ -171,7 +171,7 @@ def _shot_legend(axes, config):
         if ids
     ]
     if handles:
-        axes.legend(handles=handles)
+        where.legend(handles=handles, **place)
 
 
 def _name_axis(axes, config):

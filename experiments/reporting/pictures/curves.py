@@ -39,7 +39,9 @@ OF_A_RUN = (
     ),
     Panel("learning rate", {"learning_rate": ""}, log=True),
 )
-_DASHES = {"val_balanced_accuracy": ":"}
+# How the columns of one panel are told apart: colour (else that of the series) and dashes.
+_TRAINING = (drawing.GREY, "-")
+_LOOKS = {"val_balanced_accuracy": ("#d98a1b", ":")}
 
 
 def above_each_other(series, title="power"):
@@ -53,7 +55,7 @@ def above_each_other(series, title="power"):
     for panel, panel_axes in zip(TO_COMPARE, axes, strict=True):
         for one in series:
             for column in panel.columns:
-                _draw(panel_axes, one, column, one.style.color, one.label)
+                _draw(panel_axes, one, column, (one.style.color, "-"), one.label)
     _finish(TO_COMPARE, axes)
     axes[0].set_xlabel("")
     axes[1].sharex(axes[0])
@@ -66,8 +68,10 @@ def side_by_side(one, title):
     figure, axes = drawing.figure(11.5, 3.9, columns=len(OF_A_RUN))
     for panel, panel_axes in zip(OF_A_RUN, axes, strict=True):
         for column, name in panel.columns.items():
-            trained = len(panel.columns) > 1 and not column.startswith("val_")
-            _draw(panel_axes, one, column, drawing.GREY if trained else one.style.color, name)
+            own = (one.style.color, "-")
+            if len(panel.columns) > 1:
+                own = _LOOKS.get(column, own if column.startswith("val_") else _TRAINING)
+            _draw(panel_axes, one, column, own, name)
         if len(panel.columns) > 1:
             panel_axes.legend()
     _finish(OF_A_RUN, axes)
@@ -75,7 +79,8 @@ def side_by_side(one, title):
     return figure
 
 
-def _draw(axes, series, column, color, label):
+def _draw(axes, series, column, look, label):
+    color, dashes = look
     points = [
         {row["epoch"]: row[column] for row in run.history if row[column] is not None}
         for run in series.runs
@@ -88,7 +93,6 @@ def _draw(axes, series, column, color, label):
     # Marks on every epoch of a long run would hide its line.
     every = max(1, len(epochs) // 12)
     marker = series.style.marker if column.startswith("val_") else ""
-    dashes = _DASHES.get(column, "-")
     axes.plot(epochs, means, dashes, color=color, marker=marker, markevery=every, label=label)
 
 
