@@ -11,7 +11,6 @@ from experiments.runs.atomic import TEMPORARY, remove_temporaries, write_atomica
 from experiments.runs.lock import Lock
 from experiments.runs.outputs import check_writable, remove_empty
 
-
 HISTORY_COLUMNS = (
     "epoch",
     "loss",

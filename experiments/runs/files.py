@@ -3,8 +3,6 @@
 import csv
 import json
 
-
-
 SHOT_FIGURES = ("many_accuracy", "medium_accuracy", "few_accuracy")
 
 

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from cb_keras import metrics
-from experiments import plots
 from experiments.cli import UserError
-from experiments.reporting import drawing
+from experiments.reporting import drawing, pictures
 from experiments.runs import directory
 from tests.experiments.report_folders import write_run
 
@@ -82,7 +81,7 @@ def test_accuracies_that_were_not_measured_leave_gaps(digits_run, tmp_path):
     figures = metrics.classification_report(confusion, digits_run.config["class_counts"])
     assert figures["per_class_accuracy"][0] is figures["per_class_accuracy"][9] is None
     change(folder, "metrics.json", **figures)
-    for path in plots.draw_all(folder):
+    for path in pictures.draw_all(folder):
         assert_drawn(path)
 
 
@@ -90,7 +89,7 @@ def test_a_history_without_evaluations_can_be_drawn(digits_run, tmp_path):
     folder = copy(digits_run, tmp_path / "run")
     header, first, *_ = (folder / "history.csv").read_text().splitlines()
     (folder / "history.csv").write_text(f"{header}\n{first}\n")
-    for path in plots.draw_all(folder):
+    for path in pictures.draw_all(folder):
         assert path.stat().st_size > 1000
 
 
@@ -108,9 +107,9 @@ def odd_run(folder, names):
 
 def test_names_that_look_like_formulas_are_drawn_as_they_are(tmp_path):
     folder = odd_run(tmp_path / "run", ODD_NAMES)
-    assert len(plots.draw_all(folder)) == len(NAMES)
+    assert len(pictures.draw_all(folder)) == len(NAMES)
     config, figures = directory.read_finished(folder)
-    axes = plots._confusion_matrix(config, figures).axes[0]
+    axes = pictures._confusion_matrix(config, figures).axes[0]
     for ticks in (axes.get_xticklabels(), axes.get_yticklabels()):
         drawn = [tick._preprocess_math(tick.get_text()) for tick in ticks]
         assert drawn[:3] == [(name, False) for name in ODD_NAMES[:3]]
@@ -123,7 +122,7 @@ def test_names_that_look_like_formulas_are_drawn_as_they_are(tmp_path):
 def test_the_room_for_the_bars_does_not_depend_on_the_names(tmp_path, length):
     config = {**directory.read_finished(odd_run(tmp_path / "run", list("abc")))[0]}
     config["class_names"] = [c * length for c in "abc"]
-    figure = plots._class_counts(config)
+    figure = pictures._class_counts(config)
     figure.draw_without_rendering()
     for axes in figure.axes:
         width, height = axes.get_window_extent().size / figure.dpi
@@ -142,10 +141,10 @@ def test_a_class_whose_letters_the_font_lacks_is_called_by_its_number(tmp_path, 
     folder = odd_run(tmp_path / "run", ["cat", "猫", "dog"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        plots.draw_all(folder)
+        pictures.draw_all(folder)
     (told,) = capsys.readouterr().err.splitlines()
     assert told.endswith("which the pictures show as their numbers: 猫")
-    axes = plots._class_counts(directory.read_finished(folder)[0]).axes[0]
+    axes = pictures._class_counts(directory.read_finished(folder)[0]).axes[0]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["cat", "class 1", "dog"]
 
 
@@ -154,13 +153,13 @@ def test_the_users_matplotlib_settings_change_no_picture_and_stay(tmp_path, monk
     folder = odd_run(tmp_path / "run", ODD_NAMES)
 
     def pixels():
-        plots.draw_comparison({"all": [folder]}, folder / "comparison.png")
-        paths = [*plots.draw_all(folder), folder / "comparison.png"]
+        pictures.draw_comparison({"all": [folder]}, folder / "comparison.png")
+        paths = [*pictures.draw_all(folder), folder / "comparison.png"]
         return [matplotlib.image.imread(path) for path in paths]
 
     plain = pixels()
     with matplotlib.rc_context(USER_SETTINGS):
-        plots.rehearse()
+        pictures.rehearse()
         for ours, theirs in zip(plain, pixels(), strict=True):
             np.testing.assert_array_equal(ours, theirs)
         assert matplotlib.rcParams["axes.titlesize"] == 40
@@ -170,10 +169,10 @@ def test_a_picture_that_can_not_be_drawn_keeps_none_of_the_others_away(tmp_path,
     def fail(*_):
         raise ValueError("no\nink")
 
-    monkeypatch.setattr(plots, "_class_counts", fail)
+    monkeypatch.setattr(pictures, "_class_counts", fail)
     folder = write_run(tmp_path / "run")
     with pytest.raises(UserError) as caught:
-        plots.draw_all(folder)
+        pictures.draw_all(folder)
     assert str(caught.value) == (
         f"class_counts.png in {folder / 'plots'} can't be drawn (ValueError: no ink)."
     )
@@ -182,7 +181,7 @@ def test_a_picture_that_can_not_be_drawn_keeps_none_of_the_others_away(tmp_path,
 
 
 def test_a_run_as_a_report_needs_it_can_be_drawn(tmp_path):
-    assert len(plots.draw_all(write_run(tmp_path / "run"))) == len(NAMES)
+    assert len(pictures.draw_all(write_run(tmp_path / "run"))) == len(NAMES)
 
 
 @pytest.mark.parametrize("content", [None, "epoch,loss\none,1\n"])
@@ -191,7 +190,7 @@ def test_a_run_without_a_readable_history_is_told_in_one_line(digits_run, tmp_pa
     if content:
         (folder / "history.csv").write_text(content)
     with pytest.raises(UserError, match=r"history.csv .*; there are no learning curves to draw"):
-        plots.draw_all(folder)
+        pictures.draw_all(folder)
 
 
 @pytest.mark.parametrize("classes", [2, 100])
@@ -212,7 +211,7 @@ def test_few_and_many_classes_can_be_drawn(digits_run, tmp_path, classes):
     )
     confusion = rng.integers(1, 100, (classes, classes))
     change(folder, "metrics.json", **metrics.classification_report(confusion, counts))
-    for path in plots.draw_all(folder):
+    for path in pictures.draw_all(folder):
         assert_drawn(path)
 
 
@@ -224,21 +223,21 @@ def test_runs_are_compared_in_one_picture(digits_run, tmp_path):
     assert figures["per_class_accuracy"] == [None] + [0.5] * 9
     change(other, "metrics.json", **figures)
     picture = tmp_path / "comparison.png"
-    plots.draw_comparison({"plain": [other], "balanced": [digits_run.folder]}, picture)
+    pictures.draw_comparison({"plain": [other], "balanced": [digits_run.folder]}, picture)
     assert_drawn(picture)
     single = tmp_path / "single.png"
-    plots.draw_comparison({"plain": [other]}, single)
+    pictures.draw_comparison({"plain": [other]}, single)
     assert_drawn(single)
     seeds = tmp_path / "seeds.png"
-    plots.draw_comparison({"plain": [other, digits_run.folder]}, seeds)
+    pictures.draw_comparison({"plain": [other, digits_run.folder]}, seeds)
     assert_drawn(seeds)
     pixels = [matplotlib.image.imread(path) for path in (picture, single, seeds)]
     assert not any(np.array_equal(a, b) for a, b in itertools.combinations(pixels, 2))
 
 
 def test_the_curves_hold_the_numbers_of_the_history(digits_run):
-    history = plots._history(digits_run.folder / "history.csv")
-    figure = plots._curves(history, digits_run.config)
+    history = pictures._history(digits_run.folder / "history.csv")
+    figure = pictures._curves(history, digits_run.config)
     losses, accuracies, rates = figure.axes
     drawn = {line.get_label(): line for line in losses.lines}
     assert list(drawn["training"].get_ydata()) == digits_run.column("loss")
@@ -251,15 +250,15 @@ def test_the_curves_hold_the_numbers_of_the_history(digits_run):
 
 def test_the_bars_are_the_counts_weights_and_accuracies(digits_run):
     config, figures = digits_run.config, digits_run.metrics
-    counts, weights = plots._class_counts(config).axes
+    counts, weights = pictures._class_counts(config).axes
     assert [bar.get_height() for bar in counts.patches] == config["class_counts"]
     assert [bar.get_height() for bar in weights.patches] == config["class_weights"]
-    (accuracies,) = plots._per_class_accuracy(config, figures).axes
+    (accuracies,) = pictures._per_class_accuracy(config, figures).axes
     assert [bar.get_height() for bar in accuracies.patches] == figures["per_class_accuracy"]
 
 
 def test_the_confusion_matrix_is_shown_as_shares_of_the_true_class(digits_run):
-    axes = plots._confusion_matrix(digits_run.config, digits_run.metrics).axes[0]
+    axes = pictures._confusion_matrix(digits_run.config, digits_run.metrics).axes[0]
     expected = np.array(digits_run.metrics["confusion_matrix"]) / 50  # 50 test images a class
     np.testing.assert_allclose(axes.images[0].get_array(), expected)
     assert axes.get_ylabel() == "true class"

@@ -153,7 +153,7 @@ def test_a_folder_is_opened_by_one_process_at_a_time(tmp_path, monkeypatch):
 
 def test_the_lock_of_a_killed_process_is_gone_with_it(tmp_path):
     code = (
-        "import sys, time; from experiments import record; "
+        "import sys, time; from experiments.runs.lock import Lock; "
         f"lock = Lock({str(tmp_path)!r}); print('locked', flush=True); "
         f"time.sleep({HANG_SECONDS})"
     )

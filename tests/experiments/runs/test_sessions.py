@@ -98,7 +98,7 @@ def test_a_run_that_goes_on_elsewhere_keeps_what_it_was_begun_with_and_says_so(
     begun = json.loads((tmp_path / "run" / "config.json").read_text())
     assert [s["first_epoch"] for s in begun["sessions"]] == [1]
     here = machine.environment()
-    monkeypatch.setattr(record, "environment", lambda **_: {**here, "device": ["another"]})
+    monkeypatch.setattr(machine, "environment", lambda **_: {**here, "device": ["another"]})
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
     capsys.readouterr()
     run = train_short(tmp_path / "run", *FOUR, "--resume")
