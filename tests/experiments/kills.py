@@ -18,7 +18,7 @@ import traceback
 import zipfile
 
 from experiments import train
-from tests.experiments.conftest import call
+from tests.experiments.cases import call
 
 LONGEST = 6.0  # seconds until a kill at a random moment
 # Moments of writing, and how often a run comes by them.

@@ -12,8 +12,7 @@ import cb_keras
 from experiments import datasets, evaluate, train
 from experiments.datasets import Split, pipeline
 from tests.cb_keras import reference
-from tests.experiments.conftest import SHORT
-from tests.experiments.test_bad_input_output import run_program
+from tests.experiments.cases import SHORT, run_program
 
 SPLITS = {"train": slice(0, 20), "test": slice(20, 31)}
 

@@ -3,7 +3,7 @@
 import pytest
 
 from experiments import datasets, train
-from tests.experiments.test_bad_input_output import run_program
+from tests.experiments.cases import run_program
 
 
 @pytest.mark.parametrize(

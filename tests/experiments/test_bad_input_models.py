@@ -11,7 +11,7 @@ import tensorflow as tf
 import cb_keras
 from experiments import evaluate
 from experiments.exports import saved_model
-from tests.experiments.test_bad_input_output import ABOUT, run_program
+from tests.experiments.cases import ABOUT, run_program
 
 
 @pytest.fixture

@@ -14,29 +14,15 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl import app
 
 import cb_keras
-from experiments import cli, evaluate, train
+from experiments import evaluate, train
 from experiments.exports import saved_model
 from experiments.runs import atomic
-from tests.experiments.conftest import SHORT, Run, call
-from tests.experiments.runs.test_record import contents
+from tests.experiments.cases import ABOUT, SHORT, Run, contents, run_program
 
 FOUR = ("--train_epochs=4", "--eval_epochs=1")
 NOBODY = 65534
-
-
-def run_program(capsys, main, *arguments):
-    """Runs a program here as from a shell; returns its exit status and its one line of errors."""
-    capsys.readouterr()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(app, "run", lambda guarded, _: call(guarded, *arguments))
-        with pytest.raises(SystemExit) as caught:
-            cli.run(main)
-    errors = capsys.readouterr().err.splitlines()
-    assert len(errors) == 1, errors
-    return caught.value.code, errors[0]
 
 
 @pytest.fixture
@@ -202,13 +188,6 @@ def test_a_disk_that_fills_up_stops_the_run_and_resume_finishes_it(
 def model():
     keras.utils.set_random_seed(0)
     return cb_keras.resnet_cifar(8, (8, 8, 1), 3)
-
-
-ABOUT = {
-    "settings": {"loss": "softmax", "cb_beta": 0.9999, "cb_power": 1.0, "gamma": 1.0},
-    **{"dataset": "digits", "class_counts": [5] * 3, "class_names": ["a", "b", "c"]},
-    **{"epochs": 1, "train_seconds": 1.0, "images_per_second": None},
-}
 
 
 @pytest.mark.parametrize("kilobytes", [64, 500, 700])  # too small for the weights, for the graph

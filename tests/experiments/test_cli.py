@@ -12,10 +12,8 @@ import tensorflow as tf
 from experiments import demo, evaluate, report, sweep, train
 from experiments.cli import UserError, local_path, with_flagfiles
 from tests import HANG_SECONDS
-from tests.experiments.conftest import ROOT
+from tests.experiments.cases import ROOT, contents, run_program
 from tests.experiments.report_folders import write_run
-from tests.experiments.runs.test_record import contents
-from tests.experiments.test_bad_input_output import run_program
 
 PROGRAM = """
 from experiments import cli

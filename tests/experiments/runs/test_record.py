@@ -16,6 +16,7 @@ from experiments.cli import UserError
 from experiments.runs import atomic, directory, outputs
 from experiments.runs.lock import Lock
 from tests import HANG_SECONDS
+from tests.experiments.cases import contents
 from tests.experiments.report_folders import write_run
 
 FLAGS = {"loss": "focal", "lr_boundaries": [0.8, 0.9], "balanced_lr_decay": None, "seed": 0}
@@ -32,12 +33,6 @@ def begun(folder):
     run = directory.open_run(folder, FLAGS, resume=False)
     run.write_json("config.json", {"flags": FLAGS})
     return run
-
-
-def contents(folder):
-    """Content and time of every file."""
-    files = sorted(p for p in pathlib.Path(folder).rglob("*") if p.is_file())
-    return {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in files}
 
 
 # Opening
