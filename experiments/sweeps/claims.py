@@ -75,7 +75,7 @@ def _verdict(order, statistics):
 
 
 def _is_close(a, b):
-    """Whether two means differ by no more than the spread of their difference, where it is known."""
+    """Whether two means differ by no more than the spread of their difference; no if unknown."""
     if a.deviation is None or b.deviation is None:
         return False
     return abs(a.mean - b.mean) <= math.hypot(a.deviation, b.deviation)

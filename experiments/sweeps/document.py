@@ -2,13 +2,18 @@
 
 import math
 
-from experiments.runs.figures import accuracy
+from experiments import methods
+from experiments.runs import tails
+from experiments.runs.figures import accuracy, counted
+from experiments.training import flags as train_flags
 
 _FIGURES = {
     "accuracy": "Test accuracy after the last epoch",
     "balanced_accuracy": "Balanced accuracy, the mean of the classes' accuracies",
     "few_accuracy": "Few-shot accuracy, the mean over the smallest classes",
 }
+# Differences from the published protocol that rows and columns, or a note of their own, tell.
+_TOLD = ("loss", *methods.PARAMETERS, "imbalance_factor", "seed", "train_epochs")
 
 
 def markdown(outcome, figure):
@@ -58,3 +63,47 @@ def _equals_accuracy(outcome):
     """Whether the test set is balanced, so that the two figures are one."""
     found = outcome.metrics.values()
     return all(math.isclose(m["accuracy"], m["balanced_accuracy"]) for m in found)
+
+
+def notes(outcome, runs):
+    """Lines on how the runs differ from the published protocol, and from each other.
+
+    Args:
+        outcome: `cells.Outcome`.
+        runs: List of `results.Run`, those of the table that are finished.
+    """
+    if differences := ", ".join(_differences(outcome)):
+        yield f"Not the published protocol: {differences}."
+    others = [run.shot_rule for run in runs if run.shot_rule not in (None, run.todays_rule)]
+    if others:
+        yield (
+            f"The few-shot figures of all runs are by one rule, that of today; "
+            f"{counted(len(others), 'run')} recorded them by another "
+            f"({', '.join(sorted(set(map(str, others))))})."
+        )
+
+
+def _differences(outcome):
+    """What of the runs is not the published protocol."""
+    protocol, varies = train_flags.protocol_defaults(), outcome.table.varies
+    if "train_epochs" not in varies:
+        yield from _epochs(outcome.cells, protocol["train_epochs"])
+    settings = outcome.cells[0].settings
+    for name, default in protocol.items():
+        ours, theirs = _words(settings[name]), _words(default)
+        if name not in (*_TOLD, *varies) and ours != theirs:
+            yield f"{name} {ours} instead of {theirs}"
+
+
+def _epochs(cells, published):
+    """How the epochs of the cells differ from the published ones, those of balanced cells apart."""
+    epochs = {tails.is_balanced(c.settings): c.settings["train_epochs"] for c in cells}
+    usual = epochs.get(False, epochs.get(True))
+    if usual != published:
+        yield f"{counted(usual, 'epoch')} instead of {published}"
+    if epochs.get(True, usual) != usual:
+        yield f"{counted(epochs[True], 'epoch')} for the balanced cells"
+
+
+def _words(value):
+    return ",".join(map(str, value)) if isinstance(value, list) else f"{value}"

@@ -2,13 +2,14 @@
 
 import itertools
 
+from experiments.runs import naming
 from experiments.sweeps.claims import best_in_words
 from experiments.sweeps.tables.table import Table
 
 DOCUMENT = "grid.md"
 
 
-def table(axes, in_words):
+def table(axes):
     """The `Table` of a grid.
 
     One flag gives a row for each value; two give rows and columns; of more, a row is a combination
@@ -16,18 +17,19 @@ def table(axes, in_words):
 
     Args:
         axes: Dict of flag to tuple of its values, in the order of the user.
-        in_words: Function of a value that returns what a label has of it.
     """
     *outer, last = axes if len(axes) > 1 else (*axes, None)
 
     def label(own):
-        return ", ".join(f"{name} {in_words(value)}" for name, value in own.items())
+        return ", ".join(f"{name} {naming.exact(value)}" for name, value in own.items())
 
     def cells(settings, options):
         del options
         for values in itertools.product(*(axes[name] for name in outer)):
             own = dict(zip(outer, values, strict=True))
-            row = label(own) if len(outer) > 1 else in_words(values[0])  # the heading has its name
+            row = (
+                label(own) if len(outer) > 1 else naming.exact(values[0])
+            )  # the heading has its name
             if last is None:
                 yield row, settings["dataset"], own
             for value in axes.get(last, ()):
@@ -47,7 +49,7 @@ def table(axes, in_words):
         document=DOCUMENT,
         help="",
         varies=tuple(axes),
-        heading=", ".join(outer),
+        heading=outer[0] if len(outer) == 1 else "",
         cells=cells,
         claims=claims,
     )
