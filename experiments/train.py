@@ -59,7 +59,7 @@ def _draw(folder):
 
 
 def _print_summary(run, metrics):
-    config = run.read_json("config.json")
+    config = directory.read_config(run.folder)
     print()
     for line in summary.lines(
         metrics, config["class_counts"], config["class_weights"], config["class_names"]
