@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments.reporting import found
-from tests.experiments.report_folders import COUNTS, metrics_of, write_run
+from tests.experiments.report_folders import COUNTS, FLAGS, metrics_of, write_run
 
 
 def names_in(folder):
@@ -117,6 +117,13 @@ DAMAGES = {
         ("\udcff", "config.json is not valid JSON"),
         ("[]", "config.json was not written by experiments.train"),
         ({"flags": 3}, "`flags` is missing"),
+        ({"flags": {**FLAGS, "loss": None}}, "`flags.loss` is missing or not"),
+        ({"flags": {**FLAGS, "method": 3}}, "`flags.method` is missing or not"),
+        ({"flags": {**FLAGS, "cb_power": "1"}}, "`flags.cb_power` is missing or not"),
+        ({"flags": {**FLAGS, "cb_beta": None}}, "`flags.cb_beta` is missing or not"),
+        ({"flags": {**FLAGS, "loss": "focal", "gamma": []}}, "`flags.gamma` is missing or not"),
+        ({"flags": {**FLAGS, "imbalance_factor": None}}, "`flags.imbalance_factor` is missing"),
+        ({"flags": {**FLAGS, "seed": True}}, "`flags.seed` is missing or not"),
         ({"class_counts": [1, "2", 3]}, "`class_counts` is missing or not"),
         ({"class_counts": [1000, 100.5, 10]}, "`class_counts` is missing or not"),
         ({"class_counts": []}, "`class_counts` is missing or not"),
@@ -172,6 +179,24 @@ def test_a_damaged_run_is_listed_with_the_reason_and_the_others_are_read(
     ((bad, told),) = below.damaged
     assert bad == "bad"
     assert reason in told
+
+
+@pytest.mark.parametrize(
+    ("flags", "label"),
+    [
+        ({"gamma": None}, "softmax"),  # which has no gamma
+        ({"loss": "focal", "gamma": 2}, "focal, gamma 2"),
+        ({"loss": "hinge", "gamma": None}, "hinge"),
+        ({"method": "class_balanced"}, "softmax"),
+        ({"method": "later", "cb_beta": None}, "later, softmax"),
+    ],
+)
+def test_a_run_is_called_as_its_method_calls_it_and_an_unknown_one_by_its_names(
+    tmp_path, flags, label
+):
+    write_run(tmp_path / "run", **flags)
+    below = found.find(tmp_path)
+    assert [run.label for run in below.runs] == [label], below.damaged
 
 
 def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path):

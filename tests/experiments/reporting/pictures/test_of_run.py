@@ -57,7 +57,7 @@ def odd_run(folder, names):
 
 def series(folder):
     """The run in a folder, as the functions that draw take it."""
-    return Series("", [of_run._read(folder)], Style("blue", "o"))
+    return Series("a run", [of_run._read(folder)], Style("blue", "o"))
 
 
 def test_pictures_are_made_again_from_three_files_without_tensorflow(
