@@ -1,9 +1,64 @@
-"""What all pictures share: matplotlib's settings, and names as text that fits on an axis."""
+"""What all pictures share: matplotlib's settings, how they are saved, text that fits on an axis."""
 
 import collections
 import contextlib
+import dataclasses
 import functools
+import io
 import warnings
+
+from experiments.runs import atomic
+
+SETTINGS = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "cb_keras",
+    "font.size": 11,
+    "figure.titlesize": 12,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#7a808a",
+    "axes.labelcolor": "#30343b",
+    "xtick.color": "#30343b",
+    "ytick.color": "#30343b",
+    "axes.grid": True,
+    "grid.color": "#e7e9ed",
+    "grid.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "legend.handlelength": 1.6,
+    "legend.columnspacing": 1.2,
+    "lines.markersize": 4.5,
+    "lines.linewidth": 1.4,
+}
+GREY = "#7a808a"
+
+
+@dataclasses.dataclass(frozen=True)
+class Medium:
+    """What a picture is drawn for.
+
+    Attributes:
+        most_names: So many classes are called by their names on an axis; more have none.
+        longest_name: Letters of a class name.
+        own_font: Whether matplotlib's font draws the letters, not one of the reader's.
+    """
+
+    most_names: int
+    longest_name: int
+    own_font: bool
+
+    def class_names(self, config):
+        """What the classes are called on an axis; empty where they are too many."""
+        names = config["class_names"]
+        if len(names) > self.most_names:
+            return []
+        boxes = set(lacking(names)) if self.own_font else ()
+        names = [f"class {c}" if name in boxes else name for c, name in enumerate(names)]
+        return class_labels(names, self.longest_name)
+
+
+PNG = Medium(most_names=20, longest_name=24, own_font=True)
+SVG = Medium(most_names=12, longest_name=11, own_font=False)
 
 
 @contextlib.contextmanager
@@ -21,6 +76,37 @@ def own_settings(**settings):
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(settings)
         yield
+
+
+def figure(width, height, rows=1, columns=1):
+    """A figure of this size in inches, and the list of its panels."""
+    from matplotlib.figure import Figure
+
+    made = Figure(figsize=(width, height), layout="constrained")
+    return made, list(made.subplots(rows, columns, squeeze=False).flat)
+
+
+def svg(draw, *arguments, **options):
+    """The figure that `draw` returns, as SVG: the same bytes from the same arguments."""
+    with own_settings(**SETTINGS):
+        return _saved(draw(*arguments, **options), format="svg", metadata={"Date": None})
+
+
+def write_png(path, draw, *arguments, **options):
+    """Writes the figure that `draw` returns to a file, which appears whole."""
+    with own_settings(**SETTINGS):
+        atomic.write_atomically(path, png(draw(*arguments, **options)))
+
+
+def png(made):
+    """A figure as PNG; `own_settings` must be those that it was drawn under."""
+    return _saved(made, format="png", dpi=120)
+
+
+def _saved(made, **options):
+    file = io.BytesIO()
+    made.savefig(file, **options)
+    return file.getvalue()
 
 
 def label(text, length):

@@ -5,7 +5,6 @@ import os
 import pathlib
 import tempfile
 
-
 TEMPORARY = ".unfinished-"
 
 

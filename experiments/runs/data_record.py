@@ -6,6 +6,7 @@ import json
 import numpy as np
 
 from experiments.cli import UserError
+from experiments.runs import tails
 
 TO_BE_TRAINED = "a cell to be trained now"  # in place of the directory of a run
 
@@ -119,9 +120,10 @@ def _cut(config):
     """What the class counts follow from but the data, as text; None where it is not recorded."""
     if not isinstance(config.get("class_counts"), list):
         return None
-    tail = _at(config, ("flags", "long_tail"))
-    factor = None if tail == "natural" else _at(config, ("flags", "imbalance_factor"))
-    return json.dumps([_at(config, ("flags", "dataset")), tail, factor]) if tail else None
+    flags = config.get("flags")
+    if not (isinstance(flags, dict) and flags.get("long_tail")):
+        return None
+    return json.dumps([flags.get("dataset"), flags["long_tail"], tails.factor(flags)])
 
 
 def _not_alike(first, folder, different):

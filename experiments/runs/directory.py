@@ -6,11 +6,10 @@ import json
 import pathlib
 
 from experiments.cli import UserError
-from experiments.runs import data_record, files
+from experiments.runs import data_record, files, schema
 from experiments.runs.atomic import TEMPORARY, remove_temporaries, write_atomically
 from experiments.runs.lock import Lock
 from experiments.runs.outputs import check_writable, remove_empty
-
 
 HISTORY_COLUMNS = (
     "epoch",
@@ -24,8 +23,6 @@ HISTORY_COLUMNS = (
     "images_per_second",
     "train_seconds",
 )
-
-
 # What a run makes in its folder, and whether it is a folder itself.
 _CONTENT = {
     **dict.fromkeys(("checkpoint", "plots", "saved_model", "tensorboard"), True),
@@ -68,18 +65,6 @@ class RunDirectory:
     def path(self, name):
         """Path of a file of the run."""
         return self.folder / name
-
-    def read_json(self, name):
-        """Content of a JSON file, or None where it is absent.
-
-        Raises:
-            UserError: It is no JSON.
-        """
-        path = self.path(name)
-        try:
-            return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{path} is no valid JSON: {error}") from error
 
     def write_json(self, name, content):
         """Writes a JSON file."""
@@ -138,21 +123,21 @@ def _check_inside(folder):
 
 
 def read_config(folder):
-    """`config.json` of a run directory as a dict, or None where there is none.
+    """`config.json` of a run that was begun, of any version; None where there is none.
+
+    Returns:
+        Dict whose `flags` are a dict; nothing else in it is checked.
 
     Raises:
-        UserError: It is no JSON, or was not written by experiments.train.
+        UserError: It is not valid JSON, or was not written by experiments.train.
     """
-    run = RunDirectory(folder)
-    if not run.path("config.json").exists():
+    path = pathlib.Path(folder, schema.CONFIG)
+    if not path.exists():
         return None
-    config = run.read_json("config.json")
-    if not (isinstance(config, dict) and isinstance(config.get("flags"), dict)):
-        raise UserError(
-            f"{run.path('config.json')} was not written by experiments.train; choose another "
-            "folder."
-        )
-    return config
+    try:
+        return files.read_begun(path)
+    except files.DamagedError as error:
+        raise UserError(f"{path.parent}/{error}; choose another folder.") from error
 
 
 def read_finished(folder):
@@ -162,15 +147,15 @@ def read_finished(folder):
         UserError: One of them is absent, damaged, or was not written by experiments.train.
     """
     folder = pathlib.Path(folder)
-    for name in ("config.json", "metrics.json"):
+    for name in (schema.CONFIG, schema.METRICS):
         if not (folder / name).exists():
             raise UserError(f"{folder} holds no finished run (no {name}).")
     try:
-        config = files.read_config(folder / "config.json")
-        return config, files.read_metrics(folder / "metrics.json", config)
+        config = files.read_config(folder / schema.CONFIG)
+        return config, files.read_metrics(folder / schema.METRICS, config)
     except files.DamagedError as error:
         raise UserError(
-            f"{folder} is no finished run of experiments.train ({error}); if it was one, delete "
+            f"{folder} is not a finished run of experiments.train ({error}); if it was one, delete "
             "its metrics.json and continue it with --resume, which evaluates it again."
         ) from error
 

@@ -44,7 +44,7 @@ def accuracy(value):
 
 def duration(seconds):
     """Such as "12 s", "5 min" or "1 h 05 min"."""
-    if seconds < 60:
+    if round(seconds) < 60:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -14,10 +14,11 @@ import pathlib
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments import cli, report, sweep
+from experiments import cli, sweep
 from experiments.cli import UserError
 from experiments.exports import scoring
-from experiments.reporting import report_runs, report_sections
+from experiments.reporting import found as runs_below
+from experiments.reporting import page, sections
 from experiments.runs import directory, naming
 from experiments.sweeps import grid, tables
 from experiments.training import flags as train_flags
@@ -246,16 +247,16 @@ def _contents(folder):
 
 def _report(run_folder):
     """Whether the report finds a finished run there; what it says of it can be put in words."""
-    found = report_runs.find(run_folder.parent)
+    found = runs_below.find(run_folder.parent)
     names = [run.name for run in found.runs]
     names += [name for name, *_ in (*found.unfinished, *found.damaged)]
     assert sorted(names) == sorted(["good", run_folder.name])
-    sections, shared = report_sections.sections(found.runs)
-    assert report._in_words(shared) or len(sections) > 1
-    for section in sections:
-        assert report._title(section)
-        for methods in section.methods.values():
-            assert report._rows(methods)
+    made, shared = sections.sections(found.runs)
+    assert page._in_words(shared) or len(made) > 1
+    for section in made:
+        assert page._title(section)
+        for groups in section.groups.values():
+            assert page._rows(groups)
     for run in found.runs:
-        assert report._run(run)
+        assert page._run(run)
     return run_folder.name in [run.name for run in found.runs]

@@ -89,7 +89,7 @@ def test_a_flag_that_the_older_run_does_not_know_had_its_default_there(tmp_path)
         directory.open_run(tmp_path, {**FLAGS, "fused_op": "on"}, resume=True, defaults=defaults)
 
 
-def test_resume_where_nothing_was_begun_starts_anew_and_says_so(tmp_path, capsys):
+def test_resume_where_nothing_was_begun_starts_a_new_run_and_says_so(tmp_path, capsys):
     directory.open_run(tmp_path / "new", FLAGS, resume=True)
     assert "nothing to continue" in capsys.readouterr().out
 
@@ -101,7 +101,7 @@ def test_a_damaged_configuration_is_refused_by_the_name_of_the_file(tmp_path, te
 
 
 @pytest.mark.parametrize("text", ["[]", '"text"', '{"flags": []}', '{"model_type": "bert"}'])
-def test_a_configuration_of_another_program_is_no_run_of_ours(tmp_path, text):
+def test_a_configuration_of_another_program_is_not_a_run_of_ours(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     assert "choose another folder" in refusal(tmp_path, resume=True)
 
@@ -148,7 +148,7 @@ def test_a_folder_is_opened_by_one_process_at_a_time(tmp_path, monkeypatch):
 
 def test_the_lock_of_a_killed_process_is_gone_with_it(tmp_path):
     code = (
-        "import sys, time; from experiments import record; "
+        "import sys, time; from experiments.runs.lock import Lock; "
         f"lock = Lock({str(tmp_path)!r}); print('locked', flush=True); "
         f"time.sleep({HANG_SECONDS})"
     )
@@ -213,11 +213,12 @@ def test_the_history_has_one_line_an_epoch_and_empty_fields_where_nothing_was_me
     assert rows[0]["images_per_second"] == ""
 
 
-def test_json_is_read_back_as_written_and_absent_files_are_none(tmp_path):
+def test_settings_are_read_back_as_written_and_an_absent_file_is_none(tmp_path):
     run = directory.RunDirectory(tmp_path)
-    assert run.read_json("metrics.json") is None
-    run.write_json("metrics.json", {"few_accuracy": None, "counts": [1, 2]})
-    assert run.read_json("metrics.json") == {"few_accuracy": None, "counts": [1, 2]}
+    assert directory.read_config(tmp_path) is None
+    begun = {"flags": {"few": None}, "counts": [1, 2], "of_a_later_version": True}
+    run.write_json("config.json", begun)
+    assert directory.read_config(tmp_path) == begun
 
 
 def test_json_never_holds_nan_which_is_no_json(tmp_path):
@@ -229,8 +230,8 @@ def test_json_never_holds_nan_which_is_no_json(tmp_path):
 
 
 def test_a_finished_run_is_read_and_others_are_refused(tmp_path):
-    config, figures = directory.read_finished(write_run(tmp_path / "run"))
-    assert (config["class_counts"], figures["few_accuracy"]) == ([1000, 100, 10], 0.3)
+    config, metrics = directory.read_finished(write_run(tmp_path / "run"))
+    assert (config["class_counts"], metrics["few_accuracy"]) == ([1000, 100, 10], 0.3)
     with pytest.raises(UserError, match=r"holds no finished run \(no config.json\)"):
         directory.read_finished(tmp_path)
     with pytest.raises(UserError, match=r"holds no finished run \(no metrics.json\)"):
@@ -249,7 +250,7 @@ def test_a_finished_run_is_read_and_others_are_refused(tmp_path):
 def test_a_run_that_is_not_ours_is_refused_with_the_remedy(tmp_path, name, text, problem):
     folder = write_run(tmp_path / "run")
     (folder / name).write_text(text)
-    with pytest.raises(UserError, match=rf"{folder} is no finished run.*{problem}.*--resume"):
+    with pytest.raises(UserError, match=rf"{folder} is not a finished run.*{problem}.*--resume"):
         directory.read_finished(folder)
 
 

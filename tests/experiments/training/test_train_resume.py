@@ -105,7 +105,7 @@ def test_figures_that_are_not_ours_are_not_printed(whole, train_short, tmp_path)
     shutil.copytree(whole.folder, run)
     (run / "metrics.json").write_text('{"accuracy": 1.0}')
     with pytest.raises(
-        UserError, match=r"is no finished run of experiments.train \(metrics.json: `balanced_acc"
+        UserError, match=r"is not a finished run of experiments.train \(metrics.json: `balanced_acc"
     ):
         train_short(run, *FOUR, "--resume")
     (run / "metrics.json").unlink()  # as the message says

@@ -4,19 +4,13 @@ import dataclasses
 import os
 import pathlib
 
-from experiments.runs import data_record, directory
-from experiments.runs.files import (
-    SHOT_FIGURES,
-    DamagedError,
-    is_ours,
-    read_config,
-    read_history,
-    read_metrics,
-)
+from experiments import methods
+from experiments.runs import data_record, directory, files, schema
 
-FIGURES = ("accuracy", "balanced_accuracy", *SHOT_FIGURES)
-_FILES = ("config.json", "metrics.json", "history.csv")
-_OF_METHOD = ("loss", "cb_power", "gamma", "seed")
+FIGURES = ("accuracy", "balanced_accuracy", *schema.SHOT_FIGURES)
+_FILES = (schema.CONFIG, schema.METRICS, schema.HISTORY)
+# In the label of a run, its power or its seed; what else its method has is a setting.
+_APART = ("method", "loss", "cb_power", "seed")
 # On the figures: the fused op computes the same; what balanced_lr_decay does is in `resolved`.
 _WITHOUT_EFFECT = ("fused_op", "eval_batch_size", "balanced_lr_decay")
 _CURVES = ("loss", "val_accuracy")
@@ -24,7 +18,14 @@ _CURVES = ("loss", "val_accuracy")
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A finished run; `name` is its directory below the one that was searched."""
+    """A finished run.
+
+    Attributes:
+        name: Its directory below the one that was searched.
+        config: Content of `config.json`, checked.
+        metrics: Content of `metrics.json`, checked.
+        history: Rows of `history.csv`, dicts of numbers or None.
+    """
 
     name: str
     config: dict
@@ -37,19 +38,50 @@ class Run:
         return self.config["flags"]
 
     @property
-    def loss(self):
-        """Name of the loss, with gamma where that has a meaning."""
-        name = self.flags["loss"]
-        return f"{name}, gamma {self.flags['gamma']:g}" if name == "focal" else name
+    def power(self):
+        """Power of the class-balanced term."""
+        return self.flags["cb_power"]
+
+    @property
+    def seed(self):
+        """The seed."""
+        return self.flags["seed"]
+
+    @property
+    def label(self):
+        """What the method and its loss are called, such as "focal, gamma 1"."""
+        try:
+            return methods.of(self.flags).label(self.flags)
+        except ValueError:  # of another version: as it is called there
+            own = [name] if (name := self._method) != methods.DEFAULT else []
+            return ", ".join([*own, self.flags["loss"]])
+
+    @property
+    def rank(self):
+        """Where the label stands in a list: in the order of the methods, unknown ones last."""
+        try:
+            loss = methods.of(self.flags).loss(self.flags["loss"])
+            values = tuple(self.flags[parameter.name] for parameter in loss.parameters)
+        except ValueError:
+            values = ()
+        places = ((self._method, tuple(methods.METHODS)), (self.flags["loss"], methods.LOSSES))
+        ranks = ((known.index(n) if n in known else len(known), n) for n, known in places)
+        return *ranks, values
+
+    @property
+    def _method(self):
+        return self.flags.get("method", methods.DEFAULT)
 
     @property
     def settings(self):
-        """What else makes the run what it is, as it took effect: all but loss, power and seed."""
+        """What else makes the run what it is, as it took effect: all but label, power and seed."""
         resolved = self.config["resolved"]
+        method = methods.METHODS.get(self._method, methods.get(methods.DEFAULT))
+        others = {name for name, p in methods.PARAMETERS.items() if p not in method.parameters}
         settings = {
             name: resolved.get(name, value)
             for name, value in self.flags.items()
-            if name not in (*_OF_METHOD, *_WITHOUT_EFFECT)
+            if name not in (*_APART, *_WITHOUT_EFFECT, *others)
         }
         data = self.config["data"]
         return {
@@ -89,8 +121,8 @@ def find(root):
         folder = pathlib.Path(error.filename)
         found.damaged.append((_name(folder, root), f"can't be read: {error.strerror}"))
 
-    for folder, folders, files in _walk(root, unreadable):
-        if _is_run(folder, files):
+    for folder, folders, names in _walk(root, unreadable):
+        if _is_run(folder, names):
             folders[:] = [name for name in folders if name not in directory.OWN_FOLDERS]
             _add(found, folder, _name(folder, root))
     for entries in (found.unfinished, found.damaged):
@@ -108,22 +140,22 @@ def _walk(root, unreadable):
     seen = {str(folder) for folder in pathlib.Path(root).resolve().parents}
     starts = [root]
     for start in starts:
-        for name, folders, files in os.walk(start, onerror=unreadable):
+        for name, folders, names in os.walk(start, onerror=unreadable):
             folder, real = pathlib.Path(name), os.path.realpath(name)
             if real in seen:
                 folders.clear()
                 continue
             seen.add(real)
             folders[:] = sorted(name for name in folders if not name.startswith("."))
-            yield folder, folders, files
+            yield folder, folders, names
             starts += [folder / name for name in folders if (folder / name).is_symlink()]
 
 
-def _is_run(folder, files):
-    if len(set(files) & set(_FILES)) > 1:
+def _is_run(folder, names):
+    if len(set(names) & set(_FILES)) > 1:
         return True
     try:
-        return "config.json" in files and is_ours(folder / "config.json")
+        return schema.CONFIG in names and files.is_ours(folder / schema.CONFIG)
     except OSError:
         return True  # and why it can't be read will be told
 
@@ -135,15 +167,15 @@ def _name(folder, root):
 
 def _add(found, folder, name):
     try:
-        config = read_config(folder / "config.json")
-        finished = (folder / "metrics.json").exists()
-        history = read_history(folder / "history.csv", _CURVES, required=finished)
+        config = files.read_config(folder / schema.CONFIG)
+        finished = (folder / schema.METRICS).exists()
+        history = files.read_history(folder / schema.HISTORY, _CURVES, required=finished)
         if not finished:
             found.unfinished.append((name, len(history), config["flags"].get("train_epochs")))
             return
-        metrics = read_metrics(folder / "metrics.json", config)
+        metrics = files.read_metrics(folder / schema.METRICS, config)
         found.runs.append(Run(name, config, metrics, history))
-    except DamagedError as error:
+    except files.DamagedError as error:
         found.damaged.append((name, str(error)))
     except OSError as error:
         file = pathlib.Path(error.filename or folder).name

@@ -6,14 +6,14 @@ import os
 import numpy as np
 import pytest
 
-from experiments.reporting import report_runs
-from tests.experiments.report_folders import COUNTS, metrics_of, write_run
+from experiments.reporting import found
+from tests.experiments.report_folders import COUNTS, FLAGS, metrics_of, write_run
 
 
 def names_in(folder):
-    found = report_runs.find(folder)
-    assert found.unfinished == found.damaged == []
-    return [run.name for run in found.runs]
+    below = found.find(folder)
+    assert below.unfinished == below.damaged == []
+    return [run.name for run in below.runs]
 
 
 def test_runs_are_found_at_any_depth_also_inside_runs_but_not_in_what_a_run_makes(tmp_path):
@@ -66,11 +66,6 @@ def test_a_file_of_another_program_hides_no_run_below(tmp_path, name, content):
     assert names_in(tmp_path) == ["runs/a"]
 
 
-def test_a_run_that_has_only_its_settings_yet_is_unfinished(tmp_path):
-    (write_run(tmp_path / "fresh", None) / "history.csv").unlink()
-    assert report_runs.find(tmp_path).unfinished == [("fresh", 0, 4)]
-
-
 GROUPS = {"shot_groups": {"many": [0], "medium": [1], "few": [2]}}
 
 
@@ -90,7 +85,7 @@ GROUPS = {"shot_groups": {"many": [0], "medium": [1], "few": [2]}}
 )
 def test_a_figure_that_is_not_its_confusion_matrices_is_refused(tmp_path, change, words):
     write_run(tmp_path / "run", config=GROUPS, metrics=change)
-    ((_, told),) = report_runs.find(tmp_path).damaged
+    ((_, told),) = found.find(tmp_path).damaged
     assert words in told
 
 
@@ -108,20 +103,27 @@ def test_the_shot_groups_are_those_that_the_run_recorded(tmp_path):
 def test_runs_without_metrics_are_unfinished_with_the_epochs_they_have(tmp_path):
     write_run(tmp_path / "begun", None, epochs=3)
     (write_run(tmp_path / "fresh", None) / "history.csv").unlink()
-    found = report_runs.find(tmp_path)
-    assert found.unfinished == [("begun", 3, 4), ("fresh", 0, 4)]
-    assert found.runs == found.damaged == []
+    below = found.find(tmp_path)
+    assert below.unfinished == [("begun", 3, 4), ("fresh", 0, 4)]
+    assert below.runs == below.damaged == []
 
 
 BIG = "1" + "0" * 400
 DAMAGES = {
     "config.json": [
         (None, "config.json is missing"),
-        ("{", "config.json is no valid JSON"),
-        ("[" * 100_000, "config.json is no valid JSON"),
-        ("\udcff", "config.json is no valid JSON"),
+        ("{", "config.json is not valid JSON"),
+        ("[" * 100_000, "config.json is not valid JSON"),
+        ("\udcff", "config.json is not valid JSON"),
         ("[]", "config.json was not written by experiments.train"),
         ({"flags": 3}, "`flags` is missing"),
+        ({"flags": {**FLAGS, "loss": None}}, "`flags.loss` is missing or not"),
+        ({"flags": {**FLAGS, "method": 3}}, "`flags.method` is missing or not"),
+        ({"flags": {**FLAGS, "cb_power": "1"}}, "`flags.cb_power` is missing or not"),
+        ({"flags": {**FLAGS, "cb_beta": None}}, "`flags.cb_beta` is missing or not"),
+        ({"flags": {**FLAGS, "loss": "focal", "gamma": []}}, "`flags.gamma` is missing or not"),
+        ({"flags": {**FLAGS, "imbalance_factor": None}}, "`flags.imbalance_factor` is missing"),
+        ({"flags": {**FLAGS, "seed": True}}, "`flags.seed` is missing or not"),
         ({"class_counts": [1, "2", 3]}, "`class_counts` is missing or not"),
         ({"class_counts": [1000, 100.5, 10]}, "`class_counts` is missing or not"),
         ({"class_counts": []}, "`class_counts` is missing or not"),
@@ -134,7 +136,7 @@ DAMAGES = {
         ({"sessions": ["3.11"]}, "`sessions` is missing or not"),
     ],
     "metrics.json": [
-        ("{}}", "metrics.json is no valid JSON"),
+        ("{}}", "metrics.json is not valid JSON"),
         ({"accuracy": 1.5}, "`accuracy` is missing or not 0 to 1"),
         ({"accuracy": None}, "`accuracy` is missing or not 0 to 1"),
         ({"balanced_accuracy": float("nan")}, "`balanced_accuracy` is missing or not 0 to 1"),
@@ -172,24 +174,42 @@ def test_a_damaged_run_is_listed_with_the_reason_and_the_others_are_read(
         path.write_text(json.dumps({**json.loads(path.read_text()), **content}))
     else:
         path.write_bytes(content.encode(errors="surrogateescape"))
-    found = report_runs.find(tmp_path)
-    assert [run.name for run in found.runs] == ["good"]
-    ((bad, told),) = found.damaged
+    below = found.find(tmp_path)
+    assert [run.name for run in below.runs] == ["good"]
+    ((bad, told),) = below.damaged
     assert bad == "bad"
     assert reason in told
+
+
+@pytest.mark.parametrize(
+    ("flags", "label"),
+    [
+        ({"gamma": None}, "softmax"),  # which has no gamma
+        ({"loss": "focal", "gamma": 2}, "focal, gamma 2"),
+        ({"loss": "hinge", "gamma": None}, "hinge"),
+        ({"method": "class_balanced"}, "softmax"),
+        ({"method": "later", "cb_beta": None}, "later, softmax"),
+    ],
+)
+def test_a_run_is_called_as_its_method_calls_it_and_an_unknown_one_by_its_names(
+    tmp_path, flags, label
+):
+    write_run(tmp_path / "run", **flags)
+    below = found.find(tmp_path)
+    assert [run.label for run in below.runs] == [label], below.damaged
 
 
 def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path):
     path = write_run(tmp_path / "run") / "config.json"
     path.unlink()
     os.mkfifo(path)
-    assert report_runs.find(tmp_path).damaged == [("run", "config.json is missing")]
+    assert found.find(tmp_path).damaged == [("run", "config.json is missing")]
 
 
 def test_epochs_without_a_number_leave_gaps(tmp_path):
     folder = write_run(tmp_path / "run")
     (folder / "history.csv").write_text("epoch,loss,val_accuracy\n1,nan,\n2,inf,0.5\n")
-    (run,) = report_runs.find(tmp_path).runs
+    (run,) = found.find(tmp_path).runs
     assert run.history == [
         {"epoch": 1, "loss": None, "val_accuracy": None},
         {"epoch": 2, "loss": None, "val_accuracy": 0.5},

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from experiments import report
+from experiments.reporting import page as report_page
 from tests import HANG_SECONDS
 from tests.experiments.report_folders import hostile_runs, write_run
 
@@ -69,7 +69,7 @@ def page(tmp_path_factory):
                 },
             )
     (folder / "runs" / "table1.md").write_text(f"# {'h' * 200}\n\n| {' | '.join('b' * 40)} |\n")
-    return report.write(folder / "runs", folder / "page.html")[0]
+    return report_page.write(folder / "runs", folder / "page.html")[0]
 
 
 @pytest.fixture(scope="module")

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from experiments.reporting import report_runs, report_sections
+from experiments.reporting import found, sections
 from experiments.runs import naming
 from tests.experiments.report_folders import COUNTS, FLAGS, write_run
 
 
 def sections_of(folder):
-    found = report_runs.find(folder)
-    assert found.damaged == []
-    return report_sections.sections(found.runs)[0]
+    below = found.find(folder)
+    assert below.damaged == []
+    return sections.sections(below.runs)[0]
 
 
 def test_mean_and_deviation_over_seeds_are_those_of_numpy(tmp_path):
@@ -19,24 +19,25 @@ def test_mean_and_deviation_over_seeds_are_those_of_numpy(tmp_path):
     for seed, r in enumerate(recalls):
         write_run(tmp_path / f"run{seed}", r, seed=seed)
     (section,) = sections_of(tmp_path)
-    (method,) = section.methods["softmax"]
+    (group,) = section.groups["softmax"]
     for key, values in {
         "accuracy": np.mean(recalls, axis=1),
         "many_accuracy": np.array(recalls)[:, 0],
         "few_accuracy": np.array(recalls)[:, 2],
     }.items():
-        over_seeds = method.over_seeds(key)
+        over_seeds = group.over_seeds(key)
         assert over_seeds.mean == pytest.approx(np.mean(values), abs=1e-12)
-        assert over_seeds.sd == pytest.approx(np.std(values, ddof=1), abs=1e-12)
-        assert over_seeds.n == 3
+        assert over_seeds.deviation == pytest.approx(np.std(values, ddof=1), abs=1e-12)
+        assert len(over_seeds.values) == 3
 
 
 def test_one_seed_has_no_deviation_and_a_figure_that_is_null_no_mean(tmp_path):
     write_run(tmp_path / "run", metrics={"few_accuracy": ...})
     (section,) = sections_of(tmp_path)
-    (method,) = section.methods["softmax"]
-    assert method.over_seeds("accuracy") == report_sections.Statistic(pytest.approx(0.6), None, 1)
-    assert method.over_seeds("few_accuracy") is None
+    (group,) = section.groups["softmax"]
+    accuracy, few = group.over_seeds("accuracy"), group.over_seeds("few_accuracy")
+    assert (accuracy.mean, accuracy.deviation) == (pytest.approx(0.6), None)
+    assert (few.mean, few.deviation, few.values) == (None, None, ())
 
 
 def test_a_figure_that_one_seed_lacks_is_averaged_over_the_others(tmp_path):
@@ -44,8 +45,8 @@ def test_a_figure_that_one_seed_lacks_is_averaged_over_the_others(tmp_path):
     write_run(tmp_path / "b", (0.9, 0.6, 0.5), seed=1)
     write_run(tmp_path / "c", seed=2, metrics={"few_accuracy": ...})
     (section,) = sections_of(tmp_path)
-    few = section.methods["softmax"][0].over_seeds("few_accuracy")
-    assert (few.mean, few.n) == (pytest.approx(0.4), 2)
+    few = section.groups["softmax"][0].over_seeds("few_accuracy")
+    assert (few.mean, len(few.values)) == (pytest.approx(0.4), 2)
 
 
 @pytest.mark.parametrize(
@@ -67,12 +68,12 @@ def test_a_figure_that_one_seed_lacks_is_averaged_over_the_others(tmp_path):
 def test_runs_that_differ_in_another_setting_are_never_averaged(tmp_path, changed):
     write_run(tmp_path / "a", seed=0)
     write_run(tmp_path / "b", seed=1, **changed)
-    sections = sections_of(tmp_path)
-    assert len(sections) == 2
-    for section in sections:
-        assert [len(m.runs) for m in section.methods["softmax"]] == [1]
+    both = sections_of(tmp_path)
+    assert len(both) == 2
+    for section in both:
+        assert [len(g.runs) for g in section.groups["softmax"]] == [1]
         assert section.different
-    assert sections[0].different != sections[1].different
+    assert both[0].different != both[1].different
 
 
 def test_settings_without_effect_do_not_separate_runs(tmp_path):
@@ -82,7 +83,7 @@ def test_settings_without_effect_do_not_separate_runs(tmp_path):
     write_run(tmp_path / "d", seed=3, config={"versions": {"keras": "3.16"}, "device": "GPU"})
     write_run(tmp_path / "e", seed=4, fused_op="on", eval_batch_size=7)
     (section,) = sections_of(tmp_path)
-    assert [len(m.runs) for m in section.methods["softmax"]] == [5]
+    assert [len(g.runs) for g in section.groups["softmax"]] == [5]
     assert section.different == {}
 
 
@@ -93,20 +94,20 @@ def test_losses_gammas_and_powers_are_apart_and_in_order(tmp_path):
         write_run(tmp_path / f"r{i}", loss=loss, cb_power=power, gamma=gamma)
     write_run(tmp_path / "r9", loss="softmax")
     (section,) = sections_of(tmp_path)
-    assert {loss: [m.power for m in methods] for loss, methods in section.methods.items()} == {
+    assert {label: [g.power for g in groups] for label, groups in section.groups.items()} == {
         "softmax": [1],
         "sigmoid": [0.5],
         "focal, gamma 0.5": [0, 2],
         "focal, gamma 2": [1],
     }
-    assert list(section.methods) == ["softmax", "sigmoid", "focal, gamma 0.5", "focal, gamma 2"]
+    assert list(section.groups) == ["softmax", "sigmoid", "focal, gamma 0.5", "focal, gamma 2"]
 
 
 def test_a_second_run_of_a_seed_is_named_and_not_counted(tmp_path):
     write_run(tmp_path / "first", (0.9, 0.6, 0.3))
     write_run(tmp_path / "second", (0.1, 0.1, 0.1))
     (section,) = sections_of(tmp_path)
-    assert [run.name for run in section.methods["softmax"][0].runs] == ["first"]
+    assert [run.name for run in section.groups["softmax"][0].runs] == ["first"]
     assert [(run.name, of.name) for run, of in section.repeats] == [("second", "first")]
 
 
@@ -116,7 +117,7 @@ def test_of_repeats_the_run_with_the_name_of_its_settings_counts(tmp_path):
     write_run(tmp_path / "copy", (0.1, 0.1, 0.1))
     write_run(tmp_path / "z" / name, (0.9, 0.6, 0.3))
     (section,) = sections_of(tmp_path)
-    assert [run.name for run in section.methods["softmax"][0].runs] == [f"z/{name}"]
+    assert [run.name for run in section.groups["softmax"][0].runs] == [f"z/{name}"]
     assert [run.name for run, _ in section.repeats] == [f"a/{name}.bak", "copy"]
 
 
@@ -128,7 +129,7 @@ def test_settings_that_give_no_name_give_no_run_its_name(flags):
 
 def test_a_run_that_recorded_no_data_is_with_those_of_its_classes_where_they_are_one(tmp_path):
     def groups():
-        return sorted([r.name for r in s.methods["softmax"][0].runs] for s in sections_of(tmp_path))
+        return sorted([r.name for r in s.groups["softmax"][0].runs] for s in sections_of(tmp_path))
 
     def write(name, seed, pixels, counts=COUNTS):
         data = {"name": "cifar10", "train": {"pixels": pixels}}
@@ -146,8 +147,25 @@ def test_a_run_that_recorded_no_data_is_with_those_of_its_classes_where_they_are
 def test_shared_settings_are_told_once(tmp_path):
     write_run(tmp_path / "a")
     write_run(tmp_path / "b", lr_decay=0.1)
-    sections, shared = report_sections.sections(report_runs.find(tmp_path).runs)
-    assert [section.different for section in sections] == [{"lr_decay": 0.01}, {"lr_decay": 0.1}]
+    made, shared = sections.sections(found.find(tmp_path).runs)
+    assert [section.different for section in made] == [{"lr_decay": 0.01}, {"lr_decay": 0.1}]
     assert shared["cb_beta"] == 0.9999
     assert shared["class_counts"] == COUNTS
     assert not {"lr_decay", "loss", "cb_power", "seed"} & set(shared)
+
+
+def test_methods_are_apart_and_what_this_version_does_not_know_comes_last(tmp_path):
+    for i, (method, loss) in enumerate(
+        [("later", "softmax"), (None, "of others"), ("class_balanced", "focal"), (None, "softmax")]
+    ):
+        write_run(tmp_path / f"{i}", loss=loss, **({"method": method} if method else {}))
+    (section,) = sections_of(tmp_path)
+    labels = ["softmax", "focal, gamma 1", "of others", "later, softmax"]
+    assert list(section.groups) == labels
+
+
+def test_a_run_that_recorded_no_method_is_averaged_with_those_of_the_first_one(tmp_path):
+    write_run(tmp_path / "old", seed=0)
+    write_run(tmp_path / "new", seed=1, method="class_balanced")
+    (section,) = sections_of(tmp_path)
+    assert [len(g.runs) for g in section.groups["softmax"]] == [2]

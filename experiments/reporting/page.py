@@ -1,0 +1,242 @@
+"""The page of a report: found runs, their sections and pictures, put into the template."""
+
+import base64
+import pathlib
+
+from experiments import cli
+from experiments.reporting import drawing, sections
+from experiments.reporting import found as runs_below
+from experiments.reporting.pictures import classes, confusion, curves, powers
+from experiments.reporting.pictures.series import Series
+from experiments.runs import figures, outputs, sessions, tails
+from experiments.sweeps.tables import DOCUMENTS
+
+_TEMPLATES = pathlib.Path(__file__).parent / "templates"
+_SHOT_RULES = {
+    "thirds": "Many, medium and few shot are thirds of the classes by rank in training images, "
+    "since no class has fewer than 20.",
+    "moved_thirds": "Many, medium and few shot are thirds of the classes by rank in training "
+    "images, since no class has fewer than 20; each cut is moved to the nearest change of the "
+    "number of images.",
+    "thresholds": "Many shot is above 100 training images, few shot below 20, medium between.",
+}
+_IN_TITLE = ("dataset", "long_tail", "imbalance_factor", "class_counts", "class_names")
+_BY_POWER = {"balanced_accuracy": "balanced accuracy", "few_accuracy": "few-shot accuracy"}
+_WORDS = {
+    "class_counts": "training images",
+    "class_names": "classes",
+    "shot_rule": "rule of the shot groups",
+}
+
+
+def write(runs_dir, output=None):
+    """Writes the page.
+
+    Args:
+        runs_dir: Folder; every run at or below it is in the report.
+        output: The HTML file; default `report.html` in `runs_dir`.
+
+    Returns:
+        `(path, found.Found)`.
+
+    Raises:
+        UserError: There is no run, a package is missing, or the file can't be written.
+    """
+    _check_extra()
+    folder = cli.local_path("RUNS_DIR", runs_dir)
+    if not folder.is_dir():
+        raise cli.UserError(f"RUNS_DIR={runs_dir} is not a folder; give one that holds runs.")
+    found = runs_below.find(folder)
+    if not (found.runs or found.unfinished or found.damaged):
+        raise cli.UserError(
+            f"RUNS_DIR={runs_dir} holds no run; give the --output_dir of a run or a sweep, or a "
+            "folder above it. Folders whose names begin with a dot are not searched."
+        )
+    path = folder / "report.html" if output is None else cli.local_path("--output", output)
+    if problem := outputs.output_problem(path):
+        raise cli.UserError(problem)
+    # File names and JSON can hold halves of characters, which UTF-8 has no bytes for.
+    outputs.write_output(path, _page(runs_dir, folder, found).encode(errors="replace"))
+    return path, found
+
+
+def _check_extra():
+    try:
+        import jinja2  # noqa: F401
+        import markdown_it  # noqa: F401
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise cli.UserError(
+            "the report needs matplotlib, jinja2 and markdown-it-py: pip install 'cb_keras[report]'"
+        ) from error
+
+
+def _page(runs_dir, folder, found):
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["accuracy"] = figures.accuracy
+    environment.filters["setting"] = figures.setting
+    made, shared = sections.sections(found.runs)
+    styles = powers.styles(run.power for run in found.runs)
+    return environment.get_template("report.html").render(
+        folder=str(runs_dir),
+        found=found,
+        shared=_in_words(shared),
+        sections=[_section(section, styles) for section in made],
+        colors={power: style.color for power, style in styles.items()},
+        documents=list(_documents(folder)),
+    )
+
+
+def _section(section, styles):
+    config = section.config
+    groups = [group for of_label in section.groups.values() for group in of_label]
+    varied = {label: of_label for label, of_label in section.groups.items() if len(of_label) > 1}
+    of_power = {group.power: group for group in groups}
+    sizes_differ = len(set(config["class_counts"])) > 1
+    told = (*_IN_TITLE, *(() if section.different.get("data") else ("data",)))
+    others = _in_words(section.different, but=told)
+    weights = _series([of_power[power] for power in sorted(of_power)], styles)
+    return {
+        "title": _title(section),
+        "label": ", ".join([_title(section), *(f"{n} {v}" for n, v in others)]),
+        "different": _in_words(section.different, but=("dataset", "imbalance_factor")),
+        "shot_rule": _SHOT_RULES.get(config.get("shot_rule"), ""),
+        "powers_compete": bool(varied),
+        "methods": [
+            _method(label, of_label, styles, sizes_differ)
+            for label, of_label in section.groups.items()
+        ],
+        "by_power": list(_by_power(varied)),
+        "weights": _image(classes.weights_by_size, weights) if sizes_differ else None,
+        "many_classes": len(config["class_counts"]) > classes.MOST_POINTS,
+        "largest_group": max(len(group.runs) for group in groups),
+        "runs": [_run(run) for group in groups for run in group.runs]
+        + [_run(run, of.name) for run, of in section.repeats],
+    }
+
+
+def _title(section):
+    settings = section.settings
+    unknown = "data" in section.different and "data" not in settings
+    data = ", data not recorded" if unknown else ""
+    return f"{settings['dataset']}, {tails.in_words(settings)}{data}"
+
+
+def _method(label, groups, styles, sizes_differ):
+    """What the template shows of one label: a row and a line a power."""
+    config = groups[0].runs[0].config
+    series = _series(groups, styles)
+    return {
+        "name": label,
+        "rows": _rows(groups),
+        "powers": [group.power for group in groups],
+        "curves": _image(curves.above_each_other, series),
+        "class_accuracy": _image(classes.accuracy_by_size, series) if sizes_differ else None,
+        "classes": [
+            (name, count, [_class_statistic(group, c) for group in groups])
+            for c, (name, count) in enumerate(
+                zip(config["class_names"], config["class_counts"], strict=True)
+            )
+        ],
+        "confusion": [
+            (group.power, _image(confusion.matrix, one, drawing.SVG))
+            for group, one in zip(groups, series, strict=True)
+        ],
+    }
+
+
+def _series(groups, styles):
+    return [Series(figures.setting(g.power), g.runs, styles[g.power]) for g in groups]
+
+
+def _rows(groups):
+    """A table row a power; the largest mean of each column is marked, where powers compete."""
+    columns = [[group.over_seeds(key) for key in runs_below.FIGURES] for group in groups]
+    best = [
+        max((s.mean for s in column if s.mean is not None), default=None)
+        for column in zip(*columns, strict=True)
+    ]
+    return [
+        {
+            "power": group.power,
+            "figures": [
+                (s, len(groups) > 1 and s.mean is not None and s.mean == top)
+                for s, top in zip(statistics, best, strict=True)
+            ],
+            "seeds": len(group.runs),
+            "epochs": group.runs[0].metrics["epochs"],
+        }
+        for group, statistics in zip(groups, columns, strict=True)
+    ]
+
+
+def _class_statistic(group, c):
+    return figures.Statistic.of(run.metrics["per_class_accuracy"][c] for run in group.runs)
+
+
+def _by_power(varied):
+    for key, label in _BY_POWER.items():
+        if any(group.over_seeds(key).values for groups in varied.values() for group in groups):
+            yield label, ", ".join(varied), _image(powers.figure_by_power, varied, key, label)
+
+
+def _image(draw, *arguments):
+    """The picture as an address that holds it."""
+    svg = base64.b64encode(drawing.svg(draw, *arguments)).decode()
+    return f"data:image/svg+xml;base64,{svg}"
+
+
+def _run(run, repeat_of=None):
+    device, speed = run.config.get("device", "unknown device"), run.metrics["images_per_second"]
+    machine = [
+        "speed unknown" if speed is None else f"{speed:,.0f} images/s",
+        *(map(str, device) if isinstance(device, list) else [str(device)]),
+        ", ".join(f"{name} {version}" for name, version in run.config["versions"].items()),
+    ]
+    return {
+        "title": f"{run.label}, power {figures.setting(run.power)}, seed {run.seed}",
+        "accuracy": figures.accuracy(run.metrics["accuracy"]),
+        "machine": " · ".join(filter(None, (*machine, *sessions.changes(sessions.of(run.config))))),
+        "command": str(run.config.get("command", "unknown")),
+        "name": run.name,
+        "repeat_of": repeat_of,
+    }
+
+
+def _in_words(settings, but=()):
+    """Pairs of a setting's name and its value as text, without the settings named in `but`."""
+    return [
+        (_WORDS.get(name, name), _classes_in_words(name, value) or figures.setting(value))
+        for name, value in settings.items()
+        if name not in but
+    ]
+
+
+def _classes_in_words(name, value):
+    """Of the lists with an entry a class, their first and last; None of other settings."""
+    if name == "class_counts" and value is not None:
+        return f"{sum(value):,} ({value[0]:,} … {value[-1]:,})"
+    if name == "class_names" and value is not None:
+        return f"{len(value)} ({value[0]} … {value[-1]})"
+    return None
+
+
+def _documents(folder):
+    """`(file name, HTML)` of the documents that a sweep left in the folder."""
+    import markupsafe
+
+    from experiments.reporting import documents
+
+    for name in DOCUMENTS:
+        path = folder / name
+        if path.is_file():
+            text = path.read_text(encoding="utf-8", errors="replace")
+            yield name, markupsafe.Markup(documents.html(text, name))

@@ -1,0 +1,19 @@
+"""Pictures of finished runs: each drawn by one function, saved as PNG or SVG."""
+
+from experiments.reporting.pictures.of_run import (
+    draw_all,
+    draw_comparison,
+    draw_missing,
+    in_a_line,
+    rehearse,
+    remove,
+)
+
+__all__ = [
+    "draw_all",
+    "draw_comparison",
+    "draw_missing",
+    "in_a_line",
+    "rehearse",
+    "remove",
+]

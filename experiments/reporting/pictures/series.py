@@ -1,0 +1,79 @@
+"""Runs that a picture shows as one: their colour, their legend, the spread between their seeds."""
+
+import dataclasses
+
+MARKERS = "osD^vPX*"
+_MOST_COLUMNS = 4  # of a legend
+
+
+@dataclasses.dataclass(frozen=True)
+class Style:
+    """How one series is drawn in all pictures of a report."""
+
+    color: str
+    marker: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Series:
+    """Runs that differ in their seeds alone; one run is a series too.
+
+    Attributes:
+        label: In the legend.
+        runs: List of `found.Run`.
+        style: `Style`.
+    """
+
+    label: str
+    runs: list
+    style: Style
+
+    @property
+    def config(self):
+        """`config.json` of one of the runs, for what they share."""
+        return self.runs[0].config
+
+
+def line(style, label):
+    """Matplotlib's words for a line with error bars."""
+    return {
+        "color": style.color,
+        "marker": style.marker,
+        "elinewidth": 1,
+        "capsize": 2.5,
+        "label": label,
+    }
+
+
+def deviations(statistics):
+    """Lengths of the error bars; None where there is one seed throughout, and so no bar."""
+    if all(s.deviation is None for s in statistics):
+        return None
+    return [s.deviation or 0 for s in statistics]
+
+
+def legend(figure, axes, title=None, columns=_MOST_COLUMNS):
+    """Puts the legend of a panel above the figure, in lines that are read from left to right."""
+    from matplotlib.lines import Line2D
+
+    entries = list(zip(*axes.get_legend_handles_labels(), strict=True))
+    # matplotlib fills column by column; the eye reads line by line.
+    entries = [entry for i in range(columns) for entry in entries[i::columns]]
+    heading = {}
+    if len(entries) > columns:
+        heading = {"title": title, "alignment": "left"}
+    elif title and entries:  # in the line of the labels, where it takes no line of its own
+        entries, columns = [(Line2D([], [], linestyle=""), title), *entries], columns + 1
+    handles, labels = [h for h, _ in entries], [text for _, text in entries]
+    figure.legend(handles, labels, loc="outside upper left", ncols=columns, **heading)
+
+
+def log_ticks(axis):
+    """Plain numbers at 1, 2 and 5: powers of ten alone leave most axes with one label."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    low, high = axis.get_view_interval()
+    few = low > 0 and high / low < 200
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,), numticks=8))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))

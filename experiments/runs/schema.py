@@ -1,0 +1,173 @@
+"""What `config.json` and `metrics.json` of a run must hold.
+
+Written by hand: no library that is installed checks JSON, and most of what is checked here are
+relations, such as figures that must follow from the confusion matrix.
+"""
+
+from experiments import methods
+
+CONFIG, METRICS, HISTORY = "config.json", "metrics.json", "history.csv"
+SHOT_FIGURES = ("many_accuracy", "medium_accuracy", "few_accuracy")
+_SHOT_GROUPS = {name.removesuffix("_accuracy") for name in SHOT_FIGURES}
+_ROUNDING = 1e-6
+_AS_WRITTEN = "as experiments.train writes it"
+
+
+class DamagedError(Exception):
+    """Why a run directory can't be used, in words for its user."""
+
+
+def check_begun(config):
+    """What even a run that was only begun, by any version, has recorded: its flags.
+
+    Raises:
+        DamagedError: They are not there.
+    """
+    _require(CONFIG, "flags", isinstance(config.get("flags"), dict))
+
+
+def check_config(config):
+    """Checks `config.json` and adds what older runs did not record: nothing, or null.
+
+    A method or a loss that this version does not know is accepted: a report calls it by its name.
+
+    Raises:
+        DamagedError: Something is missing or wrong; says what.
+    """
+    check_begun(config)
+    _check_flags(config["flags"])
+    for name, default in (("resolved", {}), ("versions", {}), ("shot_groups", {})):
+        _require(CONFIG, name, isinstance(config.setdefault(name, default), dict))
+    data = config.setdefault("data", None)
+    _require(CONFIG, "data", data is None or isinstance(data, dict))
+    sessions = config.setdefault("sessions", [])
+    _require(CONFIG, "sessions", _are(dict, sessions))
+    _check_classes(config)
+
+
+def _check_flags(flags):
+    for name in ("loss", "dataset"):
+        _require(CONFIG, f"flags.{name}", isinstance(flags.get(name), str))
+    _require(CONFIG, "flags.method", isinstance(flags.get("method", ""), str))
+    numbers = ("cb_power", "imbalance_factor", "seed", *_parameters(flags))
+    for name in dict.fromkeys(numbers):
+        _require(CONFIG, f"flags.{name}", _is_number(flags.get(name)))
+
+
+def _parameters(flags):
+    """Names of the parameters of the run's method; none where it is not one that we know."""
+    try:
+        return [parameter.name for parameter in methods.of(flags).parameters_of(flags)]
+    except ValueError:
+        return []
+
+
+def _check_classes(config):
+    counts, names = config.get("class_counts"), config.get("class_names")
+    right = _are_numbers(counts, low=0) and len(counts) > 0 and all(n % 1 == 0 for n in counts)
+    _require(CONFIG, "class_counts", right)
+    one_each = "one for each of class_counts"
+    right = _are_numbers(config.get("class_weights"), len(counts))
+    _require(CONFIG, "class_weights", right, one_each)
+    _require(CONFIG, "class_names", _are(str, names) and len(names) == len(counts), one_each)
+    right = set(config["shot_groups"]) <= _SHOT_GROUPS and all(
+        isinstance(ids, list) and all(type(c) is int and 0 <= c < len(counts) for c in ids)
+        for ids in config["shot_groups"].values()
+    )
+    _require(CONFIG, "shot_groups", right)
+
+
+def check_metrics(metrics, config):
+    """Checks `metrics.json` and adds null for what older runs did not measure.
+
+    Args:
+        metrics: Its content, a dict.
+        config: Of the same run, checked. The shot groups are those that it recorded: older runs
+            cut them by older rules.
+
+    Raises:
+        DamagedError: Something is missing or wrong, or a figure does not follow from the confusion
+            matrix; says what.
+    """
+    classes = len(config["class_counts"])
+    measured = {n: ids for n, ids in config["shot_groups"].items() if f"{n}_accuracy" in metrics}
+    for name in ("accuracy", "balanced_accuracy"):
+        _require(METRICS, name, _is_number(metrics.get(name), 0, 1), "0 to 1")
+    for name in SHOT_FIGURES:
+        value = metrics.setdefault(name, None)
+        _require(METRICS, name, value is None or _is_number(value, 0, 1), "0 to 1 or null")
+    for name in ("epochs", "train_seconds"):
+        _require(METRICS, name, _is_number(metrics.get(name), 0), "a number")
+    value = metrics.setdefault("images_per_second", None)
+    right = value is None or _is_number(value, 0)
+    _require(METRICS, "images_per_second", right, "a number or null")
+    accuracies, confusion = metrics.get("per_class_accuracy"), metrics.get("confusion_matrix")
+    right = isinstance(accuracies, list) and len(accuracies) == classes
+    right = right and all(a is None or _is_number(a, 0, 1) for a in accuracies)
+    _require(METRICS, "per_class_accuracy", right, f"{classes} of 0 to 1 or null")
+    right = isinstance(confusion, list) and len(confusion) == classes
+    right = right and all(_are_numbers(row, classes, low=0) for row in confusion)
+    _require(METRICS, "confusion_matrix", right, f"{classes} x {classes} counts")
+    _check_figures(metrics, measured)
+
+
+def _check_figures(metrics, groups):
+    """Raises DamagedError where a figure does not follow from the confusion matrix."""
+    confusion = metrics["confusion_matrix"]
+    images = [sum(row) for row in confusion]
+    right = [row[c] for c, row in enumerate(confusion)]
+    _require(METRICS, "confusion_matrix", sum(images) > 0, "of one test image at least")
+    recalls = [r / n if n else None for r, n in zip(right, images, strict=True)]
+    expected = {
+        "accuracy": sum(right) / sum(images),
+        "balanced_accuracy": _mean(recalls),
+        **{f"per_class_accuracy[{c}]": recall for c, recall in enumerate(recalls)},
+        **{f"{name}_accuracy": _mean([recalls[c] for c in ids]) for name, ids in groups.items()},
+    }
+    accuracies = enumerate(metrics["per_class_accuracy"])
+    recorded = metrics | {f"per_class_accuracy[{c}]": accuracy for c, accuracy in accuracies}
+    for name, value in expected.items():
+        if not _alike(recorded[name], value):
+            raise DamagedError(
+                f"{METRICS}: `{name}` is {_text(recorded[name])}, but its confusion_matrix gives "
+                f"{_text(value)}"
+            )
+
+
+def _mean(values):
+    values = [value for value in values if value is not None]
+    return sum(values) / len(values) if values else None
+
+
+def _alike(recorded, value):
+    if recorded is None or value is None:
+        return recorded is value
+    return abs(recorded - value) <= _ROUNDING
+
+
+def _text(value):
+    return "null" if value is None else f"{value:.6g}"
+
+
+def _require(file, name, right, expected=_AS_WRITTEN):
+    if not right:
+        raise DamagedError(f"{file}: `{name}` is missing or not {expected}")
+
+
+def _are(kind, values):
+    return isinstance(values, list) and all(isinstance(value, kind) for value in values)
+
+
+def _is_number(value, low=-1e300, high=1e300):
+    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+
+
+def _are_numbers(values, length=None, low=-1e300):
+    if not isinstance(values, list) or length not in (None, len(values)):
+        return False
+    return all(_is_number(value, low) for value in values)
+
+
+def number(value):
+    """The value if it is one to draw or average, else None, as for NaN."""
+    return value if _is_number(value) else None
