@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.experiments.conftest import SHORT, Run
+from tests.experiments.cases import SHORT, Run
 
 ROOT = pathlib.Path(__file__).parents[3]
 KILLS = int(os.environ.get("CB_KERAS_KILLS", "10"))  # of each precision
