@@ -27,9 +27,8 @@ def table(axes):
         del options
         for values in itertools.product(*(axes[name] for name in outer)):
             own = dict(zip(outer, values, strict=True))
-            row = (
-                label(own) if len(outer) > 1 else naming.exact(values[0])
-            )  # the heading has its name
+            # A single flag is the heading of the rows.
+            row = label(own) if len(outer) > 1 else naming.exact(values[0])
             if last is None:
                 yield row, settings["dataset"], own
             for value in axes.get(last, ()):
