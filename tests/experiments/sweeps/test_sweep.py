@@ -1,4 +1,4 @@
-"""The sweep: what it refuses, what it runs, what it writes; with a stand-in for the trainer.
+"""The sweep: what it refuses, what it runs, what it writes; with a stand-in for the launcher.
 
 tests/experiments/sweeps/test_sweep_training.py runs real trainings.
 """
@@ -16,60 +16,92 @@ from absl.testing import flagsaver
 from experiments import sweep
 from experiments.cli import UserError
 from experiments.runs.lock import Lock
-from experiments.sweeps import grid, runner
+from experiments.sweeps.launchers import LAUNCHERS, local
+from experiments.sweeps.tables import power
 from experiments.training import flags as train_flags
 from experiments.training.settings import checked, checked_settings
-from tests.experiments.conftest import call
+from tests.experiments.cases import call
 
-# Accuracy .70 for power 1 and less with the distance from it; the flags are those prepared.
-STAND_IN = """
+
+# What `python -m experiments.train` does in a working directory that has it.
+TRAINER = """
     import json, pathlib, sys
     flags = dict(a.removeprefix("--").partition("=")[::2] for a in sys.argv[1:])
     folder = pathlib.Path(flags["output_dir"])
-    settings = json.loads(pathlib.Path("prepared.json").read_text())[folder.name]
     if folder.name in pathlib.Path("broken.txt").read_text().split():
-        print("error: the training diverged", file=sys.stderr)
-        sys.exit(2)
+        sys.exit("error: the training diverged")
     folder.mkdir(parents=True)
-    with open("calls.txt", "a") as file:
-        print(folder.name, file=file)
+    for name, text in json.loads(pathlib.Path("prepared.json").read_text())[folder.name].items():
+        (folder / name).write_text(text)
+"""
+
+
+def files(settings):
+    """What a training leaves: accuracy .70 for power 1, less with the distance from it."""
     accuracy = 0.7 - 0.1 * abs(settings["cb_power"] - 1) + 0.01 * settings["seed"]
     right = round(1000 * accuracy)
-    (folder / "config.json").write_text(json.dumps({
-        "flags": settings, "class_counts": [50, 1], "class_weights": [0.5, 1.5],
-        "class_names": ["a", "b"], "command": " ".join(sys.argv)}))
-    (folder / "history.csv").write_text("epoch\\n1\\n")
-    (folder / "metrics.json").write_text(json.dumps({
-        "accuracy": accuracy, "balanced_accuracy": accuracy, "few_accuracy": None,
-        "loss": 1.0, "epochs": settings["train_epochs"], "train_seconds": 1.0,
-        "images_per_second": 2.0, "per_class_accuracy": [accuracy, accuracy],
-        "confusion_matrix": [[right, 1000 - right], [1000 - right, right]]}))
-"""
+    config = {
+        **{"flags": settings, "class_counts": [50, 1], "class_weights": [0.5, 1.5]},
+        "class_names": ["a", "b"],
+    }
+    metrics = {
+        **{"accuracy": accuracy, "balanced_accuracy": accuracy, "few_accuracy": None},
+        **{"loss": 1.0, "epochs": settings["train_epochs"], "train_seconds": 1.0},
+        **{"images_per_second": 2.0, "per_class_accuracy": [accuracy, accuracy]},
+        "confusion_matrix": [[right, 1000 - right], [1000 - right, right]],
+    }
+    return {
+        "config.json": json.dumps(config),
+        "history.csv": "epoch\n1\n",
+        "metrics.json": json.dumps(metrics),
+    }
+
+
+def train(job):
+    """Leaves in the folder of a job what was prepared for it."""
+    with open("calls.txt", "a") as file:
+        print(job.name, file=file)
+    job.folder.mkdir(parents=True)
+    for name, text in json.loads(pathlib.Path("prepared.json").read_text())[job.name].items():
+        (job.folder / name).write_text(text)
+
+
+def launch(jobs, slots, retries, on_change, on_poll):
+    """A launcher that trains nothing, and does so in this process; cells in broken.txt fail."""
+    del slots, retries
+    for job in jobs:
+        if job.state == "waiting":
+            job.state, job.attempts = "running", 1
+            on_change(job)
+            if job.name in pathlib.Path("broken.txt").read_text().split():
+                job.state, job.reason = "failed", "exit status 2: error: the training diverged"
+            else:
+                train(job)
+                job.state = "done"
+            on_change(job)
+            on_poll()
 
 
 @pytest.fixture
 def work(tmp_path, monkeypatch):
-    """A working directory whose trainer is the stand-in."""
-    (tmp_path / "experiments").mkdir()
-    (tmp_path / "experiments" / "train.py").write_text(textwrap.dedent(STAND_IN))
+    """A working directory in which the stand-in of a launcher launches."""
     (tmp_path / "broken.txt").write_text("")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", "")
-    monkeypatch.setattr(runner, "POLL_SECONDS", 0.02)
+    monkeypatch.setitem(LAUNCHERS, "local", launch)
     return tmp_path
 
 
 def prepare(*arguments):
-    """Writes the settings that the stand-in is to record; returns the sweep."""
+    """Writes what the trainings of a sweep are to leave; returns the sweep."""
     with flagsaver.flagsaver():
         flags.FLAGS(["sweep", *arguments])
         made = sweep.plan()
-    recorded = {
-        job.name: train_flags.recorded(checked(cell.settings))
+    prepared = {
+        job.name: files(train_flags.recorded(checked(cell.settings)))
         for cell, job in zip(made.cells, made.jobs, strict=True)
     }
     with open("prepared.json", "w") as file:
-        json.dump(recorded, file)
+        json.dump(prepared, file)
     return made
 
 
@@ -100,6 +132,56 @@ def test_every_cell_is_trained_once_and_stands_in_the_tables(work, capsys):
     assert text in capsys.readouterr().out
     # What the stand-in says has none > squared nowhere.
     assert "undecided, within the spread, for softmax (none" in text
+
+
+def test_cells_run_in_processes_of_their_own_and_one_that_failed_is_tried_again(
+    work, monkeypatch, capsys
+):
+    (work / "experiments").mkdir()
+    (work / "experiments" / "train.py").write_text(textwrap.dedent(TRAINER))
+    monkeypatch.setenv("PYTHONPATH", "")
+    monkeypatch.setattr(local, "POLL_SECONDS", 0.02)
+    monkeypatch.setitem(LAUNCHERS, "local", local.run)
+    arguments = ("--grid=cb_power=0,1", *TABLE_2[1:], "--retries=0")
+    bad, _ = prepare(*arguments).jobs
+    (work / "broken.txt").write_text(bad.name)
+    with pytest.raises(SystemExit):
+        call(sweep.main, *arguments)
+    assert f"failed: {bad.name}: exit status 1: error: the training" in capsys.readouterr().err
+    (work / "broken.txt").write_text("")
+    call(sweep.main, *arguments)
+    assert [row["cb_power"] for row in rows(work / "out")] == ["0.0", "1.0"]
+
+
+def test_a_grid_is_trained_continued_and_tabulated_with_a_column_for_each_of_its_flags(work):
+    grid = ("--grid=cb_power=0,1;depth=8,14", *TABLE_2[1:])
+    made = run(*grid)
+    assert [job.name.rpartition("seed0")[2] for job in made.jobs] == ["_depth=8", "_depth=14"] * 2
+    assert list(rows(work / "out")[0])[-1] == "depth"
+    found = [(row["cb_power"], row["depth"]) for row in rows(work / "out")]
+    assert found == [("0.0", "14"), ("0.0", "8"), ("1.0", "14"), ("1.0", "8")]
+    text = (work / "out" / "grid.md").read_text()
+    assert text.startswith("# Grid of cb_power and depth: digits, seed 0\n")
+    assert "| cb_power | depth 8 | depth 14 |\n|---|---|---|\n| 0 | .6000 | .6000 |" in text
+    assert "depth 8 instead of" not in text
+    assert "- digits: the most accurate cell is cb_power 1, depth 8 (.7000)." in text
+    shutil.rmtree(made.jobs[2].folder)
+    (work / "calls.txt").unlink()
+    run(*grid)
+    assert calls(work) == [made.jobs[2].name]
+    # A table next to it keeps the grid's runs and their column.
+    run(*TABLE_2)
+    assert len(rows(work / "out")) == 4 + 12
+    assert {row["depth"] for row in rows(work / "out")} == {"8", "14", "32"}
+    run("--grid=depth=20", *TABLE_2[1:])
+    assert len(rows(work / "out")) == 4 + 12 + 1
+
+
+def test_a_grid_of_epochs_says_nothing_of_them_but_the_other_differences(work):
+    run("--grid=train_epochs=20,30;imbalance_factor=0.02,1", *TABLE_2[1:3])
+    text = (work / "out" / "grid.md").read_text()
+    assert "Not the published protocol: dataset digits instead of cifar10." in text
+    assert {row["epochs"] for row in rows(work / "out")} == {"20", "30"}
 
 
 def test_the_same_command_trains_only_what_is_missing(work):
@@ -193,7 +275,7 @@ def test_the_power_curve_is_of_the_loss_and_the_beta_that_are_given(work):
     run("--table=power", *TABLE_2[1:], "--loss=sigmoid", "--cb_beta=0.99")
     found = rows(work / "out")
     assert {(r["loss"], r["cb_beta"]) for r in found} == {("sigmoid", "0.99")}
-    assert [float(r["cb_power"]) for r in found] == list(grid.POWER_CURVE)
+    assert [float(r["cb_power"]) for r in found] == list(power.POWERS)
     text = (work / "out" / "power.md").read_text()
     assert "the most accurate power is 1 (.7000)" in text
 
@@ -232,7 +314,33 @@ def test_the_differences_from_the_published_protocol_are_stated(work):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--output_dir=out"], "--table is missing: 1, 2 or power"),
+        (["--seeds=0"], "--table is missing: 1, 2 or power; --grid has a table of your own"),
+        (["--table=2", "--grid=gamma=1"], "--table and --grid can't be given together"),
+        (["--grid=gamma=1,2", "--gamma=1"], "--gamma can't be given with --grid, which varies it"),
+        (["--grid=gama=1"], "did you mean gamma?"),
+        (["--grid=gamma=1,2", "--balanced_epochs=3"], "belongs to --table=1"),
+        (
+            ["--grid=gamma=1,-2", "--loss=focal"],
+            "the cell gamma=-2: --gamma: `gamma` must be a finite number >= 0, got -2.0",
+        ),
+        (
+            ["--grid=loss=focal,softmax;gamma=1,2"],
+            "the cell loss=softmax, gamma=2: --gamma=2.0 has no effect on --loss=softmax",
+        ),
+        (
+            ["--grid=depth=8,9,10", "--seeds=0,1"],
+            "the cell depth=9, seed=0 and 1 other: --depth must be 6n + 2",
+        ),
+        (
+            ["--grid=lr_boundaries=0.5|0.50"],
+            "the cells lr_boundaries=0.5 and lr_boundaries=0.50 are one run,",
+        ),
+        (["--grid=gamma=1,2", "--depth=9", "--loss=focal"], "--depth must be 6n + 2"),
+        (["--grid=seed=0,1"], "use --seeds"),
+        (
+            [f"--grid=learning_rate={','.join(map(str, range(1, 502)))}", "--seeds=0,1"],
+            "--grid has 1002 cells, the seeds counted",
+        ),
         (["--table=2"], "--output_dir is missing: the folder of the sweep"),
         (["--table=2", "--loss=focal"], "--loss can't be given with --table=2"),
         (["--table=1", "--cb_power=1"], "--cb_power can't be given with --table=1"),
@@ -254,7 +362,7 @@ def test_the_differences_from_the_published_protocol_are_stated(work):
     ],
 )
 def test_flags_that_are_wrong_are_refused_before_anything_is_written(work, arguments, message):
-    if len(arguments) > 1:
+    if arguments != ["--table=2"]:
         arguments = [*arguments, "--output_dir=out"]
     with pytest.raises(UserError) as caught:
         call(sweep.main, *arguments)
@@ -264,7 +372,7 @@ def test_flags_that_are_wrong_are_refused_before_anything_is_written(work, argum
 
 
 def test_a_folder_that_can_not_be_made_is_refused(work):
-    (work / "file").write_text("I am no folder")
+    (work / "file").write_text("not a folder")
     with pytest.raises(UserError, match="--output_dir=file/out can't be written"):
         run(*TABLE_2[:1], "--output_dir=file/out", "--dataset=digits")
 
@@ -370,7 +478,7 @@ def test_an_interrupt_says_how_far_it_got_and_how_to_go_on(work, monkeypatch, ca
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runner, "run", interrupt)
+    monkeypatch.setitem(LAUNCHERS, "local", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run(*TABLE_2)
     assert "stopped: 0 of 12 cells done; the same command continues" in capsys.readouterr().err
