@@ -6,6 +6,7 @@ import numpy as np
 
 from experiments.boundary import boundary_training as training
 from experiments.boundary.boundary_training import DIGITS, POWERS
+from experiments.methods.class_balanced import CB_BETA, CLASS_BALANCED
 from experiments.reporting import drawing
 
 FIGURES = ("tail recall", "head recall", "balanced accuracy")
@@ -51,10 +52,11 @@ def draw(problem, runs, settings):
 
 def description(settings):
     """Data, loss and beta in words."""
-    gamma = f" (gamma {settings['gamma']:g})" if settings["loss"] == "focal" else ""
+    loss = CLASS_BALANCED.loss(settings["loss"])
+    own = ", ".join(f"{p.in_name} {p.value(settings):g}" for p in loss.parameters)
     return (
-        f"scikit-learn's digits in two dimensions, {settings['loss']} loss{gamma}, "
-        f"beta {settings['cb_beta']:g}"
+        f"scikit-learn's digits in two dimensions, {loss.name} loss{f' ({own})' if own else ''}, "
+        f"{CB_BETA.in_name} {CB_BETA.value(settings):g}"
     )
 
 

@@ -8,10 +8,10 @@ import tensorflow as tf
 
 import cb_keras
 from cb_keras.metrics import confusion_matrix, per_class_accuracy
-from experiments.exports.scoring import make_loss
+from experiments.methods import class_balanced
 
 DIGITS = (8, 3, 2)  # head to tail: neighbours in the projection
-POWERS = {0: "none", 0.5: "square root", 1: "class-balanced", 2: "squared"}
+POWERS = class_balanced.POWER_NAMES
 NUM_SEEDS = 5  # splits and networks that the means are taken over; the first is drawn
 STEPS = 500
 _MAX_COUNT = 150  # of the 174 to 183 images of a digit: some are left to test on even untailed
@@ -75,7 +75,7 @@ def train(problem, settings, power, seed, steps=STEPS):
 
     Args:
         problem: `Problem`.
-        settings: Mapping with `loss`, `cb_beta` and `gamma`.
+        settings: Mapping with `loss` and the parameters of the method but the power.
         power: Power of the class-balanced term.
         seed: Seed of the initial weights.
         steps: Steps of gradient descent.
@@ -86,7 +86,8 @@ def train(problem, settings, power, seed, steps=STEPS):
     keras.utils.set_random_seed(seed)
     hidden = keras.layers.Dense(8, activation="tanh")
     model = keras.Sequential([keras.Input((2,)), hidden, keras.layers.Dense(len(DIGITS))])
-    loss = make_loss({**settings, "cb_power": power}, problem.class_counts)
+    settings = {**settings, class_balanced.CB_POWER.name: power}
+    loss = class_balanced.CLASS_BALANCED.make_loss(settings, class_counts=problem.class_counts)
     optimizer = keras.optimizers.SGD(learning_rate=0.1, momentum=0.9)
     model.compile(optimizer, loss, steps_per_execution=25, jit_compile=False)
     points = tf.data.Dataset.from_tensors((problem.train_points, problem.train_labels))

@@ -14,3 +14,5 @@ DOWNLOAD = flags.DEFINE_bool(
     "download", False, "Download and prepare the data set with tfds where it is absent."
 )
 EVAL_BATCH_SIZE = flags.DEFINE_integer("eval_batch_size", 100, "Images per evaluation batch.")
+
+GROUPS = {"Data": ("dataset", "data_dir", "download", "eval_batch_size")}

@@ -1,6 +1,7 @@
-"""SavedModel for evaluation: raw uint8 images in; logits, probabilities and classes out."""
+"""SavedModel: raw uint8 images in; logits, probabilities and classes out."""
 
 import json
+import math
 import pathlib
 import shutil
 
@@ -8,8 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from experiments import methods
 from experiments.cli import UserError, check_loadable
-from experiments.exports import scoring
 from experiments.runs import atomic
 
 _DESCRIPTION = pathlib.PurePath("assets.extra", "cb_keras.json")
@@ -24,18 +25,36 @@ _DESCRIBED = {
 }
 
 
-def export(model, folder, about):
+def export(model, folder, description):
     """Writes the inference part of `model` as a SavedModel that TensorFlow alone can load.
 
     Args:
         model: The network, raw pixels `[N, H, W, channels]` to logits.
         folder: SavedModel folder; appears when it is whole, and replaces an older one.
-        about: JSON-able dict, kept in `assets.extra`: `settings` (`loss`, `cb_beta`,
-            `cb_power`, `gamma`), `dataset`, `data` (of `data_record.of`), `class_counts`,
+        description: JSON-able dict, kept in `assets.extra`: `settings` (of `methods.settings_of`),
+            `dataset`, `data` (of `data_record.of`), `class_counts`, `class_weights`,
             `class_names`, `epochs`, `train_seconds`, `images_per_second`.
     """
     folder = pathlib.Path(folder)
-    probabilities = tf.nn.softmax if about["settings"]["loss"] == "softmax" else tf.math.sigmoid
+    temporary = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        _archive(model, description["settings"]).write_out(str(temporary), verbose=False)
+        (temporary / _DESCRIPTION).parent.mkdir()
+        text = json.dumps(description, indent=2) + "\n"
+        atomic.write_atomically(temporary / _DESCRIPTION, text.encode())
+        atomic.sync_tree(temporary)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
+    atomic.sync_folder(folder.parent)
+
+
+def _archive(model, settings):
+    """The `keras.export.ExportArchive` of the network, its outputs as the method gives them."""
+    method = methods.of(settings)
 
     def predict(images):
         # A loaded signature checks the type of what it is given and not the shape: the network
@@ -48,7 +67,7 @@ def export(model, folder, about):
         logits = model(tf.cast(images, tf.float32), training=False)[:number]
         return {
             "logits": logits,
-            "probabilities": probabilities(logits),
+            "probabilities": method.probabilities(settings, logits),
             "classes": tf.argmax(logits, axis=-1),
         }
 
@@ -56,24 +75,13 @@ def export(model, folder, about):
     archive.track(model)
     signature = tf.TensorSpec([None, *model.input_shape[1:]], tf.uint8, name="images")
     archive.add_endpoint("serve", predict, [signature])
-    temporary = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        archive.write_out(str(temporary), verbose=False)
-        (temporary / _DESCRIPTION).parent.mkdir()
-        text = json.dumps(about, indent=2) + "\n"
-        atomic.write_atomically(temporary / _DESCRIPTION, text.encode())
-        atomic.sync_tree(temporary)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
-    atomic.sync_folder(folder.parent)
+    return archive
 
 
 def description(folder):
-    """The dict that `export` kept beside the model.
+    """The dict that `export` kept next to the model.
+
+    One that an older version exported has no `class_weights`.
 
     Raises:
         UserError: The folder holds no SavedModel, or one that `export` did not write.
@@ -89,46 +97,51 @@ def description(folder):
         f"evaluates: it has no readable {_DESCRIPTION}"
     )
     try:
-        about = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
+        description = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{foreign} ({error}).") from error
+    if problem := _problem(description):
+        raise UserError(f"{foreign} ({problem}).")
+    return description
+
+
+def _problem(description):
+    """Why a dict is not a description, in words; None where it is one."""
     for name, kind in _DESCRIBED.items():
-        if not isinstance(about, dict) or not isinstance(about.get(name, NotImplemented), kind):
-            raise UserError(f"{foreign} (no {name!r} in it).")
-    if len(about["class_names"]) != len(about["class_counts"]):
-        raise UserError(f"{foreign} (its 'class_names' are not one for each of 'class_counts').")
-    return about
+        if not isinstance(description, dict) or not isinstance(
+            description.get(name, NotImplemented), kind
+        ):
+            return f"no {name!r} in it"
+    classes = len(description["class_counts"])
+    if len(description["class_names"]) != classes:
+        return "its 'class_names' are not one for each of 'class_counts'"
+    weights = description.get("class_weights")
+    if "class_weights" in description and not _are_weights(weights, classes):
+        return "its 'class_weights' are not a number >= 0 for each of 'class_counts'"
+    settings = description["settings"]
+    if not isinstance(settings.get("loss"), str):
+        return "no 'loss' in its 'settings'"
+    try:
+        methods.of(settings).loss(settings["loss"])
+    except (TypeError, ValueError) as error:
+        return f"its 'settings': {error}"
+    return None
 
 
-def evaluate(folder, split, batch_size):
-    """Loads the SavedModel in `folder` and scores it on `split`.
+def _are_weights(weights, classes):
+    return (
+        isinstance(weights, list)
+        and len(weights) == classes
+        and all(type(w) in (int, float) and 0 <= w < math.inf for w in weights)
+    )
 
-    Returns:
-        The figures of `metrics.json`.
+
+def load(folder):
+    """The SavedModel; its signature lives for as long as it does.
 
     Raises:
-        UserError: The SavedModel is not ours, is damaged, does not fit the data, or gives NaN.
+        UserError: It is damaged, or has another signature than ours.
     """
-    about = description(folder)
-    num_classes = len(about["class_counts"])
-    if split.labels.max() >= num_classes:
-        raise UserError(
-            f"the data set has a class {split.labels.max()}, the model in {folder} has "
-            f"{num_classes} classes: use the data set it was trained on, {about['dataset']}."
-        )
-    loaded = _load(folder)  # for as long as its signature is used
-    logits, classes = predict(loaded.signatures["serving_default"], split.images, batch_size)
-    wrong = np.flatnonzero(~np.isfinite(logits).all(axis=1))
-    if wrong.size:
-        raise UserError(
-            f"the model in {folder} gives logits that are not finite for {wrong.size} of "
-            f"{len(logits)} images, image {wrong[0]} the first: its training diverged; train again "
-            "in another --output_dir with a lower --learning_rate."
-        )
-    return scoring.score(split.labels, classes, logits, about)
-
-
-def _load(folder):
     check_loadable("--saved_model", folder)
     try:
         loaded = tf.saved_model.load(str(folder))

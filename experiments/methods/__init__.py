@@ -1,10 +1,11 @@
-"""The methods by name: adding one is a file here and a line in `METHODS`.
+"""The methods by name: adding one is a file here and its name in `_FILES`.
 
 Names, flags, labels and heads are there without TensorFlow; a method imports the library when it
 makes its loss.
 """
 
-from experiments.methods import class_balanced
+import importlib
+
 from experiments.methods.method import DEFAULT, Loss, Method, Parameter
 
 __all__ = [
@@ -18,10 +19,21 @@ __all__ = [
     "get",
     "of",
     "problems",
+    "settings_of",
 ]
 
-METHODS = {method.name: method for method in (class_balanced.METHOD,)}
-LOSSES = tuple(dict.fromkeys(loss.name for method in METHODS.values() for loss in method.losses))
+# Each has `METHODS`, a tuple of `Method`: a family of methods is one file.
+_FILES = ("class_balanced",)
+
+
+def _methods():
+    """Every method by name, in the order of the files."""
+    found = {}
+    for file in _FILES:
+        for method in importlib.import_module(f"experiments.methods.{file}").METHODS:
+            if found.setdefault(method.name, method) is not method:
+                raise ValueError(f"two methods are called {method.name!r}.")
+    return found
 
 
 def _parameters():
@@ -34,6 +46,8 @@ def _parameters():
     return found
 
 
+METHODS = _methods()
+LOSSES = tuple(dict.fromkeys(loss.name for method in METHODS.values() for loss in method.losses))
 PARAMETERS = _parameters()
 
 
@@ -49,7 +63,7 @@ def get(name):
 
 
 def of(settings):
-    """The `Method` of settings or of the flags of a run; one that recorded none is of the first.
+    """The `Method` of settings or of the flags of a run; one that recorded none has the default.
 
     Raises:
         ValueError: It is unknown.
@@ -57,22 +71,27 @@ def of(settings):
     return get(settings.get("method", DEFAULT))
 
 
+def settings_of(settings):
+    """Those of the settings that say which method and loss it is, as an export keeps them."""
+    names = ("method", "loss", *PARAMETERS)
+    return {name: settings[name] for name in names if name in settings}
+
+
 def problems(settings):
     """What is wrong with the method, its loss and its parameters, a line each."""
+    for parameter in PARAMETERS.values():
+        try:
+            parameter.check(parameter.value(settings))
+        except ValueError as error:
+            yield f"--{parameter.name}: {error}"
     try:
         method = of(settings)
-        method.loss(settings["loss"])
+        effective = method.parameters_of(settings)
     except ValueError as error:
         yield str(error)
         return
     for parameter in PARAMETERS.values():
-        try:
-            parameter.check(settings[parameter.name])
-        except ValueError as error:
-            yield f"--{parameter.name}: {error}"
-    effective = method.parameters_of(settings)
-    for parameter in PARAMETERS.values():
-        value = settings[parameter.name]
+        value = parameter.value(settings)
         if parameter not in effective and value != parameter.default:
             yield (
                 f"--{parameter.name}={value} has no effect on {_given(method, settings)}; it "
@@ -81,6 +100,7 @@ def problems(settings):
 
 
 def _given(method, settings):
+    """The method and the loss as they were given; a line says nothing of the default method."""
     own = "" if method.name == DEFAULT else f"--method={method.name} with "
     return f"{own}--loss={settings['loss']}"
 

@@ -2,23 +2,19 @@
 
 from experiments.methods.method import DEFAULT, Loss, Method, Parameter
 
-
-def _check_beta(value):
-    from cb_keras import checks
-
-    checks.check_beta(value)
+# What the powers that the papers compare are called.
+POWER_NAMES = {0: "none", 0.5: "square root", 1: "class-balanced", 2: "squared"}
 
 
-def _check_power(value):
-    from cb_keras import checks
+def _checked_by(name):
+    """Function of a value that calls the checker `name` of `cb_keras.checks`."""
 
-    checks.check_power(value)
+    def check(value):
+        from cb_keras import checks
 
+        getattr(checks, name)(value)
 
-def _check_gamma(value):
-    from cb_keras import checks
-
-    checks.check_gamma(value)
+    return check
 
 
 CB_POWER = Parameter(
@@ -26,21 +22,21 @@ CB_POWER = Parameter(
     default=1.0,
     help="Power of the class-balanced term, any finite number: 0 plain loss, 0.5 square root, "
     "1 class-balanced, 2 squared.",
-    check=_check_power,
+    check=_checked_by("check_power"),
     in_name="power",
 )
 CB_BETA = Parameter(
     name="cb_beta",
     default=0.9999,
     help="Beta of the effective number, in [0, 1].",
-    check=_check_beta,
+    check=_checked_by("check_beta"),
     in_name="beta",
 )
 GAMMA = Parameter(
     name="gamma",
     default=1.0,
     help="Focusing parameter of the focal loss, >= 0.",
-    check=_check_gamma,
+    check=_checked_by("check_gamma"),
     in_name="gamma",
 )
 
@@ -51,15 +47,15 @@ def _make(name, *parameters):
     def make(settings, fused, **weights):
         from cb_keras import losses
 
-        own = {parameter.name: settings[parameter.name] for parameter in parameters}
+        own = {parameter.name: parameter.value(settings) for parameter in parameters}
         if "class_counts" in weights:  # weights that are given have neither
-            own |= {"beta": settings["cb_beta"], "power": settings["cb_power"]}
+            own |= {"beta": CB_BETA.value(settings), "power": CB_POWER.value(settings)}
         return getattr(losses, name)(**weights, **own, fused=fused)
 
     return make
 
 
-METHOD = Method(
+CLASS_BALANCED = Method(
     name=DEFAULT,
     title="weights from the effective number of samples, under a power (Cui et al. 2019)",
     losses=(
@@ -69,3 +65,4 @@ METHOD = Method(
     ),
     parameters=(CB_POWER, CB_BETA),
 )
+METHODS = (CLASS_BALANCED,)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 DEFAULT = "class_balanced"  # also of runs that were recorded before there was a choice
+HEADS = ("softmax", "sigmoid")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,9 +28,13 @@ class Parameter:
     check: Callable[[Any], Any]
     in_name: str
 
+    def value(self, settings):
+        """Its value; a run that was recorded before there was this parameter has the default."""
+        return settings.get(self.name, self.default)
+
     def text(self, settings):
         """Its part of a run's name, such as "power0.5"."""
-        return self.in_name + short(settings[self.name])
+        return self.in_name + short(self.value(settings))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,10 +55,14 @@ class Loss:
     make: Callable[..., Any]
     parameters: tuple[Parameter, ...] = ()
 
+    def __post_init__(self):
+        if self.head not in HEADS:
+            raise ValueError(f"`head` must be one of {', '.join(HEADS)}, got {self.head!r}.")
+
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """A method of `--method`.
+    """A value of `--method`.
 
     Attributes:
         name: The value of `--method`.
@@ -106,7 +115,8 @@ class Method:
         """Probabilities of logits `[N, C]`, as an export gives them."""
         from keras import ops
 
-        return {"softmax": ops.softmax, "sigmoid": ops.sigmoid}[self.head(settings)](logits)
+        functions = dict(zip(HEADS, (ops.softmax, ops.sigmoid), strict=True))
+        return functions[self.head(settings)](logits)
 
     def in_name(self, settings):
         """Its part of a run's name, such as "focal1_power0.5_beta0.9999".
@@ -114,15 +124,18 @@ class Method:
         The parameters of a loss stand next to it without a name, one after the other.
         """
         loss = self.loss(settings["loss"])
-        own = "".join(short(settings[parameter.name]) for parameter in loss.parameters)
+        own = "".join(short(parameter.value(settings)) for parameter in loss.parameters)
         method = [] if self.name == DEFAULT else [self.name]
         shared = [parameter.text(settings) for parameter in self.parameters]
         return "_".join([*method, loss.name + own, *shared])
 
     def label(self, settings):
-        """How reports call the method with this loss, such as "focal, gamma 1"; without `power`."""
+        """How reports call the method with this loss, such as "focal, gamma 1".
+
+        Without the parameters of the method, such as the power, which reports show on their own.
+        """
         loss = self.loss(settings["loss"])
-        own = [f"{parameter.in_name} {settings[parameter.name]:g}" for parameter in loss.parameters]
+        own = [f"{p.in_name} {p.value(settings):g}" for p in loss.parameters]
         method = [] if self.name == DEFAULT else [self.name]
         return ", ".join([*method, loss.name, *own])
 

@@ -8,8 +8,9 @@ import pathlib
 import keras
 import numpy as np
 
-from experiments.cli import UserError, counted
+from experiments.cli import UserError
 from experiments.runs import atomic
+from experiments.runs.figures import counted
 
 NEWEST, PREVIOUS, DAMAGED = "state.npz", "previous.npz", "damaged.npz"
 
@@ -42,7 +43,7 @@ class Checkpoint(keras.callbacks.Callback):
 def save(folder, model, epochs_done, state):
     """Writes the variables of model and optimizer, `epochs_done` and `state`, atomically.
 
-    The checkpoint before stays beside it, for the case that this one is damaged later.
+    The checkpoint before stays next to it, for the case that this one is damaged later.
     """
     arrays = {
         f"variable_{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(_variables(model))
@@ -115,14 +116,32 @@ def check_lost(run, every, epochs):
     print(f"no checkpoint in {run.folder}: starting again{lost}")
 
 
+def newest_in_words(folder):
+    """A sentence on the newest checkpoint, for the error of a training that can't go on."""
+    path = pathlib.Path(folder, NEWEST)
+    if not path.exists():
+        return "There is no checkpoint yet."
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            header = _header(file)
+    except Exception:  # zipfile and NumPy have many kinds for a damaged file
+        return f"The last checkpoint is {path}, which can't be read."
+    return f"The last good checkpoint is of epoch {header['epochs_done']}: {path}"
+
+
 def _read(path):
     """Header and values of a checkpoint; raises unless it is whole."""
     with np.load(path, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     if str(arrays.pop("sha256")) != _digest(arrays):
         raise ValueError("its content does not match its checksum")
-    header = json.loads(str(arrays["header"]))
+    header = _header(arrays)
     return header, [arrays[f"variable_{i}"] for i in range(len(header["names"]))]
+
+
+def _header(arrays):
+    """The dict with `epochs_done`, `state` and `names`, of the arrays of a file."""
+    return json.loads(str(arrays["header"]))
 
 
 def _digest(arrays):

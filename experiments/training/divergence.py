@@ -1,14 +1,12 @@
-"""Stops a run whose loss or weights are no numbers any more."""
+"""Stops a run whose loss or weights are not finite any more."""
 
-import json
 import math
-import pathlib
 
 import keras
 import numpy as np
 
 from experiments.cli import UserError
-from experiments.training import checkpoint as checkpoints
+from experiments.training.checkpoint import newest_in_words
 
 
 class StopOnDivergence(keras.callbacks.Callback):
@@ -77,15 +75,7 @@ class StopOnDivergence(keras.callbacks.Callback):
     def _last_good(self):
         if self.checkpoint is None:
             return "The last checkpoint, if there is one, is in the run directory."
-        path = pathlib.Path(self.checkpoint, checkpoints.NEWEST)
-        if not path.exists():
-            return "There is no checkpoint yet."
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                epoch = json.loads(str(file["header"]))["epochs_done"]
-        except Exception:  # zipfile and NumPy have many kinds for a damaged file
-            return f"The last checkpoint is {path}, which can't be read."
-        return f"The last good checkpoint is of epoch {epoch}: {path}"
+        return newest_in_words(self.checkpoint)
 
 
 def _is_finite(variable):

@@ -2,134 +2,107 @@
 
 from absl import flags
 
-from experiments import methods
+from experiments import exports, methods
 from experiments.datasets import data_flags
 
-METHOD = flags.DEFINE_enum(
+flags.DEFINE_enum(
     "method",
     methods.DEFAULT,
     list(methods.METHODS),
     "; ".join(f"{method.name}: {method.title}" for method in methods.METHODS.values()) + ".",
 )
-LOSS = flags.DEFINE_enum(
-    "loss", "softmax", list(methods.LOSSES), "Loss; --method says which it accepts."
-)
+flags.DEFINE_enum("loss", "softmax", list(methods.LOSSES), "Loss; --method says which it accepts.")
+for _parameter in methods.PARAMETERS.values():
+    flags.DEFINE_float(_parameter.name, _parameter.default, _parameter.help)
 
-
-METHOD_PARAMETERS = {
-    name: flags.DEFINE_float(name, parameter.default, parameter.help)
-    for name, parameter in methods.PARAMETERS.items()
-}
-LONG_TAIL = flags.DEFINE_enum(
+flags.DEFINE_enum(
     "long_tail",
     None,
     ["exponential", "natural"],
     "exponential: cut the training set to Cui's profile; natural: use all of it as it is. Default: "
     "natural for tfds:NAME unless --imbalance_factor is given, exponential for all else.",
 )
-
-
-IMBALANCE_FACTOR = flags.DEFINE_float(
+flags.DEFINE_float(
     "imbalance_factor", 0.02, "Smallest / largest class size, in (0, 1]; 1: balanced."
 )
 
-
-TRAIN_EPOCHS = flags.DEFINE_integer("train_epochs", 200, "Epochs.")
-
-
-EVAL_EPOCHS = flags.DEFINE_integer("eval_epochs", 2, "Epochs between evaluations.")
-
-
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 128, "Images per training step.")
-
-
-LEARNING_RATE = flags.DEFINE_float("learning_rate", 0.1, "Learning rate after the warm-up.")
-
-
-WARMUP_EPOCHS = flags.DEFINE_float("warmup_epochs", 5, "Epochs of linear warm-up from 0.")
-
-
-LR_BOUNDARIES = flags.DEFINE_list(
+flags.DEFINE_integer("train_epochs", 200, "Epochs.")
+flags.DEFINE_integer("eval_epochs", 2, "Epochs between evaluations.")
+flags.DEFINE_integer("batch_size", 128, "Images per training step.")
+flags.DEFINE_float("learning_rate", 0.1, "Learning rate after the warm-up.")
+flags.DEFINE_float("warmup_epochs", 5, "Epochs of linear warm-up from 0.")
+flags.DEFINE_list(
     "lr_boundaries", ["0.8", "0.9"], "Fractions of the run at which the rate drops."
 )
-
-
-LR_DECAY = flags.DEFINE_float("lr_decay", 0.01, "Factor of the rate at each boundary.")
-
-
-BALANCED_LR_DECAY = flags.DEFINE_float(
+flags.DEFINE_float("lr_decay", 0.01, "Factor of the rate at each boundary.")
+flags.DEFINE_float(
     "balanced_lr_decay",
     None,
     "Used instead of --lr_decay where the training set is balanced (preset cui2019: 0.1).",
 )
-
-
-MOMENTUM = flags.DEFINE_float("momentum", 0.9, "Momentum of SGD, in [0, 1).")
-
-
-WEIGHT_DECAY = flags.DEFINE_float("weight_decay", 2e-4, "L2 penalty: weight_decay * sum(w^2) / 2.")
-
-
-DEPTH = flags.DEFINE_integer("depth", 32, "Depth of the ResNet, 6n + 2.")
-
-
-AUGMENTATION = flags.DEFINE_enum(
+flags.DEFINE_float("momentum", 0.9, "Momentum of SGD, in [0, 1).")
+flags.DEFINE_float("weight_decay", 2e-4, "L2 penalty: weight_decay * sum(w^2) / 2.")
+flags.DEFINE_integer("depth", 32, "Depth of the ResNet, 6n + 2.")
+flags.DEFINE_enum(
     "augmentation",
     "auto",
     ["auto", "none", "crop", "crop_flip"],
     "Random crop of the zero-padded image, random left-right flip; auto suits the data set.",
 )
-
-
-SEED = flags.DEFINE_integer(
+flags.DEFINE_integer(
     "seed", 0, "Seed of the long tail, the weights, the order and the augmentation."
 )
 
-
-PRECISION = flags.DEFINE_enum(
+flags.DEFINE_enum(
     "precision", "float32", ["float32", "mixed_bfloat16", "mixed_float16"], "Policy of the layers."
 )
-
-
-JIT_COMPILE = flags.DEFINE_enum(
+flags.DEFINE_enum(
     "jit_compile",
     "auto",
     ["auto", "true", "false"],
     "XLA; auto: on with a GPU, off without, where it is slower for this network.",
 )
-
-
-FUSED_OP = flags.DEFINE_enum(
+flags.DEFINE_enum(
     "fused_op",
     "auto",
     ["auto", "on", "off"],
     "Native op for the loss; auto: where it is built and XLA is off. Same values either way.",
 )
-
-
-DETERMINISTIC = flags.DEFINE_bool(
+flags.DEFINE_bool(
     "deterministic",
     False,
     "Only operations that give the same bits every time. A GPU needs it for that, and is slower "
     "with it; the CPU gives the same bits without.",
 )
-
-
-STRATEGY = flags.DEFINE_enum(
+flags.DEFINE_enum(
     "strategy", "none", ["none", "mirrored"], "mirrored: all devices of this machine."
 )
 
-
-OUTPUT_DIR = flags.DEFINE_string(
+flags.DEFINE_string(
     "output_dir", None, "Run directory; default: a name made of the flags, under runs/."
 )
+flags.DEFINE_bool("resume", False, "Continue the run in --output_dir.")
+flags.DEFINE_list(
+    "exports",
+    list(exports.NEEDED),
+    f"What the trained model is written as: {', '.join(exports.EXPORTS)}.",
+)
+flags.DEFINE_bool("plots", True, "Draw pictures at the end; needs matplotlib.")
 
-
-RESUME = flags.DEFINE_bool("resume", False, "Continue the run in --output_dir.")
-
-
-PLOTS = flags.DEFINE_bool("plots", True, "Draw pictures at the end; needs matplotlib.")
-
+# Every flag of a training, as `--help` shows them.
+GROUPS = {
+    "Method and loss": ("method", "loss", *methods.PARAMETERS),
+    **data_flags.GROUPS,
+    "Long tail": ("long_tail", "imbalance_factor"),
+    "Protocol": (
+        *("train_epochs", "eval_epochs", "batch_size", "learning_rate", "warmup_epochs"),
+        *("lr_boundaries", "lr_decay", "balanced_lr_decay", "momentum", "weight_decay", "depth"),
+        *("augmentation", "seed"),
+    ),
+    "Machine": ("precision", "jit_compile", "fused_op", "deterministic", "strategy"),
+    "Run directory": ("output_dir", "resume", "exports", "plots"),
+}
+_NAMES = tuple(name for names in GROUPS.values() for name in names)
 
 # What may differ between a run and its continuation.
 _NOT_RECORDED = ("data_dir", "download", "output_dir", "resume", "plots")
@@ -137,14 +110,19 @@ _NOT_RECORDED = ("data_dir", "download", "output_dir", "resume", "plots")
 
 def given_settings():
     """Values of all flags as a dict, as they were given; `--long_tail` as it takes effect."""
-    given = {holder.name: holder.value for holder in _holders()}
+    given = {name: flags.FLAGS[name].value for name in _NAMES}
     return _with_long_tail(given, flags.FLAGS["imbalance_factor"].present)
 
 
 def protocol_defaults():
     """The settings of the published protocol, which are the defaults of the recorded flags."""
-    defaults = {holder.name: holder.default for holder in _holders()}
+    defaults = {name: default(name) for name in _NAMES}
     return recorded(_with_long_tail(defaults, factor_given=False))
+
+
+def default(name):
+    """The default of a flag."""
+    return flags.FLAGS[name].default
 
 
 def recorded(settings):
@@ -154,8 +132,8 @@ def recorded(settings):
 
 def command_line(settings):
     """The flags that give experiments.train these settings, as a list; defaults are left out."""
-    pairs = [(h.name, _text(settings[h.name]), _text(h.default)) for h in _holders()]
-    return [f"--{name}={text}" for name, text, default in pairs if text not in (default, None)]
+    texts = [(name, _text(settings[name]), _text(default(name))) for name in _NAMES]
+    return [f"--{name}={text}" for name, text, usual in texts if text not in (usual, None)]
 
 
 def _with_long_tail(settings, factor_given):
@@ -170,13 +148,9 @@ def _with_long_tail(settings, factor_given):
 
 
 def _text(value):
+    """A value as a command line has it."""
     if isinstance(value, list):
         return ",".join(map(str, value))
     if value is None:  # not "None", which is a name like any other
         return None
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _holders():
-    values = (*vars(data_flags).values(), *globals().values(), *METHOD_PARAMETERS.values())
-    return [value for value in values if isinstance(value, flags.FlagHolder)]

@@ -1,4 +1,8 @@
-"""What the programs run on: the cores, and the settings that Keras takes from its surroundings."""
+"""What the programs run on: cores, devices, XLA, the fused op, and Keras' own settings.
+
+All that asks the framework about devices is here. TensorFlow, Keras and cb_keras are imported by
+the functions that need them: the programs say what is wrong with their flags before that.
+"""
 
 import math
 import os
@@ -7,7 +11,8 @@ import platform
 import shlex
 import sys
 
-from experiments import cli
+from experiments.cli import UserError
+from experiments.runs.figures import counted
 
 
 def cores():
@@ -46,11 +51,11 @@ def cores_in_words():
     """The cores that this process may use, and what of their time."""
     number, limit = cores(), quota()
     of_time = f" (limited to the time of {limit:g})" if limit and limit < number else ""
-    return f"{cli.counted(number, 'core')}{of_time}"
+    return f"{counted(number, 'core')}{of_time}"
 
 
 def keras_problems():
-    """What of Keras' own settings no training is right with, each in words, with the fix.
+    """Settings of Keras under which a training fails or gives something else, a line each.
 
     Found late they cost the work done until then, or nobody finds them.
     """
@@ -78,6 +83,76 @@ def keras_problems():
             )
 
 
+def gpus():
+    """TensorFlow's physical GPUs, a list."""
+    import tensorflow as tf
+
+    return tf.config.list_physical_devices("GPU")
+
+
+def jit_compile(asked):
+    """Whether XLA compiles the training step.
+
+    Args:
+        asked: `--jit_compile`: "auto", "true" or "false".
+    """
+    return bool(gpus()) if asked == "auto" else asked == "true"
+
+
+def fused_op(asked, xla):
+    """Whether the loss runs as the native op, which XLA can't call.
+
+    Args:
+        asked: `--fused_op`: "auto", "on" or "off".
+        xla: Whether XLA compiles the training step.
+
+    Raises:
+        UserError: It was asked for, and the step is compiled.
+    """
+    from cb_keras import fused
+
+    if asked == "on" and xla:
+        raise UserError(
+            "--fused_op=on can't be used with XLA, which --jit_compile=auto turns on where there "
+            "is a GPU; add --jit_compile=false."
+        )
+    return asked != "off" and not xla and fused.available()
+
+
+def make_deterministic():
+    """Leaves TensorFlow only the operations that give the same bits every time."""
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+
+
+def strategy(asked, batch_size, num_images):
+    """The `tf.distribute.Strategy` to train under.
+
+    Args:
+        asked: `--strategy`: "none" or "mirrored", all devices of this machine.
+        batch_size: Images per step, of all devices together.
+        num_images: Images per epoch.
+
+    Raises:
+        UserError: The last batch of an epoch has fewer images than there are devices.
+    """
+    import tensorflow as tf
+
+    if asked == "none":
+        return tf.distribute.get_strategy()
+    mirrored = tf.distribute.MirroredStrategy()
+    replicas = mirrored.num_replicas_in_sync
+    print(f"mirrored over {replicas} device(s): {', '.join(mirrored.extended.worker_devices)}")
+    smallest = min(num_images % batch_size or num_images, batch_size)
+    if smallest < replicas:
+        raise UserError(
+            f"--batch_size={batch_size} leaves a last batch of {smallest} images for {replicas} "
+            "devices; choose one that leaves at least one image for each."
+        )
+    return mirrored
+
+
 def environment(all_gpus=True):
     """Versions, device and command line, for `config.json`.
 
@@ -90,8 +165,8 @@ def environment(all_gpus=True):
 
     import cb_keras
 
-    gpus = tf.config.list_physical_devices("GPU")[: None if all_gpus else 1]
-    names = [tf.config.experimental.get_device_details(g).get("device_name", "GPU") for g in gpus]
+    used = gpus()[: None if all_gpus else 1]
+    names = [tf.config.experimental.get_device_details(g).get("device_name", "GPU") for g in used]
     return {
         "versions": {
             "python": platform.python_version(),

@@ -3,16 +3,13 @@
 import importlib.util
 import math
 
-from cb_keras import fused, long_tail
-from experiments import methods
+from experiments import exports, methods
 from experiments.cli import UserError, check_loadable, local_path
 from experiments.datasets import check_name
 from experiments.runs.naming import run_name
 from experiments.training import flags, machine
 
 _PATHS = ("data_dir", "output_dir")
-
-
 _TOO_MANY = 2**31
 
 
@@ -38,6 +35,7 @@ def checked(settings):
     """
     problems = [*methods.problems(settings), *_range_problems(settings)]
     problems += [*_contradictions(settings), *_path_problems(settings)]
+    problems += exports.problems(settings["exports"])
     problems += machine.keras_problems()
     # Else every schedule is wrong too, which says nothing new.
     if 1 <= settings["train_epochs"] < _TOO_MANY:
@@ -48,6 +46,8 @@ def checked(settings):
 
 
 def _range_problems(s):
+    from cb_keras import long_tail
+
     yield from _refused(
         ("imbalance_factor", long_tail.check_imbalance_factor),
         ("dataset", check_name),
@@ -94,8 +94,10 @@ def _schedule_problems(s):
 
 
 def _contradictions(s):
+    from cb_keras import fused
+
     # Not `present`: a flagfile of one's own may name the default, and go with either kind of tail.
-    own_factor = s["imbalance_factor"] != flags.IMBALANCE_FACTOR.default
+    own_factor = s["imbalance_factor"] != flags.default("imbalance_factor")
     if s["long_tail"] == "natural" and own_factor:
         yield "--imbalance_factor has no effect with --long_tail=natural; leave one of them out."
     if s["fused_op"] == "on":

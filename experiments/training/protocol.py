@@ -1,0 +1,267 @@
+"""The recipe, from data to exported model."""
+
+import os
+
+import keras
+
+import cb_keras
+from cb_keras import metrics
+from cb_keras.callbacks import ThroughputProgress
+from experiments import datasets, methods
+from experiments.cli import UserError
+from experiments.datasets import pipeline
+from experiments.exports import EXPORTS, evaluation
+from experiments.reporting import pictures
+from experiments.runs import atomic, data_record, directory, sessions
+from experiments.training import checkpoint, divergence, history, machine
+
+
+def train(run, settings, flags):
+    """Trains, exports and measures; writes all files of the run but the pictures.
+
+    Args:
+        run: `RunDirectory`, empty or of the same run, which is then continued.
+        settings: Checked settings of experiments.train.
+        flags: Those of them that are recorded.
+
+    Returns:
+        The content of `metrics.json`.
+
+    Raises:
+        UserError: The data are not there, are others than the run began with, or do not fit the
+            settings; or the training diverged.
+    """
+    if settings["deterministic"]:
+        machine.make_deterministic()
+    data, images, class_counts = _load(settings)
+    record = {
+        "data": data_record.of(data),
+        "class_names": data.class_names,
+        "class_counts": class_counts.tolist(),
+    }
+    begun = directory.read_config(run.folder)
+    flags = _check_data(run, record, flags, begun)
+    resolved = resolve(settings, data, class_counts)
+    _print_data(run, data, images, class_counts)
+
+    keras.utils.set_random_seed(settings["seed"])
+    strategy = machine.strategy(settings["strategy"], settings["batch_size"], len(images.labels))
+    schedule = make_schedule(settings, resolved)
+    with strategy.scope():
+        model = _compiled_model(settings, resolved, schedule, data, class_counts)
+    record["class_weights"] = keras.ops.convert_to_numpy(model.loss.class_weights).tolist()
+
+    first_epoch, progress = _continue(run, model, settings, len(images.labels), record, begun)
+    _write_config(run, flags, resolved, record, begun, first_epoch)
+    model.fit(
+        pipeline.training_dataset(
+            images,
+            settings["batch_size"],
+            settings["seed"],
+            first_epoch,
+            settings["train_epochs"],
+            resolved["augmentation"],
+        ),
+        initial_epoch=first_epoch,
+        epochs=settings["train_epochs"],
+        steps_per_epoch=resolved["steps_per_epoch"],
+        validation_data=pipeline.evaluation_dataset(data.test, settings["eval_batch_size"]),
+        validation_freq=settings["eval_epochs"],
+        shuffle=False,  # the pipeline shuffles, by seed
+        callbacks=_callbacks(run, progress, settings, schedule, record["data"]),
+        verbose=0,
+    )
+    _check_trained(run, model, settings, resolved)
+    return _export_and_measure(run, model, data.test, settings, flags, record, progress)
+
+
+def _load(settings):
+    """`(Data, Split to train on, class counts [C])`."""
+    data = datasets.load(settings["dataset"], settings["data_dir"], settings["download"])
+    images, class_counts = datasets.cut_long_tail(
+        data.train,
+        len(data.class_names),
+        settings["long_tail"],
+        settings["imbalance_factor"],
+        settings["seed"],
+    )
+    return data, images, class_counts
+
+
+def _check_data(run, record, flags, begun):
+    """The flags to record, once the data are known to be those that the run began with.
+
+    Args:
+        run: `RunDirectory`.
+        record: What is recorded of the data.
+        flags: The flags of this command.
+        begun: `config.json` of the run that is continued, or None.
+    """
+    if not begun:
+        return flags
+    data_record.check(begun, record, run.folder)
+    # What it began with, where the flag now names the version of the same data.
+    return {**flags, "dataset": begun["flags"].get("dataset", flags["dataset"])}
+
+
+def resolve(settings, data, class_counts):
+    """Settings that depend on the data or the device, for `config.json`."""
+    balanced = class_counts.min() == class_counts.max()
+    decay = settings["balanced_lr_decay"] if balanced else None
+    jit_compile = machine.jit_compile(settings["jit_compile"])
+    augmentation = settings["augmentation"]
+    return {
+        "augmentation": data.augmentation if augmentation == "auto" else augmentation,
+        "fused_op": machine.fused_op(settings["fused_op"], jit_compile),
+        "jit_compile": jit_compile,
+        "lr_decay": settings["lr_decay"] if decay is None else decay,
+        "steps_per_epoch": pipeline.steps_per_epoch(
+            int(class_counts.sum()), settings["batch_size"]
+        ),
+    }
+
+
+def _print_data(run, data, images, class_counts):
+    """What is trained on, and how much of the data set that is."""
+    print(
+        f"{data.name}: {len(images.labels)} training images of {len(class_counts)} "
+        f"classes ({class_counts.max()} to {class_counts.min()} a class), "
+        f"{len(data.test.labels)} test images -> {run.folder}"
+    )
+    if len(images.labels) < len(data.train.labels):
+        print(
+            f"--long_tail=exponential: {len(images.labels)} of {len(data.train.labels)} training "
+            "images kept; --long_tail=natural keeps all"
+        )
+
+
+def make_schedule(settings, resolved):
+    """Learning rate by step: linear warm-up, then steps down."""
+    steps = resolved["steps_per_epoch"]
+    return cb_keras.schedules.WarmupPiecewiseConstant(
+        settings["learning_rate"],
+        warmup_steps=settings["warmup_epochs"] * steps,
+        boundaries=[b * settings["train_epochs"] * steps for b in settings["lr_boundaries"]],
+        decay=resolved["lr_decay"],
+    )
+
+
+def make_optimizer(settings, schedule):
+    """SGD with momentum; its loss is scaled where layers compute in float16."""
+    sgd = cb_keras.optimizers.MomentumSGD(schedule, momentum=settings["momentum"])
+    if settings["precision"] == "mixed_float16":
+        return keras.optimizers.LossScaleOptimizer(sgd)  # float16 gradients underflow without
+    return sgd
+
+
+def _compiled_model(settings, resolved, schedule, data, class_counts):
+    """The ResNet with the method's head and loss, its optimizer built."""
+    method = methods.of(settings)
+    model = cb_keras.resnet_cifar(
+        settings["depth"],
+        data.train.images.shape[1:],
+        len(class_counts),
+        head=method.head(settings),
+        weight_decay=settings["weight_decay"],
+        dtype=settings["precision"],
+    )
+    loss = method.make_loss(settings, class_counts=class_counts, fused=resolved["fused_op"])
+    model.compile(
+        optimizer=make_optimizer(settings, schedule),
+        loss=loss,
+        metrics=[
+            keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
+            metrics.BalancedAccuracy(len(class_counts)),
+        ],
+        jit_compile=resolved["jit_compile"],
+    )
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def _continue(run, model, settings, num_images, record, begun):
+    """First epoch to train, and the progress display; from the checkpoint where there is one."""
+    progress = ThroughputProgress(num_images, settings["batch_size"], settings["train_epochs"])
+    first_epoch, state = checkpoint.restore(run.path("checkpoint"), model)
+    if first_epoch:
+        data_record.check({"data": state.get("data")}, record, run.folder)
+        run.history = state["history"]
+        progress.restore(**state["progress"])
+        print(f"continuing after epoch {first_epoch} of {settings['train_epochs']}")
+    elif begun:
+        checkpoint.check_lost(run, settings["eval_epochs"], settings["train_epochs"])
+    return first_epoch, progress
+
+
+def _write_config(run, flags, resolved, record, begun, first_epoch):
+    """Writes `config.json`; prints what this session does otherwise than the one before it."""
+    groups, rule = metrics.shot_groups(record["class_counts"])
+    environment = machine.environment(all_gpus=flags["strategy"] == "mirrored")
+    session = sessions.begin(first_epoch + 1, resolved, environment, os.environ)
+    config = {
+        "flags": flags,
+        "resolved": resolved,
+        **record,
+        "shot_rule": rule,
+        "shot_groups": groups,
+        **environment,
+        "sessions": sessions.after(begun, session),
+    }
+    for change in sessions.changes(config["sessions"][-2:]):
+        print(change)
+    run.write_json("config.json", config)
+
+
+def _callbacks(run, progress, settings, schedule, data):
+    return [
+        progress,
+        history.HistoryWriter(run, progress, schedule),
+        divergence.StopOnDivergence(run.path("checkpoint")),
+        keras.callbacks.TensorBoard(str(run.path("tensorboard")), write_graph=False),
+        checkpoint.Checkpoint(
+            run.path("checkpoint"),
+            settings["eval_epochs"],
+            settings["train_epochs"],
+            lambda: {"history": run.history, "progress": progress.state(), "data": data},
+        ),
+    ]
+
+
+def _check_trained(run, model, settings, resolved):
+    """Raises UserError where something ended the training early: its figures would be false."""
+    epochs = run.history[-1]["epoch"] if run.history else 0
+    steps = int(keras.ops.convert_to_numpy(model.optimizer.iterations))
+    planned = settings["train_epochs"] * resolved["steps_per_epoch"]
+    # Loss scaling skips the steps whose gradients are not finite, and does not count them.
+    skipping = settings["precision"] == "mixed_float16" and steps < planned
+    if epochs != settings["train_epochs"] or (steps != planned and not skipping):
+        raise UserError(
+            f"the training ended after epoch {epochs} of --train_epochs={settings['train_epochs']} "
+            f"with {steps} steps of {planned}, so that nothing was exported: find what changes "
+            "Keras' training here, and train again in another --output_dir."
+        )
+
+
+def _export_and_measure(run, model, test, settings, flags, record, progress):
+    """Writes `model.keras`, the exports and `metrics.json`; returns the content of the last.
+
+    The figures are the exported model's after the last epoch, never the best epoch's.
+    """
+    description = {
+        "settings": methods.settings_of(settings),
+        "dataset": flags["dataset"],
+        **record,
+        "epochs": settings["train_epochs"],
+        "train_seconds": progress.train_seconds,
+        "images_per_second": progress.images_per_second,
+    }
+    with atomic.appears_whole(run.path("model.keras")) as temporary:
+        model.save(temporary)
+    for name in settings["exports"]:
+        EXPORTS[name](model, run.path(name), description)
+    measured = evaluation.evaluate(
+        run.path("saved_model"), description, test, settings["eval_batch_size"]
+    )
+    pictures.remove(run.folder)
+    run.write_json("metrics.json", measured)
+    return measured
