@@ -22,7 +22,6 @@ from experiments.training import flags as train_flags
 from experiments.training.settings import checked, checked_settings
 from tests.experiments.cases import call
 
-
 # What `python -m experiments.train` does in a working directory that has it.
 TRAINER = """
     import json, pathlib, sys
