@@ -41,6 +41,8 @@ def table(axes):
             name = label({flag: own[flag] for flag in axes})
             accuracies[name] = outcome.statistic(row, column)
         yield best_in_words(outcome.cells[0].settings["dataset"], "cell", accuracies)
+        if len(outcome.metrics) == len(outcome.cells):
+            yield "It is the best on the test set itself: new seeds of it are likely to do worse."
 
     return Table(
         name="grid",
