@@ -1,10 +1,8 @@
-"""The sweep: what it refuses, what it runs, what it writes; with a stand-in for the launcher.
+"""What a sweep runs and what it writes, with a stand-in for the launcher.
 
 tests/experiments/sweeps/test_sweep_training.py runs real trainings.
 """
 
-import csv
-import json
 import pathlib
 import shutil
 import textwrap
@@ -14,112 +12,11 @@ from absl import flags
 from absl.testing import flagsaver
 
 from experiments import sweep
-from experiments.cli import UserError
-from experiments.runs.lock import Lock
 from experiments.sweeps.launchers import LAUNCHERS, local
 from experiments.sweeps.tables import power
-from experiments.training import flags as train_flags
 from experiments.training.settings import checked, checked_settings
 from tests.experiments.cases import call
-
-# What `python -m experiments.train` does in a working directory that has it.
-TRAINER = """
-    import json, pathlib, sys
-    flags = dict(a.removeprefix("--").partition("=")[::2] for a in sys.argv[1:])
-    folder = pathlib.Path(flags["output_dir"])
-    if folder.name in pathlib.Path("broken.txt").read_text().split():
-        sys.exit("error: the training diverged")
-    folder.mkdir(parents=True)
-    for name, text in json.loads(pathlib.Path("prepared.json").read_text())[folder.name].items():
-        (folder / name).write_text(text)
-"""
-
-
-def files(settings):
-    """What a training leaves: accuracy .70 for power 1, less with the distance from it."""
-    accuracy = 0.7 - 0.1 * abs(settings["cb_power"] - 1) + 0.01 * settings["seed"]
-    right = round(1000 * accuracy)
-    config = {
-        **{"flags": settings, "class_counts": [50, 1], "class_weights": [0.5, 1.5]},
-        "class_names": ["a", "b"],
-    }
-    metrics = {
-        **{"accuracy": accuracy, "balanced_accuracy": accuracy, "few_accuracy": None},
-        **{"loss": 1.0, "epochs": settings["train_epochs"], "train_seconds": 1.0},
-        **{"images_per_second": 2.0, "per_class_accuracy": [accuracy, accuracy]},
-        "confusion_matrix": [[right, 1000 - right], [1000 - right, right]],
-    }
-    return {
-        "config.json": json.dumps(config),
-        "history.csv": "epoch\n1\n",
-        "metrics.json": json.dumps(metrics),
-    }
-
-
-def train(job):
-    """Leaves in the folder of a job what was prepared for it."""
-    with open("calls.txt", "a") as file:
-        print(job.name, file=file)
-    job.folder.mkdir(parents=True)
-    for name, text in json.loads(pathlib.Path("prepared.json").read_text())[job.name].items():
-        (job.folder / name).write_text(text)
-
-
-def launch(jobs, slots, retries, on_change, on_poll):
-    """A launcher that trains nothing, and does so in this process; cells in broken.txt fail."""
-    del slots, retries
-    for job in jobs:
-        if job.state == "waiting":
-            job.state, job.attempts = "running", 1
-            on_change(job)
-            if job.name in pathlib.Path("broken.txt").read_text().split():
-                job.state, job.reason = "failed", "exit status 2: error: the training diverged"
-            else:
-                train(job)
-                job.state = "done"
-            on_change(job)
-            on_poll()
-
-
-@pytest.fixture
-def work(tmp_path, monkeypatch):
-    """A working directory in which the stand-in of a launcher launches."""
-    (tmp_path / "broken.txt").write_text("")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(LAUNCHERS, "local", launch)
-    return tmp_path
-
-
-def prepare(*arguments):
-    """Writes what the trainings of a sweep are to leave; returns the sweep."""
-    with flagsaver.flagsaver():
-        flags.FLAGS(["sweep", *arguments])
-        made = sweep.plan()
-    prepared = {
-        job.name: files(train_flags.recorded(checked(cell.settings)))
-        for cell, job in zip(made.cells, made.jobs, strict=True)
-    }
-    with open("prepared.json", "w") as file:
-        json.dump(prepared, file)
-    return made
-
-
-def run(*arguments):
-    made = prepare(*arguments)
-    call(sweep.main, *arguments)
-    return made
-
-
-def calls(work):
-    return (work / "calls.txt").read_text().split()
-
-
-def rows(folder):
-    with open(folder / "results.csv", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-TABLE_2 = ("--table=2", "--output_dir=out", "--dataset=digits", "--train_epochs=20")
+from tests.experiments.sweeps.cases import TABLE_2, TRAINER, calls, change, prepare, rows, run
 
 
 def test_every_cell_is_trained_once_and_stands_in_the_tables(work, capsys):
@@ -196,18 +93,6 @@ def test_the_same_command_trains_only_what_is_missing(work):
     assert (work / "out" / "results.csv").read_text() == before
 
 
-def test_a_finished_cell_with_foreign_figures_is_refused_before_anything_is_done(work):
-    made = run(*TABLE_2)
-    before = (work / "out" / "results.csv").read_text()
-    (made.jobs[3].folder / "metrics.json").write_text('{"accuracy": 0.5}')
-    (made.jobs[5].folder / "metrics.json").unlink()
-    (work / "calls.txt").unlink()
-    with pytest.raises(UserError, match=r"power2_.*is no finished run of experiments.train"):
-        run(*TABLE_2)
-    assert not (work / "calls.txt").exists()
-    assert (work / "out" / "results.csv").read_text() == before
-
-
 def test_a_copy_of_a_run_counts_once_and_is_told(work, capsys):
     job = run(*TABLE_2).jobs[4]
     before = (work / "out" / "results.csv").read_text()
@@ -221,16 +106,6 @@ def test_a_copy_of_a_run_counts_once_and_is_told(work, capsys):
     assert [line.split(",")[0] for line in told] == [
         f"left out of results.csv: {job.folder.with_name(name)}" for name in names
     ]
-
-
-def test_an_edited_accuracy_gets_into_no_table(work):
-    made = run(*TABLE_2)
-    path = made.jobs[3].folder / "metrics.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "accuracy": 0.99}))
-    before = (work / "out" / "table2.md").read_text()
-    with pytest.raises(UserError, match=r"`accuracy` is 0\.99, but its confusion_matrix"):
-        run(*TABLE_2)
-    assert (work / "out" / "table2.md").read_text() == before
 
 
 def test_the_flags_that_are_not_varied_reach_every_cell(work):
@@ -252,11 +127,6 @@ def test_a_folder_whose_name_begins_with_a_tilde_is_that_of_every_cell(work):
             flags.FLAGS(["train", *job.arguments])
             given = pathlib.Path(checked_settings()["output_dir"])
         assert given == job.folder == work / "~out" / "runs" / job.name
-
-
-def test_gamma_for_another_loss_than_focal_is_refused_in_a_power_curve(work):
-    with pytest.raises(UserError, match=r"--gamma=2.0 has no effect on --loss=softmax"):
-        run("--table=power", *TABLE_2[1:], "--loss=softmax", "--gamma=2")
 
 
 def test_two_tables_share_the_cells_that_they_have_in_common(work):
@@ -310,105 +180,6 @@ def test_the_differences_from_the_published_protocol_are_stated(work):
     ) in text
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--seeds=0"], "--table is missing: 1, 2 or power; --grid has a table of your own"),
-        (["--table=2", "--grid=gamma=1"], "--table and --grid can't be given together"),
-        (["--grid=gamma=1,2", "--gamma=1"], "--gamma can't be given with --grid, which varies it"),
-        (["--grid=gama=1"], "did you mean gamma?"),
-        (["--grid=gamma=1,2", "--balanced_epochs=3"], "belongs to --table=1"),
-        (
-            ["--grid=gamma=1,-2", "--loss=focal"],
-            "the cell gamma=-2: --gamma: `gamma` must be a finite number >= 0, got -2.0",
-        ),
-        (
-            ["--grid=loss=focal,softmax;gamma=1,2"],
-            "the cell loss=softmax, gamma=2: --gamma=2.0 has no effect on --loss=softmax",
-        ),
-        (
-            ["--grid=depth=8,9,10", "--seeds=0,1"],
-            "the cell depth=9, seed=0 and 1 other: --depth must be 6n + 2",
-        ),
-        (
-            ["--grid=lr_boundaries=0.5|0.50"],
-            "the cells lr_boundaries=0.5 and lr_boundaries=0.50 are one run,",
-        ),
-        (["--grid=gamma=1,2", "--depth=9", "--loss=focal"], "--depth must be 6n + 2"),
-        (["--grid=seed=0,1"], "use --seeds"),
-        (
-            [f"--grid=learning_rate={','.join(map(str, range(1, 502)))}", "--seeds=0,1"],
-            "--grid has 1002 cells, the seeds counted",
-        ),
-        (["--table=2"], "--output_dir is missing: the folder of the sweep"),
-        (["--table=2", "--loss=focal"], "--loss can't be given with --table=2"),
-        (["--table=1", "--cb_power=1"], "--cb_power can't be given with --table=1"),
-        (["--table=power", "--cb_power=1"], "--cb_power can't be given with --table=power"),
-        (["--table=2", "--seed=1"], "use --seeds"),
-        (["--table=2", "--seeds=0,a"], "--seeds must be different whole numbers"),
-        (["--table=2", "--seeds=1,1"], "--seeds must be different whole numbers"),
-        (["--table=2", "--seeds=-1"], "--seed must be in [0, 2^31), got -1"),
-        (["--table=2", "--seeds="], "--seeds must be different whole numbers"),
-        (["--table=2", "--jobs=0"], "--jobs must be between 1 and"),
-        (["--table=2", "--jobs=100000"], "--jobs must be between 1 and"),
-        (["--table=2", "--retries=-1"], "--retries must be at least 0"),
-        (["--table=2", "--balanced_epochs=3"], "it must be at least 1, and belongs to --table=1"),
-        (["--table=1", "--balanced_epochs=0"], "it must be at least 1"),
-        (["--table=1", "--imbalance_factor=1"], "--imbalance_factor below 1"),
-        (["--table=1", "--dataset=tfds:mine"], "--imbalance_factor below 1"),
-        (["--table=2", "--depth=9"], "--depth must be 6n + 2"),
-        (["--table=2", "--noresume"], "--noresume can't be given to a sweep"),
-    ],
-)
-def test_flags_that_are_wrong_are_refused_before_anything_is_written(work, arguments, message):
-    if arguments != ["--table=2"]:
-        arguments = [*arguments, "--output_dir=out"]
-    with pytest.raises(UserError) as caught:
-        call(sweep.main, *arguments)
-    assert message in str(caught.value)
-    assert not (work / "out").exists()
-    assert not (work / "calls.txt").exists()
-
-
-def test_a_folder_that_can_not_be_made_is_refused(work):
-    (work / "file").write_text("not a folder")
-    with pytest.raises(UserError, match="--output_dir=file/out can't be written"):
-        run(*TABLE_2[:1], "--output_dir=file/out", "--dataset=digits")
-
-
-def test_a_folder_with_runs_of_other_settings_is_refused_by_name(work):
-    run(*TABLE_2)
-    before = (work / "out" / "results.csv").read_bytes()
-    for arguments in (TABLE_2, ("--table=1", *TABLE_2[1:])):
-        with pytest.raises(UserError) as caught:
-            call(sweep.main, *arguments, "--momentum=0.8")
-        assert "--momentum is 0.9 there, 0.8 here" in str(caught.value)
-    assert (work / "out" / "results.csv").read_bytes() == before
-
-
-def change(path, **changes):
-    """Changes keys of a JSON file."""
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
-
-
-def record_data(job, data):
-    """Lets the run of a job have been trained on these data."""
-    change(job.folder / "config.json", data=data)
-
-
-def test_runs_on_different_data_are_never_put_into_one_table(work):
-    made = run(*TABLE_2)
-    before = (work / "out" / "table2.md").read_bytes()
-    data = {"name": "digits", "train": {"images": 20, "labels": "a", "pixels": "b"}}
-    for job in made.jobs[1:]:  # the first is of an older version, which recorded none
-        record_data(job, data)
-    run(*TABLE_2)
-    record_data(made.jobs[5], {**data, "train": {**data["train"], "pixels": "c"}})
-    with pytest.raises(UserError, match=r"different data \(other pixels in the train images\)"):
-        run(*TABLE_2)
-    assert (work / "out" / "table2.md").read_bytes() == before
-
-
 def test_runs_whose_shot_groups_follow_another_rule_are_tabulated_by_the_rule_of_today(work):
     made = run(*TABLE_2, "--seeds=0,1")
     document = work / "out" / "table2.md"
@@ -444,33 +215,6 @@ def test_runs_whose_shot_groups_follow_another_rule_are_tabulated_by_the_rule_of
     text = document.read_text()
     assert "| softmax | .6000 ± .0000 |" in text
     assert "that of today; 12 runs recorded them by another (thirds)." in text
-
-
-def test_a_sweep_is_not_continued_on_a_newer_version_of_its_data(work, write_tfds):
-    arguments = ("--table=2", "--output_dir=out", "--dataset=tfds:tiny", "--data_dir=data")
-    write_tfds(work / "data", "tiny", {"train": slice(0, 20), "test": slice(0, 5)}, "1.1.0")
-    made = run(*arguments)
-    assert "long_tail natural instead of exponential" in (work / "out" / "table2.md").read_text()
-    for job in made.jobs:
-        record_data(job, {"name": "tfds:tiny:1.0.0"})
-    run(*arguments)  # only writes the tables again
-    (made.jobs[3].folder / "metrics.json").unlink()
-    (work / "calls.txt").unlink()
-    with pytest.raises(UserError) as caught:
-        run(*arguments)
-    assert "the data set is tfds:tiny:1.0.0 there, tfds:tiny:1.1.0 here" in str(caught.value)
-    assert "mix: point --data_dir at the data of the runs that are there," in str(caught.value)
-    assert not (work / "calls.txt").exists()
-
-
-def test_two_sweeps_do_not_work_in_one_folder(work, monkeypatch):
-    (work / "out").mkdir()
-    held = Lock(work / "out")
-    monkeypatch.setattr(Lock.__init__, "__defaults__", (0.1,))
-    with pytest.raises(UserError, match="another process is at work in out"):
-        run(*TABLE_2)
-    held.release()
-    run(*TABLE_2)
 
 
 def test_an_interrupt_says_how_far_it_got_and_how_to_go_on(work, monkeypatch, capsys):
