@@ -10,6 +10,7 @@ import pathlib
 from experiments import cli
 from experiments.reporting import report_charts, report_markdown, report_runs, report_sections
 from experiments.runs import outputs, sessions
+from experiments.runs.figures import counted
 
 _TEMPLATES = pathlib.Path(__file__).parent / "reporting" / "templates"
 _TABLES = ("table1.md", "table2.md", "power.md")
@@ -258,7 +259,7 @@ def main(argv):
         if entries
     ]
     also = f" ({', '.join(left_out)})" if left_out else ""
-    print(f"{cli.counted(len(found.runs), 'finished run')}{also}: written to {path}")
+    print(f"{counted(len(found.runs), 'finished run')}{also}: written to {path}")
 
 
 if __name__ == "__main__":

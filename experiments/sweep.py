@@ -1,6 +1,7 @@
-"""Runs the cells of a table, with as many seeds as wanted, and tabulates them beside the paper's.
+"""Runs the cells of a table, with as many seeds as wanted, and tabulates them next to the paper's.
 
 python -m experiments.sweep --table=2 --seeds=0,1,2 --output_dir=runs/table2
+python -m experiments.sweep --grid="cb_power=0,0.5,1;gamma=0,1,2" --loss=focal --output_dir=DIR
 
 The same command continues a sweep that was stopped, from the last checkpoint of the cells that were
 running. Every flag of experiments.train that the table does not vary itself can be added.
@@ -11,44 +12,62 @@ import pathlib
 import shlex
 import signal
 import sys
+from typing import Any
 
 from absl import flags
 
-from experiments import cli, datasets
-from experiments.exports import scoring
-from experiments.runs import atomic, data_record, directory, naming, outputs
-from experiments.runs.files import DamagedError, read_config
+from experiments import cli
+from experiments.runs import atomic, outputs
 from experiments.runs.lock import Lock
-from experiments.sweeps import grid, progress_table, runner, tables
+from experiments.sweeps import cells, document, grid, jobs, progress, results
+from experiments.sweeps.launchers import LAUNCHERS
+from experiments.sweeps.tables import OPTIONS, TABLES
+from experiments.sweeps.tables.grid import table as table_of_grid
 from experiments.training import flags as train_flags
 from experiments.training import machine
-from experiments.training.settings import checked
 
 TABLE = flags.DEFINE_enum(
     "table",
     None,
-    ["1", "2", "power"],
-    "1: three losses, balanced and long-tailed, without the class-balanced term; 2: three losses, "
-    "four powers of the term; power: --loss under powers from 0 to 2.",
+    list(TABLES),
+    "; ".join(f"{table.name}: {table.help}" for table in TABLES.values()) + ".",
+)
+GRID = flags.DEFINE_string(
+    "grid",
+    None,
+    'In place of --table: flags of experiments.train and their values, "cb_power=0,0.5,1;gamma=0,1"'
+    ', of which every combination is a cell. The values of a list are separated by "|".',
 )
 SEEDS = flags.DEFINE_list("seeds", ["0"], "Seeds; every cell is run once with each.")
 JOBS = flags.DEFINE_integer("jobs", 1, "Trainings at a time, each on its share of the cores.")
 RETRIES = flags.DEFINE_integer("retries", 1, "How often a failed cell is started again.")
-BALANCED_EPOCHS = flags.DEFINE_integer(
-    "balanced_epochs",
-    None,
-    "Epochs of table 1's balanced cells, which have more images; default: --train_epochs.",
+LAUNCHER = flags.DEFINE_enum(
+    "launcher", next(iter(LAUNCHERS)), list(LAUNCHERS), "Where the cells run."
 )
-
-# Flags of the trainer that a table sets itself.
-_VARIED = {"1": ("loss", "cb_power"), "2": ("loss", "cb_power"), "power": ("cb_power",)}
+TABLE_OPTIONS = {
+    option.name: flags.DEFINE_integer(option.name, None, option.help) for option in OPTIONS
+}
+GROUPS = {
+    "What is run": ("table", "grid", "seeds", *TABLE_OPTIONS),
+    "How it is run": ("launcher", "jobs", "retries"),
+    **train_flags.GROUPS,
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-    """A table's cells and where their runs are."""
+    """A table, its cells, and where their runs are.
 
-    table: str
+    Attributes:
+        table: `tables.Table`.
+        grid: Dict of flag to values where it is a grid of the user's own, else empty.
+        folder: Folder of the sweep, a `pathlib.Path`.
+        cells: List of `cells.Cell`.
+        jobs: List of `jobs.Job`, one a cell.
+    """
+
+    table: Any
+    grid: dict
     folder: pathlib.Path
     cells: list
     jobs: list
@@ -62,28 +81,36 @@ def main(argv):
     outputs.check_writable(sweep.folder)
     lock = Lock(sweep.folder)
     atomic.remove_temporaries(sweep.folder)
-    _check_runs(sweep)
+    _check_folder(sweep)
     for job in sweep.jobs:
         if job.is_complete():
             job.state = "done"
-    for line in _left_out(sweep):
-        print(line)
-    _write(sweep)
-    with progress_table.ProgressTable(sweep.cells, sweep.jobs) as display:
+    for folder in _write(sweep):
+        print(
+            f"left out of results.csv: {folder}, which does not have the name of its settings and "
+            "so may be a copy"
+        )
+    _run(sweep)
+    print((sweep.folder / sweep.table.document).read_text(encoding="utf-8"))
+    lock.release()
+    _report_failures(sweep)
+
+
+def _run(sweep):
+    """Runs the cells that are not done; the tables are written again after each of them."""
+    with progress.ProgressTable(sweep.cells, sweep.jobs) as display:
 
         def on_change(job):
             display.changed(job)
             if job.state == "done":
                 _write(sweep)
 
+        launch = LAUNCHERS[LAUNCHER.value]
         try:
-            runner.run(sweep.jobs, JOBS.value, RETRIES.value, on_change, display.refresh)
+            launch(sweep.jobs, JOBS.value, RETRIES.value, on_change, display.refresh)
         except KeyboardInterrupt:
             print(f"stopped: {display.summary()}; the same command continues", file=sys.stderr)
             raise
-    print((sweep.folder / _document_name(sweep.table)).read_text(encoding="utf-8"))
-    lock.release()
-    _report_failures(sweep)
 
 
 def plan():
@@ -93,34 +120,48 @@ def plan():
         UserError: A flag is missing, out of range or contradicts the table.
     """
     settings = train_flags.given_settings()
-    _check_flags(settings)
+    axes = _check_choice()
+    table = table_of_grid(axes) if axes else TABLES[TABLE.value]
+    _check_flags(settings, table)
     folder = cli.local_path("--output_dir", settings["output_dir"])
-    cells = grid.cells(TABLE.value, settings, _seeds(), BALANCED_EPOCHS.value)
-    jobs = [runner.training(cell.settings, settings["output_dir"]) for cell in cells]
-    return Sweep(TABLE.value, folder, cells, jobs)
+    options = {name: holder.value for name, holder in TABLE_OPTIONS.items()}
+    try:
+        shared = grid.shared_settings(settings, axes)
+        made = cells.of_table(table, shared, _seeds(), options)
+    except ValueError as error:  # the method does not have a loss of the table
+        raise cli.UserError(error) from error
+    if axes:
+        grid.check_size(made)
+    return Sweep(table, axes, folder, made, jobs.of_cells(made, settings["output_dir"], axes))
 
 
-def _check_flags(settings):
+def _check_choice():
+    """The axes of the grid, empty where a table is chosen; raises UserError unless it is one."""
+    if TABLE.value is not None and GRID.value is not None:
+        raise cli.UserError("--table and --grid can't be given together; leave one of them out.")
+    if TABLE.value is None and GRID.value is None:
+        *others, last = TABLES
+        raise cli.UserError(
+            f"--table is missing: {', '.join(others)} or {last}; --grid has a table of your own."
+        )
+    return {} if GRID.value is None else grid.axes(GRID.value)
+
+
+def _check_flags(settings, table):
     problems = []
-    if TABLE.value is None:
-        raise cli.UserError("--table is missing: 1, 2 or power.")
+    chosen = "--grid" if table.name not in TABLES else f"--table={table.name}"
     if settings["output_dir"] is None:
         problems.append("--output_dir is missing: the folder of the sweep, such as runs/table2.")
-    varied = _VARIED[TABLE.value]
     problems += [
-        f"--{name} can't be given with --table={TABLE.value}, which varies it."
-        for name in varied
+        f"--{name} can't be given with {chosen}, which varies it."
+        for name in table.varies
         if flags.FLAGS[name].present
     ]
     if flags.FLAGS["seed"].present:
         problems.append("--seed can't be given to a sweep; use --seeds.")
     if flags.FLAGS["resume"].present and not settings["resume"]:
         problems.append("--noresume can't be given to a sweep; choose another --output_dir.")
-    if BALANCED_EPOCHS.value is not None and (TABLE.value != "1" or BALANCED_EPOCHS.value < 1):
-        problems.append(
-            f"--balanced_epochs={BALANCED_EPOCHS.value}: it must be at least 1, and belongs to "
-            "--table=1."
-        )
+    problems += _option_problems(table)
     cores = machine.cores()
     if not 1 <= JOBS.value <= cores:
         problems.append(
@@ -130,6 +171,18 @@ def _check_flags(settings):
         problems.append(f"--retries must be at least 0, got {RETRIES.value}.")
     if problems:
         raise cli.UserError("\n  ".join(problems))
+
+
+def _option_problems(table):
+    """What is wrong with the options that belong to one table."""
+    for owner in TABLES.values():
+        for option in owner.options:
+            value = TABLE_OPTIONS[option.name].value
+            if value is not None and (owner is not table or value < 1):
+                yield (
+                    f"--{option.name}={value}: it must be at least 1, and belongs to "
+                    f"--table={owner.name}."
+                )
 
 
 def _seeds():
@@ -144,122 +197,38 @@ def _seeds():
     return seeds
 
 
-def _check_runs(sweep):
-    """Refuses runs with other settings, before any cell is started.
+def _check_folder(sweep):
+    """Raises UserError where runs that are there do not belong to this sweep."""
+    from experiments import datasets
+    from experiments.training.settings import checked
 
-    A run of another table may lie beside them; only what the tables vary may differ.
-    """
     expected = {
         job.folder: train_flags.recorded(checked(cell.settings))
         for cell, job in zip(sweep.cells, sweep.jobs, strict=True)
     }
-    shared = next(iter(expected.values()))
-    defaults = train_flags.protocol_defaults()  # of flags that an older run did not know
-    configs = {}
-    for path in sorted((sweep.folder / "runs").glob("*/config.json")):
-        configs[path.parent] = directory.read_config(path.parent)
-        theirs = {**defaults, **configs[path.parent]["flags"]}
-        ours = expected.get(path.parent)
-        if ours is None:
-            ours = {**shared, **{name: theirs.get(name) for name in grid.AXES}}
-        different = directory.differences(ours, theirs)
-        if different:
-            raise cli.UserError(
-                f"--output_dir={sweep.folder} holds a run with other settings, {path.parent.name} "
-                f"({'; '.join(different)}); give the flags that are there or choose another folder."
-            )
+    data_name = None
     if not all(job.is_complete() for job in sweep.jobs):
         settings = sweep.cells[0].settings
-        name = datasets.full_name(settings["dataset"], settings["data_dir"])
-        configs[data_record.TO_BE_TRAINED] = {"data": {"name": name}}
-    data_record.check_alike(configs)
-
-
-def _finished(sweep):
-    """Folders of finished runs, and whether each has the name that a sweep gives to such a run."""
-    cells = {job.folder for job in sweep.jobs}
-    for path in sorted((sweep.folder / "runs").glob("*/metrics.json")):
-        yield path.parent, path.parent in cells or _has_its_name(path.parent)
-
-
-def _has_its_name(folder):
-    try:
-        flags = read_config(folder / "config.json")["flags"]
-    except DamagedError:
-        return False
-    return naming.has_its_name(folder, {**train_flags.protocol_defaults(), **flags})
-
-
-def _left_out(sweep):
-    """Lines about finished runs that would count twice, as a copy next to its original does."""
-    for folder, counts in _finished(sweep):
-        if not counts:
-            yield (
-                f"left out of results.csv: {folder}, which does not have the name of its settings "
-                "and so may be a copy"
-            )
+        data_name = datasets.full_name(settings["dataset"], settings["data_dir"])
+    results.check_folder(sweep.folder, expected, sweep.table.varies, data_name)
 
 
 def _write(sweep):
-    """Writes `results.csv`, with the finished runs of all tables, and the table's document."""
-    folders = [folder for folder, counts in _finished(sweep) if counts]
-    runs = {folder: directory.read_finished(folder) for folder in folders}
-    data_record.check_alike({folder: config for folder, (config, _) in runs.items()})
-    scored = {folder: scoring.with_todays_shot_groups(*run) for folder, run in runs.items()}
-    rows = [(config["flags"], scored[folder][0]) for folder, (config, _) in runs.items()]
-    atomic.write_atomically(sweep.folder / "results.csv", tables.results_csv(rows).encode())
-    of_table = {i: scored[job.folder] for i, job in enumerate(sweep.jobs) if job.folder in scored}
-    figures = {i: of_run for i, (of_run, *_) in of_table.items()}
-    table = tables.Table(sweep.table, sweep.cells, figures)
+    """Writes `results.csv`, with the finished runs of all tables, and the table's document.
+
+    Returns:
+        Finished run directories that would count twice, as a copy next to its original does, and
+        are left out.
+    """
+    runs, left_out = results.finished(sweep.folder, {job.folder for job in sweep.jobs})
+    text = results.csv_text(runs.values(), sweep.grid)
+    atomic.write_atomically(sweep.folder / "results.csv", text.encode())
+    own = {i: runs[job.folder] for i, job in enumerate(sweep.jobs) if job.folder in runs}
+    outcome = cells.Outcome(sweep.table, sweep.cells, {i: run.metrics for i, run in own.items()})
     command = shlex.join(["python", "-m", "experiments.sweep", *sys.argv[1:]])
-    notes = [*_notes(sweep), *_other_shot_rules(rules for _, *rules in of_table.values())]
-    text = tables.document(table, command, notes)
-    atomic.write_atomically(sweep.folder / _document_name(sweep.table), text.encode())
-
-
-def _document_name(table):
-    return "power.md" if table == "power" else f"table{table}.md"
-
-
-def _notes(sweep):
-    """What of these runs is not the published protocol."""
-    settings = sweep.cells[0].settings
-    protocol = train_flags.protocol_defaults()
-    own = [
-        f"{name} {_words(settings[name])} instead of {_words(default)}"
-        for name, default in protocol.items()
-        if name not in grid.AXES and _words(settings[name]) != _words(default)
-    ]
-    epochs = settings["train_epochs"]
-    long_tailed = {cell.settings["train_epochs"] for cell in sweep.cells if not _balanced(cell)}
-    if long_tailed:
-        (epochs,) = long_tailed
-    if epochs != protocol["train_epochs"]:
-        own.insert(0, f"{cli.counted(epochs, 'epoch')} instead of {protocol['train_epochs']}")
-    balanced = {cell.settings["train_epochs"] for cell in sweep.cells if _balanced(cell)}
-    if balanced - {epochs}:
-        own.insert(1, f"{cli.counted(balanced.pop(), 'epoch')} for the balanced cells")
-    if own:
-        yield f"Not the published protocol: {', '.join(own)}."
-
-
-def _other_shot_rules(rules):
-    """A line on the runs, `(recorded, today)` each, whose shot figures were by another rule."""
-    others = [there for there, today in rules if there not in (None, today)]
-    if others:
-        yield (
-            f"The few-shot figures of all runs are by one rule, that of today; "
-            f"{cli.counted(len(others), 'run')} recorded them by another "
-            f"({', '.join(sorted(set(map(str, others))))})."
-        )
-
-
-def _balanced(cell):
-    return cell.settings["long_tail"] == "exponential" and cell.settings["imbalance_factor"] == 1
-
-
-def _words(value):
-    return ",".join(map(str, value)) if isinstance(value, list) else f"{value}"
+    text = document.text(outcome, command, document.notes(outcome, own.values()))
+    atomic.write_atomically(sweep.folder / sweep.table.document, text.encode())
+    return left_out
 
 
 def _report_failures(sweep):
@@ -279,4 +248,4 @@ def _stop(*_):
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, groups=GROUPS)

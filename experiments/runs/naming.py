@@ -4,14 +4,55 @@ import pathlib
 
 from experiments import methods
 from experiments.methods.method import short
+from experiments.runs import tails
+
+# Settings that every name tells; a parameter that has no effect has its default.
+IN_NAME = frozenset(
+    {
+        *("dataset", "long_tail", "imbalance_factor", "method", "loss", "train_epochs", "seed"),
+        *methods.PARAMETERS,
+    }
+)
 
 
-def run_name(s):
-    """Name of a run directory: what is usually varied, and the seed."""
-    dataset = s["dataset"].replace(":", "_").replace("/", "_")
-    factor = short(s["imbalance_factor"])
-    tail = "natural" if s.get("long_tail") == "natural" else f"factor{factor}"
-    return f"{dataset}_{tail}_{methods.of(s).in_name(s)}_epochs{s['train_epochs']}_seed{s['seed']}"
+def run_name(s, also=()):
+    """Name of a run directory: what is usually varied, and the seed.
+
+    Args:
+        s: The settings.
+        also: Names of settings that a grid varies; those that no name tells are added to it, such
+            as "_depth=8".
+    """
+    dataset = _for_a_file(s["dataset"])
+    method = methods.of(s).in_name(s)
+    name = f"{dataset}_{tails.in_name(s)}_{method}_epochs{s['train_epochs']}_seed{s['seed']}"
+    return name + "".join(_added(s, setting) for setting in sorted({*also} - IN_NAME))
+
+
+def added(folder, flags):
+    """Settings that a grid has added to the name of a run directory, a tuple.
+
+    Args:
+        folder: Its path, or its name.
+        flags: The `flags` of its `config.json`.
+
+    Returns:
+        None where it does not have the name that its settings give it, as a copy does not.
+    """
+    try:
+        rest = pathlib.PurePath(folder).name
+        plain = run_name(flags)
+        if not rest.startswith(plain):
+            return None
+        rest, found = rest[len(plain) :], []
+        for setting in sorted({*flags} - IN_NAME):
+            if rest.startswith(f"_{setting}=") and rest.startswith(_added(flags, setting)):
+                found.append(setting)
+                rest = rest[len(_added(flags, setting)) :]
+    # Of another version, or edited.
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        return None
+    return None if rest else tuple(found)
 
 
 def has_its_name(folder, flags):
@@ -21,8 +62,21 @@ def has_its_name(folder, flags):
         folder: Its path, or its name.
         flags: The `flags` of its `config.json`.
     """
-    try:
-        return pathlib.PurePath(folder).name == run_name(flags)
-    # Of another version, or edited.
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
-        return False
+    return added(folder, flags) is not None
+
+
+def exact(value):
+    """The value of a setting in as few characters as tell it from every other."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(exact, value))
+    if isinstance(value, bool):
+        return str(value).lower()
+    return short(value) if isinstance(value, float) else str(value)
+
+
+def _added(settings, name):
+    return f"_{name}={_for_a_file(exact(settings[name]))}"
+
+
+def _for_a_file(text):
+    return text.replace(":", "_").replace("/", "_")

@@ -1,1 +1,1 @@
-"""Many runs: the cells of a table, where they run, and what is written about them."""
+"""Many runs: the cells of a table, how and where they run, and what is written about them."""

@@ -1,112 +1,104 @@
-"""The cells of the papers' tables: which runs a table is made of, and what was published."""
+"""A grid of a user's own: the flags of experiments.train that `--grid` varies, and their values."""
 
-import dataclasses
+import difflib
+
+from absl import flags
 
 from experiments.cli import UserError
+from experiments.runs import tails
+from experiments.training import flags as train_flags
 
-LOSSES = ("softmax", "sigmoid", "focal")
-POWERS = {0.0: "none", 1.0: "CB", 0.5: "sqrt", 2.0: "squared"}  # in the order of table 2
-POWER_CURVE = tuple(i / 4 for i in range(9))
-# What varies between the cells of a sweep; everything else is the same in all of them.
-AXES = ("loss", "cb_power", "cb_beta", "gamma", "imbalance_factor", "seed", "train_epochs")
-
-# Park & Hwang 2022, accuracy on CIFAR-10 by (loss, imbalance factor, power), beta 0.9999, gamma 1.
-_PUBLISHED = {
-    **{("softmax", 1.0, 0.0): 0.8535, ("sigmoid", 1.0, 0.0): 0.9286, ("focal", 1.0, 0.0): 0.8581},
-    **{
-        (loss, 0.02, power): accuracy
-        for loss, row in {
-            "softmax": (0.7690, 0.7805, 0.7692, 0.6086),
-            "sigmoid": (0.7724, 0.7854, 0.7782, 0.6402),
-            "focal": (0.7727, 0.7901, 0.7737, 0.6595),
-        }.items()
-        for power, accuracy in zip(POWERS, row, strict=True)
-    },
+MOST_RUNS = 1000
+_SYNTAX = 'write --grid="NAME=VALUE,VALUE;NAME=VALUE", such as "cb_power=0,0.5,1;gamma=0,1,2".'
+# What no grid varies, and why.
+_FIXED = {
+    "seed": "use --seeds",
+    "dataset": "no table mixes runs on different data; start a sweep for each data set",
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Cell:
-    """One run of a table.
-
-    Attributes:
-        row: Label of its row in the table.
-        column: Label of its column.
-        settings: Settings of experiments.train.
-    """
-
-    row: str
-    column: str
-    settings: dict
-
-    @property
-    def published(self):
-        """The paper's accuracy for these settings, or None."""
-        s = self.settings
-        comparable = (
-            s["dataset"] == "cifar10"
-            and s["long_tail"] == "exponential"
-            and (s["loss"] != "focal" or s["gamma"] == 1.0)
-            and (s["cb_power"] == 0 or s["cb_beta"] == 0.9999)
-        )
-        key = (s["loss"], s["imbalance_factor"], s["cb_power"])
-        return _PUBLISHED.get(key) if comparable else None
-
-
-def cells(table, settings, seeds, balanced_epochs=None):
-    """The runs that a table is made of, all of the first seed before those of the next.
+def axes(text):
+    """The flags that a grid varies and their values, in their order.
 
     Args:
-        table: `1` (three losses, balanced and long-tailed, plain), `2` (three losses, four powers)
-            or `power` (one loss, powers from 0 to 2).
-        settings: Settings of experiments.train that all cells share.
-        seeds: Seeds; every cell is run once with each.
-        balanced_epochs: Epochs of table 1's balanced cells; None: as the others.
+        text: The value of `--grid`. Values are separated by commas; those of a list, which hold
+            commas, by "|".
 
     Returns:
-        List of `Cell`.
+        Dict of flag to tuple of values, as absl's own parser of the flag gives them.
 
     Raises:
-        UserError: The settings leave the table without one of its halves.
+        UserError: Lists every flag and value that is unknown, wrong or given twice.
     """
-    make = {"1": _table_1, "2": _table_2, "power": _power_curve}[table]
-    shape = list(make(settings, balanced_epochs))
-    return [
-        Cell(row, column, {**settings, **own, "seed": seed})
-        for seed in seeds
-        for row, column, own in shape
-    ]
+    found, problems = {}, []
+    for part in text.split(";"):
+        name, equals, values = (word.strip() for word in part.partition("="))
+        if not (name and equals and values):
+            problems.append(f"--grid: {part.strip()!r} is not a flag with its values; {_SYNTAX}")
+        elif problem := _problem(name):
+            problems.append(f"--grid: {problem}")
+        elif name in found:
+            problems.append(f"--grid names {name} twice; give all its values at once.")
+        else:
+            found[name], wrong = _values(name, values)
+            problems += wrong
+    if problems:
+        raise UserError("\n  ".join(problems))
+    return found
 
 
-def _loss(name):
-    """The settings of a loss: a table's `--gamma` is for its focal cells, and refused elsewhere."""
-    return {"loss": name} if name == "focal" else {"loss": name, "gamma": 1.0}
+def shared_settings(settings, varied):
+    """The settings that all cells of a grid share.
+
+    Args:
+        settings: Those that the flags give.
+        varied: Flags that the grid varies. As on a command line, an imbalance factor asks for a
+            tail that is cut to it, unless `--long_tail` says otherwise.
+    """
+    if "imbalance_factor" in varied and flags.FLAGS["long_tail"].value is None:
+        return {**settings, "long_tail": tails.EXPONENTIAL}
+    return settings
 
 
-def _table_1(settings, balanced_epochs):
-    factor = settings["imbalance_factor"]
-    if settings["long_tail"] != "exponential" or factor == 1:
-        natural = "the natural tail, which tfds:NAME has unless --imbalance_factor is given"
-        got = f"{factor:g}" if settings["long_tail"] == "exponential" else natural
+def check_size(cells):
+    """Refuses a grid that nobody means to wait for.
+
+    Raises:
+        UserError: It has more than `MOST_RUNS` cells.
+    """
+    if len(cells) > MOST_RUNS:
         raise UserError(
-            "--table=1 compares balanced data with a long tail: it needs --long_tail=exponential "
-            f"and an --imbalance_factor below 1, such as 0.02; got {got}."
+            f"--grid has {len(cells)} cells, the seeds counted, and {MOST_RUNS} is the most: leave "
+            "out values, or split it over several sweeps."
         )
-    balanced = {"imbalance_factor": 1.0}
-    if balanced_epochs is not None:
-        balanced["train_epochs"] = balanced_epochs
-    for loss in LOSSES:
-        plain = {**_loss(loss), "cb_power": 0.0}
-        yield loss, "balanced", {**plain, **balanced}
-        yield loss, f"imbalance factor {factor:g}", plain
 
 
-def _table_2(settings, _):
-    for loss in LOSSES:
-        for power, name in POWERS.items():
-            yield loss, f"{power:g} ({name})", {**_loss(loss), "cb_power": power}
+def _problem(name):
+    """Why no grid varies a flag; None where it may."""
+    if name in _FIXED:
+        return f"{name} can't be varied: {_FIXED[name]}."
+    known = train_flags.given_settings()
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        fix = f"did you mean {close[0]}?" if close else "python -m experiments.train --help has all"
+        return f"{name} is not a flag of experiments.train; {fix}"
+    if name not in train_flags.recorded(known):
+        return f"{name} can't be varied: it does not change what is trained; give it to all cells."
+    return None
 
 
-def _power_curve(settings, _):
-    for power in POWER_CURVE:
-        yield f"{power:g}", settings["loss"], {"cb_power": power}
+def _values(name, text):
+    """`(values, problems)` of one flag."""
+    parser = flags.FLAGS[name].parser
+    separator = "|" if isinstance(parser, flags.ListParser) else ","
+    found, problems = [], []
+    for word in text.split(separator):
+        try:
+            value = parser.parse(word.strip())
+        except ValueError as error:
+            problems.append(f"--grid: {name}={word.strip()}: {error}; give values of --{name}.")
+            continue
+        if value in found:
+            problems.append(f"--grid has {name}={word.strip()} twice; leave one of them out.")
+        found.append(value)
+    return tuple(found), problems

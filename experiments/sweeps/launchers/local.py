@@ -1,78 +1,16 @@
-"""Runs many trainings, each in a process of its own, some at a time."""
+"""Runs trainings on this machine, each in a process of its own, some at a time."""
 
 import ctypes
-import dataclasses
 import functools
 import os
-import pathlib
 import signal
 import subprocess
 import sys
 import time
 
-from experiments import cli
-from experiments.runs import naming
-from experiments.training import flags as train_flags
-
 POLL_SECONDS = 0.5
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)  # loaded here: a forked child should do as little as it can
-
-
-@dataclasses.dataclass
-class Job:
-    """One training.
-
-    Attributes:
-        name: Name of its run directory.
-        folder: Run directory; the job is done when `metrics.json` is in it.
-        log: File that its output is appended to.
-        arguments: Flags of experiments.train.
-        state: `waiting`, `running`, `done` or `failed`.
-        attempts: How often it was started by this process.
-        log_start: Bytes that were in the log before its last start.
-        reason: Why its last attempt failed, one line.
-    """
-
-    name: str
-    folder: pathlib.Path
-    log: pathlib.Path
-    arguments: list
-    state: str = "waiting"
-    attempts: int = 0
-    log_start: int = 0
-    reason: str = ""
-
-    def is_complete(self):
-        """Whether its figures are there."""
-        return (self.folder / "metrics.json").exists()
-
-    def epochs_done(self):
-        """Epochs in its history."""
-        try:
-            text = (self.folder / "history.csv").read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return 0
-        return max(0, text.count("\n") - 1)
-
-
-def training(settings, folder):
-    """The job that trains with these settings, or goes on with it.
-
-    Args:
-        settings: Settings of experiments.train; its `output_dir` is set here.
-        folder: Folder of many trainings: their runs are in `runs/`, what they print in `logs/`; as
-            the user gave it, so that no home folder gets into the commands that are recorded.
-
-    Raises:
-        UserError: The trainer would refuse them.
-    """
-    settings = settings.checked(settings)
-    name = naming.run_name(settings)
-    own = {**settings, "output_dir": os.path.join(folder, "runs", name), "resume": True}
-    folder = cli.local_path("--output_dir", folder)
-    log = folder / "logs" / f"{name}.log"
-    return Job(name, folder / "runs" / name, log, train_flags.command_line(own))
 
 
 def run(jobs, slots, retries, on_change, on_poll):
@@ -84,7 +22,7 @@ def run(jobs, slots, retries, on_change, on_poll):
     their checkpoints.
 
     Args:
-        jobs: List of `Job`; their state is kept up to date.
+        jobs: List of `jobs.Job`; their state is kept up to date.
         slots: Trainings at a time.
         retries: How often a failed job is started again.
         on_change: Called with a job that has been started, has finished or has failed.
@@ -125,14 +63,13 @@ def _start(job, cores, share_gpu):
     job.attempts += 1
     job.reason = ""
     job.log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "experiments.train", *job.arguments]
     environment = dict(os.environ)
     if share_gpu:  # else the first training takes all of the GPU's memory
         environment.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     with open(job.log, "ab") as log:
         job.log_start = log.tell()
         return subprocess.Popen(
-            command,
+            job.command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -1,4 +1,4 @@
-"""The live display of a sweep: its table, with what is done, running and left."""
+"""The live display of a sweep: its table, with what is done, what is running and what is left."""
 
 import contextlib
 import json
@@ -8,8 +8,9 @@ import rich.console
 import rich.live
 import rich.table
 
+from experiments.runs import tails
+from experiments.runs.figures import accuracy, duration
 from experiments.runs.files import DamagedError, read_config
-from experiments.sweeps.tables import number
 
 
 class ProgressTable:
@@ -18,8 +19,8 @@ class ProgressTable:
     In a terminal it is a table, drawn again and again; elsewhere a line is printed at each change.
 
     Args:
-        cells: List of `grid.Cell`.
-        jobs: List of `runner.Job`, one a cell.
+        cells: List of `cells.Cell`.
+        jobs: List of `jobs.Job`, one a cell.
         console: `rich.console.Console`; default: the standard output.
     """
 
@@ -63,7 +64,7 @@ class ProgressTable:
         parts += [f"{states.count(s)} {s}" for s in ("running", "failed") if s in states]
         left = self.clock.seconds_left()
         if left is not None and len(states) > states.count("done") + states.count("failed"):
-            parts.append(f"about {_duration(left)} left")
+            parts.append(f"about {duration(left)} left")
         return ", ".join(parts)
 
     def table(self):
@@ -82,8 +83,8 @@ class WorkClock:
     """Time left, from the images trained on since it was made.
 
     Args:
-        cells: List of `grid.Cell`.
-        jobs: List of `runner.Job`, one a cell.
+        cells: List of `cells.Cell`.
+        jobs: List of `jobs.Job`, one a cell.
     """
 
     def __init__(self, cells, jobs):
@@ -109,16 +110,13 @@ class WorkClock:
     def _images_per_epoch(self):
         """Training images of each cell; for one not begun, those of one with the same tail."""
         for cell, job in zip(self.cells, self.jobs, strict=True):
-            tail = cell.settings["long_tail"], cell.settings["imbalance_factor"]
+            tail = tails.in_name(cell.settings)
             if tail not in self._images:
                 with contextlib.suppress(DamagedError):  # the trainer writes it again
                     config = read_config(job.folder / "config.json")
                     self._images[tail] = sum(config["class_counts"])
         unknown = max(self._images.values(), default=1)
-        return [
-            self._images.get((c.settings["long_tail"], c.settings["imbalance_factor"]), unknown)
-            for c in self.cells
-        ]
+        return [self._images.get(tails.in_name(c.settings), unknown) for c in self.cells]
 
 
 def _words(job):
@@ -139,11 +137,5 @@ def _text(cell, job):
 
 
 def _accuracy(job):
-    return number(json.loads((job.folder / "metrics.json").read_text(encoding="utf-8"))["accuracy"])
-
-
-def _duration(seconds):
-    minutes = round(seconds / 60)
-    if minutes < 1:
-        return "a minute"
-    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
+    metrics = json.loads((job.folder / "metrics.json").read_text(encoding="utf-8"))
+    return accuracy(metrics["accuracy"])

@@ -1,0 +1,93 @@
+"""The cells of a table, and how their finished runs stand in its rows and columns."""
+
+import dataclasses
+
+from experiments import methods
+from experiments.runs.figures import Statistic
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One run of a table.
+
+    Attributes:
+        row: Label of its row in the table.
+        column: Label of its column.
+        settings: Settings of experiments.train.
+    """
+
+    row: str
+    column: str
+    settings: dict
+
+
+class Outcome:
+    """The cells of a table, with the figures of those that are finished.
+
+    Args:
+        table: `tables.Table`.
+        cells: List of `Cell`.
+        metrics: Dict of position in `cells` to `metrics.json` of its run.
+
+    Attributes:
+        rows: Labels of the rows, in their order.
+        columns: Labels of the columns, in their order.
+    """
+
+    def __init__(self, table, cells, metrics):
+        self.table = table
+        self.cells = cells
+        self.metrics = metrics
+        self.rows = list(dict.fromkeys(cell.row for cell in cells))
+        self.columns = list(dict.fromkeys(cell.column for cell in cells))
+
+    def at(self, row, column):
+        """Positions of the cells there, one a seed."""
+        return [i for i, c in enumerate(self.cells) if (c.row, c.column) == (row, column)]
+
+    def statistic(self, row, column, figure="accuracy"):
+        """`Statistic` of a figure of `metrics.json` over the seeds that are finished."""
+        there = self.at(row, column)
+        return Statistic.of(self.metrics[i][figure] for i in there if i in self.metrics)
+
+    def published(self, row, column):
+        """The accuracy that the table's paper has there, or None."""
+        return self.table.published(self.cells[self.at(row, column)[0]].settings)
+
+
+def of_table(table, settings, seeds, options=None):
+    """The runs that a table is made of, all of the first seed before those of the next.
+
+    Args:
+        table: `tables.Table`.
+        settings: Settings of experiments.train that all cells share.
+        seeds: Seeds; every cell is run once with each.
+        options: Dict of the table's own options.
+
+    Returns:
+        List of `Cell`.
+
+    Raises:
+        UserError: The settings leave the table without a part of its cells.
+        ValueError: The method does not have a loss of the table; names those that it has.
+    """
+    shape = list(table.cells(settings, options or {}))
+    return [
+        Cell(row, column, {**settings, **own, "seed": seed})
+        for seed in seeds
+        for row, column, own in shape
+    ]
+
+
+def with_loss(settings, name):
+    """The settings that choose a loss; what has no effect on it has its default.
+
+    A table's `--gamma` is for the cells that it has an effect on, and refused elsewhere.
+
+    Raises:
+        ValueError: The method does not have this loss.
+    """
+    method = methods.of(settings)
+    effective = method.parameters_of({**settings, "loss": name})
+    others = [p for loss in method.losses for p in loss.parameters if p not in effective]
+    return {"loss": name, **{parameter.name: parameter.default for parameter in others}}

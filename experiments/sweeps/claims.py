@@ -1,0 +1,81 @@
+"""What the accuracies of a table say, in words: the order of its rows or columns, and the best."""
+
+import itertools
+import math
+
+
+def order_in_words(order, groups):
+    """Whether an order of means holds in each of several groups, in one sentence.
+
+    A pair of neighbours in the order counts as decided where the means differ by more than the
+    spread of their difference, the root of the sum of the squared standard deviations over seeds.
+
+    Args:
+        order: Names, the largest first.
+        groups: Dict of group to dict of name to `figures.Statistic`.
+
+    Returns:
+        Such as "CB > none: holds for focal; not for softmax (none .70 > CB .69)".
+    """
+    verdicts = {"holds": [], "within": [], "not": [], "open": []}
+    for group, statistics in groups.items():
+        verdict, detail = _verdict(order, statistics)
+        verdicts[verdict].append(f"{group} ({detail})" if detail else group)
+    parts = [
+        f"{words} {', '.join(verdicts[key])}"
+        for key, words in (
+            ("holds", "holds for"),
+            ("within", "undecided, within the spread, for"),
+            ("not", "not for"),
+            ("open", "not finished for"),
+        )
+        if verdicts[key]
+    ]
+    text = f"{' > '.join(order)}: {'; '.join(parts)}."
+    counts = {len(s.values) for statistics in groups.values() for s in statistics.values()}
+    if counts <= {0, 1}:
+        text += " One seed: how far the figures spread between seeds is not known."
+    return text
+
+
+def best_in_words(group, what, statistics):
+    """Which of several has the largest mean accuracy, and which are within the spread of it.
+
+    Args:
+        group: What the sentence is about, such as "focal".
+        what: What they are, in the singular, such as "power".
+        statistics: Dict of name to `figures.Statistic`.
+
+    Returns:
+        Such as "focal: the most accurate power is 1 (.7050 ± .0071); within the spread of it: 0.5."
+    """
+    known = {name: s for name, s in statistics.items() if s.mean is not None}
+    if len(known) < len(statistics):
+        return f"{group}: {len(known)} of {len(statistics)} {what}s are finished."
+    best = max(known, key=lambda name: known[name].mean)
+    equal = [name for name in known if name != best and _is_close(known[best], known[name])]
+    text = f"{group}: the most accurate {what} is {best} ({known[best]})"
+    return text + (f"; within the spread of it: {', '.join(equal)}." if equal else ".")
+
+
+def _verdict(order, statistics):
+    if any(statistics[name].mean is None for name in order):
+        return "open", ""
+    wrong, close = [], []
+    for larger, smaller in itertools.pairwise(order):
+        a, b = statistics[larger], statistics[smaller]
+        if _is_close(a, b):
+            close.append(f"{larger} {a} and {smaller} {b}")
+        elif a.mean <= b.mean:
+            sign = "=" if a.mean == b.mean else ">"
+            wrong.append(f"{smaller} {b} {sign} {larger} {a}")
+    if wrong:
+        return "not", "; ".join(wrong)
+    return ("within", "; ".join(close)) if close else ("holds", "")
+
+
+def _is_close(a, b):
+    """Whether two means differ by no more than the spread of their difference; no if unknown."""
+    if a.deviation is None or b.deviation is None:
+        return False
+    return abs(a.mean - b.mean) <= math.hypot(a.deviation, b.deviation)

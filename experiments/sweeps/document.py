@@ -1,0 +1,109 @@
+"""The Markdown document of a table: its figures in rows and columns, and what they say."""
+
+import math
+
+from experiments import methods
+from experiments.runs import tails
+from experiments.runs.figures import accuracy, counted
+from experiments.training import flags as train_flags
+
+_FIGURES = {
+    "accuracy": "Test accuracy after the last epoch",
+    "balanced_accuracy": "Balanced accuracy, the mean of the classes' accuracies",
+    "few_accuracy": "Few-shot accuracy, the mean over the smallest classes",
+}
+# Differences from the published protocol that rows and columns, or a note of their own, tell.
+_TOLD = ("loss", *methods.PARAMETERS, "imbalance_factor", "seed", "train_epochs")
+
+
+def markdown(outcome, figure):
+    """Lines of a Markdown table of one figure of `metrics.json`, accuracies next to the paper's."""
+    yield f"| {outcome.table.heading} | {' | '.join(outcome.columns)} |"
+    yield "|---" * (len(outcome.columns) + 1) + "|"
+    for row in outcome.rows:
+        texts = []
+        for column in outcome.columns:
+            text = str(outcome.statistic(row, column, figure))
+            paper = outcome.published(row, column) if figure == "accuracy" else None
+            texts.append(text if paper is None else f"{text} (paper {accuracy(paper)})")
+        yield f"| {row} | {' | '.join(texts)} |"
+
+
+def text(outcome, command, notes=()):
+    """Text of the document.
+
+    Args:
+        outcome: `cells.Outcome`.
+        command: The command that made it.
+        notes: Paragraphs on how these runs differ from the paper's.
+    """
+    settings = outcome.cells[0].settings
+    seeds = sorted({cell.settings["seed"] for cell in outcome.cells})
+    lines = [f"# {outcome.table.title}: {settings['dataset']}, {_seeds(seeds)}", ""]
+    lines += [f"    {command}", ""]
+    unfinished = len(outcome.cells) - len(outcome.metrics)
+    if unfinished:
+        lines += [f"{unfinished} of {len(outcome.cells)} runs are not finished yet.", ""]
+    for note in notes:
+        lines += [note, ""]
+    spread = ", mean ± standard deviation over seeds" if len(seeds) > 1 else ""
+    for figure, words in _FIGURES.items():
+        if figure == "balanced_accuracy" and _equals_accuracy(outcome):
+            continue
+        lines += [f"{words}{spread}:", "", *markdown(outcome, figure), ""]
+    lines += [f"- {sentence}" for sentence in outcome.table.claims(outcome)]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _seeds(seeds):
+    return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
+
+
+def _equals_accuracy(outcome):
+    """Whether the test set is balanced, so that the two figures are one."""
+    found = outcome.metrics.values()
+    return all(math.isclose(m["accuracy"], m["balanced_accuracy"]) for m in found)
+
+
+def notes(outcome, runs):
+    """Lines on how the runs differ from the published protocol, and from each other.
+
+    Args:
+        outcome: `cells.Outcome`.
+        runs: List of `results.Run`, those of the table that are finished.
+    """
+    if differences := ", ".join(_differences(outcome)):
+        yield f"Not the published protocol: {differences}."
+    others = [run.shot_rule for run in runs if run.shot_rule not in (None, run.todays_rule)]
+    if others:
+        yield (
+            f"The few-shot figures of all runs are by one rule, that of today; "
+            f"{counted(len(others), 'run')} recorded them by another "
+            f"({', '.join(sorted(set(map(str, others))))})."
+        )
+
+
+def _differences(outcome):
+    """What of the runs is not the published protocol."""
+    protocol, varies = train_flags.protocol_defaults(), outcome.table.varies
+    if "train_epochs" not in varies:
+        yield from _epochs(outcome.cells, protocol["train_epochs"])
+    settings = outcome.cells[0].settings
+    for name, default in protocol.items():
+        ours, theirs = _words(settings[name]), _words(default)
+        if name not in (*_TOLD, *varies) and ours != theirs:
+            yield f"{name} {ours} instead of {theirs}"
+
+
+def _epochs(cells, published):
+    """How the epochs of the cells differ from the published ones, those of balanced cells apart."""
+    epochs = {tails.is_balanced(c.settings): c.settings["train_epochs"] for c in cells}
+    usual = epochs.get(False, epochs.get(True))
+    if usual != published:
+        yield f"{counted(usual, 'epoch')} instead of {published}"
+    if epochs.get(True, usual) != usual:
+        yield f"{counted(epochs[True], 'epoch')} for the balanced cells"
+
+
+def _words(value):
+    return ",".join(map(str, value)) if isinstance(value, list) else f"{value}"

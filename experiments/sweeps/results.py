@@ -1,0 +1,174 @@
+"""The runs in the folder of a sweep: which of them belong to it, and `results.csv`."""
+
+import csv
+import dataclasses
+import io
+import pathlib
+
+from experiments import methods
+from experiments.cli import UserError
+from experiments.runs import data_record, directory, naming, tails
+from experiments.runs.files import SHOT_FIGURES, DamagedError, read_config
+from experiments.training import flags as train_flags
+
+_OF_THE_RUN = ("dataset", "method", "loss", *("cb_power", "cb_beta", "gamma"), "imbalance_factor")
+RESULT_COLUMNS = (
+    *(*_OF_THE_RUN, "seed", "epochs", "accuracy", "balanced_accuracy", "few_accuracy"),
+    *("train_seconds", "images_per_second", "many_accuracy", "medium_accuracy"),
+)
+# Flags that have a column of another name.
+_COLUMN_OF = {"train_epochs": "epochs"}
+# In what a run may differ from those of the table whose folder it is in.
+_VARIED = naming.IN_NAME - {"dataset", "long_tail"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A finished run of a sweep.
+
+    Attributes:
+        settings: The `flags` of its `config.json`; of those that it did not know, the defaults.
+        metrics: Its `metrics.json`, the shot figures by the rule of today.
+        added: Settings that its name tells beyond those that all names do.
+        shot_rule: The rule of its shot figures that it recorded; None where it did not.
+        todays_rule: The rule of today.
+    """
+
+    settings: dict
+    metrics: dict
+    added: tuple
+    shot_rule: str | None
+    todays_rule: str
+
+
+def check_folder(folder, expected, varied, data_name):
+    """Refuses a folder whose runs have other settings or data, before any cell is started.
+
+    A run of another table may lie next to them; only what the tables vary may differ.
+
+    Args:
+        folder: Folder of the sweep.
+        expected: Dict of run directory of each cell to its recorded settings.
+        varied: Flags that the table varies.
+        data_name: Name of the data that cells are now trained on; None where none is left to do.
+
+    Raises:
+        UserError: A run has other settings, or other data; names it.
+    """
+    shared = next(iter(expected.values()))
+    defaults = train_flags.protocol_defaults()  # of flags that an older run did not know
+    configs = {}
+    for path in sorted((folder / "runs").glob("*/config.json")):
+        configs[path.parent] = directory.read_config(path.parent)
+        theirs = {**defaults, **configs[path.parent]["flags"]}
+        ours = expected.get(path.parent)
+        if ours is None:
+            own = {*_VARIED, *varied, *(naming.added(path.parent, theirs) or ())}
+            ours = {**shared, **{name: theirs.get(name) for name in own}}
+        if different := directory.differences(ours, theirs):
+            raise UserError(
+                f"--output_dir={folder} holds a run with other settings, {path.parent.name} "
+                f"({'; '.join(different)}); give the flags that are there or choose another folder."
+            )
+    if data_name is not None:
+        configs[data_record.TO_BE_TRAINED] = {"data": {"name": data_name}}
+    data_record.check_alike(configs)
+
+
+def finished(folder, own=()):
+    """The finished runs of a sweep, of all tables.
+
+    Args:
+        folder: Folder of the sweep.
+        own: Run directories of the cells, which count whatever their names are.
+
+    Returns:
+        `(runs, left_out)`: dict of run directory to `Run`, and the finished run directories that
+        do not have the name of their settings and so may be copies.
+
+    Raises:
+        UserError: A run is damaged, or two are on different data.
+    """
+    folders = sorted(path.parent for path in (folder / "runs").glob("*/metrics.json"))
+    added = {run: _added(run) for run in folders}
+    counted = [run for run in folders if run in own or added[run] is not None]
+    found = {run: directory.read_finished(run) for run in counted}
+    data_record.check_alike({run: config for run, (config, _) in found.items()})
+    runs = {}
+    for run, (config, metrics) in found.items():
+        metrics, *rules = with_todays_shot_groups(config, metrics)
+        settings = {**train_flags.protocol_defaults(), **config["flags"]}
+        runs[run] = Run(settings, metrics, added[run] or (), *rules)
+    return runs, [run for run in folders if run not in runs]
+
+
+def _added(folder):
+    """`naming.added` of a run directory; None also where its `config.json` is damaged."""
+    try:
+        flags = read_config(pathlib.Path(folder) / "config.json")["flags"]
+    except DamagedError:
+        return None
+    return naming.added(folder, {**train_flags.protocol_defaults(), **flags})
+
+
+def with_todays_shot_groups(config, metrics):
+    """Metrics of a finished run, with the shot figures by the rule of today, as one table needs.
+
+    Args:
+        config: `config.json` of the run.
+        metrics: Its `metrics.json`.
+
+    Returns:
+        `(metrics, recorded, today)`: the metrics, the rule that the run recorded, None where it
+        did not, and the rule of today.
+    """
+    import numpy as np
+
+    from cb_keras.metrics import classification_report, shot_groups
+
+    counts, confusion = (  # of any size: a file can hold integers that NumPy has no type for
+        np.asarray(numbers, "float64")
+        for numbers in (config["class_counts"], metrics["confusion_matrix"])
+    )
+    again = classification_report(confusion, counts)
+    metrics = {**metrics, **{name: again[name] for name in SHOT_FIGURES}}
+    return metrics, config.get("shot_rule"), shot_groups(counts)[1]
+
+
+def csv_text(runs, varied=()):
+    """Text of `results.csv`.
+
+    Args:
+        runs: Iterable of `Run`.
+        varied: Flags that a grid varies.
+    """
+    runs = list(runs)
+    names = dict.fromkeys([*varied, *sorted({name for run in runs for name in run.added})])
+    also = [name for name in names if _COLUMN_OF.get(name, name) not in RESULT_COLUMNS]
+    columns = (*RESULT_COLUMNS, *also)
+    rows = [_row(run, also) for run in runs]
+    rows.sort(key=lambda row: [str(row[column]) for column in (*RESULT_COLUMNS[:9], *also)])
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _row(run, also):
+    """The columns of a run; what it does not have, such as a natural tail a factor, is empty."""
+    method = methods.of(run.settings)
+    without_effect = {*methods.PARAMETERS} - {p.name for p in method.parameters_of(run.settings)}
+    row = {
+        **run.metrics,
+        **run.settings,  # after the metrics, whose `loss` is a number
+        **{name: _exact(run.settings.get(name)) for name in also},
+        **dict.fromkeys(without_effect),
+        "method": method.name,
+        "imbalance_factor": tails.factor(run.settings),
+    }
+    return {key: "" if value is None else value for key, value in row.items()}
+
+
+def _exact(value):
+    return None if value is None else naming.exact(value)

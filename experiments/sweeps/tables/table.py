@@ -1,0 +1,55 @@
+"""What a table is: a value that the sweep, the document and the report ask."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """A flag of experiments.sweep that one table alone has, a whole number of at least 1.
+
+    Attributes:
+        name: Name of the flag; None is its default.
+        help: What `--help` says.
+    """
+
+    name: str
+    help: str
+
+
+def _nothing(settings):
+    """No paper has figures for these settings."""
+    del settings
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table of many runs.
+
+    Attributes:
+        name: The value of `--table`.
+        title: What its document is headed with.
+        document: File name of the document.
+        help: What `--help` says of it.
+        varies: Flags of experiments.train that it sets itself.
+        heading: What the labels of the rows are.
+        cells: Function of `(settings, options)`: the settings that all cells share and a dict of
+            the table's own options, None where not given. It gives `(row, column, own settings)`
+            of each cell.
+        claims: Function of a `cells.Outcome` that gives sentences on its accuracies.
+        published: Function of the settings of a cell that returns the accuracy in the paper, or
+            None where the paper has none for them.
+        options: Tuple of `Option`.
+    """
+
+    name: str
+    title: str
+    document: str
+    help: str
+    varies: tuple[str, ...]
+    heading: str
+    cells: Callable[..., Any]
+    claims: Callable[..., Any]
+    published: Callable[..., Any] = _nothing
+    options: tuple[Option, ...] = ()
