@@ -4,7 +4,6 @@ from experiments.reporting.pictures.of_run import (
     draw_all,
     draw_comparison,
     draw_missing,
-    in_a_line,
     rehearse,
     remove,
 )
@@ -13,7 +12,6 @@ __all__ = [
     "draw_all",
     "draw_comparison",
     "draw_missing",
-    "in_a_line",
     "rehearse",
     "remove",
 ]
