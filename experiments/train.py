@@ -51,8 +51,8 @@ def _draw(folder):
         pictures.draw_missing(folder)
     except Exception as error:
         print(
-            f"warning: {cli.in_a_line(error).rstrip('.')}; the run is finished and saved, and the same command "
-            "with --resume draws the pictures that are missing.",
+            f"warning: {cli.in_a_line(error).rstrip('.')}; the run is finished and saved, and the "
+            "same command with --resume draws the pictures that are missing.",
             file=sys.stderr,
         )
 
