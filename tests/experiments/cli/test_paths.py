@@ -7,8 +7,9 @@ import shutil
 import pytest
 import tensorflow as tf
 
-from experiments import demo, evaluate, report, sweep, train
+from experiments import demo, evaluate, sweep, train
 from experiments.cli import UserError, local_path
+from experiments.reporting import page
 from tests.experiments.cases import contents, run_program
 
 
@@ -118,6 +119,6 @@ def test_a_folder_that_no_saved_model_can_be_loaded_from_is_refused_before_anyth
     tf.saved_model.load(str(tmp_path / "renamed ][{}*?#%" / "saved_model"))
 
 
-def test_the_report_takes_no_url_for_a_folder(tmp_path):
+def test_the_report_takes_no_url_for_a_folder():
     with pytest.raises(UserError, match="RUNS_DIR=gs://b/r is a URL"):
-        report.write("gs://b/r")
+        page.write("gs://b/r")
