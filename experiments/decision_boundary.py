@@ -21,14 +21,9 @@ from experiments.runs.outputs import output_problem, write_output
 from experiments.training import machine
 
 _LOSSES = [loss.name for loss in CLASS_BALANCED.losses]
+_OF_LOSSES = [p for loss in CLASS_BALANCED.losses for p in loss.parameters]
 # The program trains with its own powers; all else that the method has is a flag.
-_PARAMETERS = [
-    parameter
-    for parameter in dict.fromkeys(
-        (*CLASS_BALANCED.parameters, *(p for loss in CLASS_BALANCED.losses for p in loss.parameters))
-    )
-    if parameter is not CB_POWER
-]
+_PARAMETERS = [p for p in (*CLASS_BALANCED.parameters, *_OF_LOSSES) if p is not CB_POWER]
 GROUPS = {
     "Loss": ("loss", *(parameter.name for parameter in _PARAMETERS)),
     "Data": ("imbalance_factor", "seed"),

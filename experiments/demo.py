@@ -1,4 +1,7 @@
-"""Digits with and without the class-balanced term, five seeds each, and what it changed."""
+"""Digits with and without the class-balanced term, five seeds each, and what it changed.
+
+python -m experiments.demo
+"""
 
 import os
 import pathlib
@@ -6,6 +9,7 @@ import sys
 import time
 
 from experiments import cli
+from experiments.cli import help_text
 from experiments.methods.powers import POWERS
 from experiments.runs import directory
 from experiments.runs.figures import Statistic
@@ -77,6 +81,8 @@ def _draw(runs, picture):
 _ARGUMENTS = [f"--flagfile={PRESET}", "--loss=focal"]
 
 if __name__ == "__main__":
+    if help_text.is_asked_for(sys.argv[1:]):
+        sys.exit(print(__doc__.strip()))
     if sys.argv[1:]:
         sys.exit("error: the demo has no flags; experiments.train and experiments.sweep have.")
     sys.argv += _ARGUMENTS

@@ -50,6 +50,7 @@ TABLE_OPTIONS = {
 GROUPS = {
     "What is run": ("table", "grid", "seeds", *TABLE_OPTIONS),
     "How it is run": ("launcher", "jobs", "retries"),
+    **train_flags.GROUPS,
 }
 
 

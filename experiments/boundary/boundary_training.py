@@ -8,10 +8,10 @@ import tensorflow as tf
 
 import cb_keras
 from cb_keras.metrics import confusion_matrix, per_class_accuracy
-from experiments.methods import class_balanced
+from experiments.methods import class_balanced, powers
 
 DIGITS = (8, 3, 2)  # head to tail: neighbours in the projection
-POWERS = class_balanced.POWER_NAMES
+POWERS = {0: "none", **{power: powers.POWERS[power].words for power in (0.5, 1, 2)}}
 NUM_SEEDS = 5  # splits and networks that the means are taken over; the first is drawn
 STEPS = 500
 _MAX_COUNT = 150  # of the 174 to 183 images of a digit: some are left to test on even untailed

@@ -2,9 +2,9 @@
 
 from absl import flags
 
-DATASET = flags.DEFINE_string(
-    "dataset", "cifar10", "cifar10, cifar100, digits, or tfds:NAME for any image data set of tfds."
-)
+from experiments import datasets
+
+DATASET = flags.DEFINE_string("dataset", "cifar10", f"{datasets.NAMES}.")
 DATA_DIR = flags.DEFINE_string(
     "data_dir",
     None,
@@ -15,4 +15,4 @@ DOWNLOAD = flags.DEFINE_bool(
 )
 EVAL_BATCH_SIZE = flags.DEFINE_integer("eval_batch_size", 100, "Images per evaluation batch.")
 
-GROUPS = {"Data": ("dataset", "data_dir", "download", "eval_batch_size")}
+GROUPS = {"Data set": ("dataset", "data_dir", "download"), "Evaluation": ("eval_batch_size",)}

@@ -5,6 +5,8 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from experiments.datasets import samplers
+
 _ORDER, _CROP_ROWS, _CROP_COLUMNS, _FLIP = range(4)  # what a stream of random numbers is for
 
 
@@ -13,11 +15,11 @@ def steps_per_epoch(num_images, batch_size):
     return math.ceil(num_images / batch_size)
 
 
-def training_dataset(split, batch_size, seed, first_epoch, epochs, augmentation):
+def training_dataset(split, batch_size, seed, first_epoch, epochs, augmentation, sampler="uniform"):
     """Batches of epochs `first_epoch` to `epochs - 1`, one after the other.
 
-    Every epoch is a permutation of the whole set. Nothing but (seed, epoch, step) enters the
-    random numbers, so a run that starts at epoch k sees what an uninterrupted one sees.
+    The sampler says which images an epoch has, and in which order. Nothing but (seed, epoch, step)
+    enters the random numbers, so a run that starts at epoch k sees what an uninterrupted one sees.
 
     Args:
         split: `datasets.Split`.
@@ -26,18 +28,16 @@ def training_dataset(split, batch_size, seed, first_epoch, epochs, augmentation)
         first_epoch: First epoch to produce.
         epochs: End of the run.
         augmentation: `"none"`, `"crop"` or `"crop_flip"`.
+        sampler: A name in `samplers.SAMPLERS`; `"uniform"` shows every image once.
 
     Returns:
         `tf.data.Dataset` of `(images uint8 [B, H, W, channels], labels int32 [B])`.
     """
     images, labels = tf.constant(split.images), tf.constant(split.labels)
-    number = len(split.labels)
-    steps = steps_per_epoch(number, batch_size)
+    steps = steps_per_epoch(len(split.labels), batch_size)
 
     def epoch_batches(epoch):
-        order = tf.random.experimental.stateless_shuffle(
-            tf.range(number), _stream(seed, epoch, 0, _ORDER), alg="philox"
-        )
+        order = samplers.SAMPLERS[sampler](labels, _stream(seed, epoch, 0, _ORDER))
         return tf.data.Dataset.range(steps).map(
             lambda step: (epoch, step, order[step * batch_size : (step + 1) * batch_size])
         )

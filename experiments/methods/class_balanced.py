@@ -2,9 +2,6 @@
 
 from experiments.methods.method import DEFAULT, Loss, Method, Parameter
 
-# What the powers that the papers compare are called.
-POWER_NAMES = {0: "none", 0.5: "square root", 1: "class-balanced", 2: "squared"}
-
 
 def _checked_by(name):
     """Function of a value that calls the checker `name` of `cb_keras.checks`."""

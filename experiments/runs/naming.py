@@ -46,12 +46,11 @@ def added(folder, flags):
             return None
         rest, found = rest[len(plain) :], []
         for setting in sorted({*flags} - IN_NAME):
-            part = _added(flags, setting)
-            if rest.startswith(part):
+            if rest.startswith(f"_{setting}=") and rest.startswith(_added(flags, setting)):
                 found.append(setting)
-                rest = rest[len(part) :]
+                rest = rest[len(_added(flags, setting)) :]
     # Of another version, or edited.
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
         return None
     return None if rest else tuple(found)
 

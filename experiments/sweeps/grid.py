@@ -14,10 +14,6 @@ _SYNTAX = 'write --grid="NAME=VALUE,VALUE;NAME=VALUE", such as "cb_power=0,0.5,1
 _FIXED = {
     "seed": "use --seeds",
     "dataset": "no table mixes runs on different data; start a sweep for each data set",
-    **dict.fromkeys(
-        ("data_dir", "download", "output_dir", "plots", "resume"),
-        "it does not change what is trained; give it to all cells, as a flag of its own",
-    ),
 }
 
 
@@ -81,11 +77,13 @@ def _problem(name):
     """Why no grid varies a flag; None where it may."""
     if name in _FIXED:
         return f"{name} can't be varied: {_FIXED[name]}."
-    known = train_flags.protocol_defaults()
+    known = train_flags.given_settings()
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
         fix = f"did you mean {close[0]}?" if close else "python -m experiments.train --help has all"
         return f"{name} is not a flag of experiments.train; {fix}"
+    if name not in train_flags.recorded(known):
+        return f"{name} can't be varied: it does not change what is trained; give it to all cells."
     return None
 
 

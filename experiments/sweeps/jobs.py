@@ -98,8 +98,8 @@ def of_cells(cells, folder, varied=()):
     for cell, job in zip(cells, jobs, strict=True):
         if (first := by_name.setdefault(job.name, cell)) is not cell:
             raise cli.UserError(
-                f"the cells {_words(first)} and {_words(cell)} are one run, {job.name}; leave one "
-                "of them out."
+                f"the cells {_words(first, cells)} and {_words(cell, cells)} are one run, "
+                f"{job.name}; leave one of them out."
             )
     return jobs
 
@@ -109,8 +109,14 @@ def _refusal(error, found, cells):
     if len(found) == len(cells):
         return error
     others = f" and {counted(len(found) - 1, 'other')}" if len(found) > 1 else ""
-    return f"the cell {_words(found[0])}{others}: {error}"
+    return f"the cell {_words(found[0], cells)}{others}: {error}"
 
 
-def _words(cell):
-    return f"{cell.row}, {cell.column}, seed {cell.settings['seed']}"
+def _words(cell, cells):
+    """A cell by the settings in which the cells differ, such as "gamma=2, seed=0"."""
+    ours = {name: naming.exact(value) for name, value in cell.settings.items()}
+    return ", ".join(
+        f"{name}={text}"
+        for name, text in ours.items()
+        if any(naming.exact(other.settings[name]) != text for other in cells)
+    )

@@ -143,10 +143,8 @@ def csv_text(runs, varied=()):
         varied: Flags that a grid varies.
     """
     runs = list(runs)
-    also = [*varied, *sorted({name for run in runs for name in run.added})]
-    also = [
-        name for name in dict.fromkeys(also) if _COLUMN_OF.get(name, name) not in RESULT_COLUMNS
-    ]
+    names = dict.fromkeys([*varied, *sorted({name for run in runs for name in run.added})])
+    also = [name for name in names if _COLUMN_OF.get(name, name) not in RESULT_COLUMNS]
     columns = (*RESULT_COLUMNS, *also)
     rows = [_row(run, also) for run in runs]
     rows.sort(key=lambda row: [str(row[column]) for column in (*RESULT_COLUMNS[:9], *also)])

@@ -31,9 +31,7 @@ flags.DEFINE_integer("eval_epochs", 2, "Epochs between evaluations.")
 flags.DEFINE_integer("batch_size", 128, "Images per training step.")
 flags.DEFINE_float("learning_rate", 0.1, "Learning rate after the warm-up.")
 flags.DEFINE_float("warmup_epochs", 5, "Epochs of linear warm-up from 0.")
-flags.DEFINE_list(
-    "lr_boundaries", ["0.8", "0.9"], "Fractions of the run at which the rate drops."
-)
+flags.DEFINE_list("lr_boundaries", ["0.8", "0.9"], "Fractions of the run at which the rate drops.")
 flags.DEFINE_float("lr_decay", 0.01, "Factor of the rate at each boundary.")
 flags.DEFINE_float(
     "balanced_lr_decay",

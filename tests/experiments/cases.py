@@ -21,6 +21,7 @@ SHORT = (
     *("--train_epochs=2", "--eval_epochs=1", "--warmup_epochs=0.5"),
     *("--lr_boundaries=0.5", "--lr_decay=0.5"),
 )
+TIMES = ("images_per_second", "train_seconds")
 
 
 @dataclasses.dataclass
@@ -95,6 +96,21 @@ def contents(folder):
     """Content and time of every file."""
     files = sorted(p for p in pathlib.Path(folder).rglob("*") if p.is_file())
     return {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in files}
+
+
+def assert_same(run, whole):
+    """Two runs are the same to the last bit, times and rates excepted."""
+    for value, expected in zip(run.variables, whole.variables, strict=True):
+        np.testing.assert_array_equal(value, expected)
+
+    def without_times(history):
+        return [{k: v for k, v in row.items() if k not in TIMES} for row in history]
+
+    assert without_times(run.history) == without_times(whole.history)
+    assert set(run.metrics) == set(whole.metrics)
+    for name in set(run.metrics) - set(TIMES):
+        assert run.metrics[name] == whole.metrics[name]
+    assert run.config["flags"] == whole.config["flags"]
 
 
 # What an export says of itself.

@@ -41,3 +41,4 @@ def test_flags_are_refused(run_python):
     assert done.stderr.endswith(
         "error: the demo has no flags; experiments.train and experiments.sweep have.\n"
     )
+    assert run_python("-m", "experiments.demo", "--help").stdout.startswith("Digits with and")

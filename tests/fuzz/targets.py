@@ -16,11 +16,13 @@ from absl.testing import flagsaver
 
 from experiments import cli, sweep
 from experiments.cli import UserError
-from experiments.exports import scoring
+from experiments.exports import summary
 from experiments.reporting import found as runs_below
 from experiments.reporting import page, sections
 from experiments.runs import directory, naming
-from experiments.sweeps import grid, tables
+from experiments.sweeps import document, results
+from experiments.sweeps.cells import Cell, Outcome
+from experiments.sweeps.tables import TABLES
 from experiments.training import flags as train_flags
 from experiments.training.settings import checked, checked_settings
 from tests.experiments import report_folders
@@ -83,8 +85,8 @@ def sweep_command_line(data, folder):
         given = pathlib.Path(cell.settings["output_dir"], "runs", job.name)  # `~` as it is
         settings = {**settings, "output_dir": str(given), "resume": True}
         _assert_survives(settings, job.arguments)
-    table = tables.Table(planned.table, planned.cells, {})
-    assert tables.document(table, "command", list(sweep._notes(planned)))
+    outcome = Outcome(planned.table, planned.cells, {})
+    assert document.text(outcome, "command", list(document.notes(outcome, [])))
     return True
 
 
@@ -105,7 +107,7 @@ def config(data, folder):
         assert _contents(run_folder) == before
     refusal = ""
     try:
-        sweep._check_runs(_planned(folder))
+        sweep._check_folder(_planned(folder))
     except UserError as error:
         refusal = str(error)
     # Where it is on other data than the run next to it, it may go on alone.
@@ -122,10 +124,10 @@ def metrics(data, folder):
         assert not _report(run_folder)
         raise
     of_classes = (config[f"class_{what}"] for what in ("counts", "weights", "names"))
-    assert list(scoring.table(figures, *of_classes))
-    assert tables.results_csv([(config["flags"], figures)])
-    cells = [grid.Cell("row", "column", config["flags"])]
-    assert tables.document(tables.Table("power", cells, {0: figures}), "command")
+    assert list(summary.lines(figures, *of_classes))
+    assert results.csv_text([results.Run(config["flags"], figures, (), None, "thirds")])
+    cells = [Cell("row", "column", config["flags"])]
+    assert document.text(Outcome(TABLES["power"], cells, {0: figures}), "command")
     return _report(run_folder)
 
 
@@ -209,6 +211,7 @@ def _files():
 def seeds():
     """Valid inputs of every kind."""
     sweeps = ("--table=1", "--table=2", "--table=power\n--loss=focal\n--gamma=2")
+    sweeps += ("--grid=cb_power=0,1;depth=8,14", "--grid=lr_boundaries=0.5|0.5,0.7")
     return [
         b"t",
         b"t--loss=focal\n--gamma=2\n--lr_boundaries=0.5\n--seed=3\n--balanced_lr_decay=0.1",

@@ -3,7 +3,7 @@
 import pathlib
 import sys
 
-from experiments.cli import UserError
+from experiments.cli import UserError, in_a_line
 from experiments.reporting import drawing
 from experiments.reporting.found import Run
 from experiments.reporting.pictures import classes, confusion, curves
@@ -118,11 +118,6 @@ def draw_comparison(folders, path):
     over = f", mean and standard deviation of {seeds} seeds" if seeds > 1 else ""
     title = f"{_text(first.flags['dataset'])}, {_text(first.flags['loss'])} loss{over}"
     drawing.write_png(path, classes.comparison, series, title)
-
-
-def in_a_line(error):
-    """An error of matplotlib, which may have many lines, in one."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _title(run):

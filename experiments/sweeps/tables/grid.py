@@ -27,9 +27,8 @@ def table(axes):
         del options
         for values in itertools.product(*(axes[name] for name in outer)):
             own = dict(zip(outer, values, strict=True))
-            row = (
-                label(own) if len(outer) > 1 else naming.exact(values[0])
-            )  # the heading has its name
+            # A single flag is the heading of the rows.
+            row = label(own) if len(outer) > 1 else naming.exact(values[0])
             if last is None:
                 yield row, settings["dataset"], own
             for value in axes.get(last, ()):
@@ -42,6 +41,8 @@ def table(axes):
             name = label({flag: own[flag] for flag in axes})
             accuracies[name] = outcome.statistic(row, column)
         yield best_in_words(outcome.cells[0].settings["dataset"], "cell", accuracies)
+        if len(outcome.metrics) == len(outcome.cells):
+            yield "It is the best on the test set itself: new seeds of it are likely to do worse."
 
     return Table(
         name="grid",

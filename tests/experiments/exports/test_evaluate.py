@@ -9,35 +9,9 @@ import tensorflow as tf
 
 from experiments import datasets
 from experiments.cli import UserError
+from experiments.runs import figures
 
 VERSION_1 = "tfds:tiny:1.0.0"
-WITHOUT_KERAS = """
-import sys
-
-for name in ("keras", "tf_keras", "cb_keras", "experiments"):
-    sys.modules[name] = None  # importing it fails
-import numpy as np
-import tensorflow as tf
-from sklearn.datasets import load_digits
-
-digits = load_digits()
-images = np.round(digits.images * 255 / 16).astype("uint8")[..., None]
-test = np.concatenate([np.flatnonzero(digits.target == c)[-50:] for c in range(10)])
-model = tf.saved_model.load(sys.argv[1])
-classes = [
-    model.signatures["serving_default"](images=tf.constant(images[part]))["classes"].numpy()
-    for part in np.split(test, 5)
-]
-print("accuracy", (np.concatenate(classes) == digits.target[test]).mean())
-"""
-
-
-def test_a_saved_model_needs_tensorflow_alone_and_gives_the_accuracy_of_the_run(
-    digits_run, run_python
-):
-    done = run_python("-c", WITHOUT_KERAS, digits_run.folder / "saved_model")
-    assert done.returncode == 0, done.stderr
-    assert float(done.stdout.split()[-1]) == digits_run.metrics["accuracy"]
 
 
 def test_evaluating_gives_the_figures_of_the_run(digits_run, call_evaluate, tmp_path, capsys):
@@ -52,8 +26,25 @@ def test_evaluating_gives_the_figures_of_the_run(digits_run, call_evaluate, tmp_
     for c, count in enumerate(digits_run.config["class_counts"]):
         accuracy = digits_run.metrics["per_class_accuracy"][c]
         weight = digits_run.config["class_weights"][c]
-        row = [str(c), str(count), f"{weight:.4f}", f"{accuracy:.4f}"]
+        row = [str(c), str(count), f"{weight:.4f}", figures.accuracy(accuracy)]
         assert row in [line.split() for line in printed.splitlines()]
+
+
+def test_the_loss_and_the_table_have_the_class_weights_that_the_run_recorded(
+    digits_run, call_evaluate, tmp_path, capsys
+):
+    """As a schedule may have left them, which beta and power do not give."""
+    folder, output = tmp_path / "m", tmp_path / "metrics.json"
+    shutil.copytree(digits_run.folder / "saved_model", folder)
+    note = folder / "assets.extra" / "cb_keras.json"
+    description = json.loads(note.read_text())
+    doubled = [2 * weight for weight in description["class_weights"]]
+    note.write_text(json.dumps({**description, "class_weights": doubled}))
+    call_evaluate(f"--saved_model={folder}", f"--output={output}")
+    metrics = json.loads(output.read_text())
+    assert metrics["loss"] == pytest.approx(2 * digits_run.metrics["loss"], rel=1e-6)
+    table = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [row[2] for row in table[1:11]] == [f"{weight:.4f}" for weight in doubled]
 
 
 def test_the_batch_size_does_not_change_the_accuracy(digits_run, call_evaluate, tmp_path):
@@ -107,10 +98,10 @@ def test_classes_in_another_order_are_found_by_their_names(
     images, digits = (of_all[20:300] for of_all in real_digits)
     serve = tf.saved_model.load(str(saved)).signatures["serving_default"]
     predicted = serve(images=tf.constant(images))["classes"].numpy()
-    figures = json.loads(output.read_text())
-    assert figures["accuracy"] == pytest.approx((predicted == digits).mean())
+    metrics = json.loads(output.read_text())
+    assert metrics["accuracy"] == pytest.approx((predicted == digits).mean())
     expected = sklearn.metrics.confusion_matrix(digits, predicted, labels=range(10))
-    assert figures["confusion_matrix"] == expected.tolist()
+    assert metrics["confusion_matrix"] == expected.tolist()
     printed = capsys.readouterr().out
     assert "than the model's: found by name" in printed
     assert "not the data of the training (there): the data set is digits there" in printed

@@ -13,29 +13,28 @@ import cb_keras
 from experiments import datasets
 from experiments.cli import UserError
 from experiments.datasets import Split
-from experiments.exports import saved_model
+from experiments.exports import evaluation, saved_model
+from tests.experiments.training.cases import tiny_network
 
 
-def about(loss="softmax", classes=3):
+def described(loss="softmax", **changes):
     settings = {"loss": loss, "cb_beta": 0.9999, "cb_power": 1.0, "gamma": 1.0}
     rates = {"epochs": 1, "train_seconds": 1.0, "images_per_second": None}
-    names = [str(c) for c in range(classes)]
-    counts = [5] * classes
-    data = {"dataset": "digits", "class_counts": counts, "class_names": names}
-    return {"settings": settings, **data, **rates}
+    classes = {"class_counts": [5] * 3, "class_weights": [1.0] * 3, "class_names": ["a", "b", "c"]}
+    return {"settings": settings, "dataset": "digits", **classes, **rates, **changes}
 
 
 @pytest.fixture(scope="module")
 def model():
     keras.utils.set_random_seed(0)
-    return cb_keras.resnet_cifar(8, (8, 8, 1), 3)
+    return tiny_network(8, (8, 8, 1), 3, "softmax", 0.0, "float32")
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory, model):
     """Folder of a SavedModel of `model`. Read only."""
     folder = tmp_path_factory.mktemp("exported") / "m"
-    saved_model.export(model, folder, about())
+    saved_model.export(model, folder, described())
     return folder
 
 
@@ -62,7 +61,7 @@ def test_it_takes_raw_uint8_of_any_batch_size_by_the_name_images(digits_run):
 def test_probabilities_are_those_of_the_loss_and_classes_the_largest(
     tmp_path, model, images, loss, expected
 ):
-    saved_model.export(model, tmp_path / "m", about(loss))
+    saved_model.export(model, tmp_path / "m", described(loss))
     serve = serving(tmp_path / "m")
     outputs = {name: value.numpy() for name, value in serve(images=tf.constant(images)).items()}
     logits = keras.ops.convert_to_numpy(model(images.astype("float32"), training=False))
@@ -87,11 +86,22 @@ OTHER_SHAPES = {
     "none, of another size": (0, 16, 16, 1),
 }
 # TensorFlow alone; a kernel that aborts takes the process with it.
-SERVING = """
+WITHOUT_KERAS = """
 import json, sys
+
+for name in ("keras", "tf_keras", "cb_keras", "experiments"):
+    sys.modules[name] = None  # importing it fails
 import numpy as np
 import tensorflow as tf
-serve = tf.saved_model.load(sys.argv[1]).signatures["serving_default"]
+from sklearn.datasets import load_digits
+
+model = tf.saved_model.load(sys.argv[1])
+serve = model.signatures["serving_default"]
+digits = load_digits()
+images = np.round(digits.images * 255 / 16).astype("uint8")[..., None]
+test = np.concatenate([np.flatnonzero(digits.target == c)[-50:] for c in range(10)])
+classes = [serve(images=tf.constant(images[part]))["classes"] for part in np.split(test, 5)]
+print("accuracy", (np.concatenate(classes) == digits.target[test]).mean())
 for name, shape in json.loads(sys.argv[2]).items():
     try:
         serve(images=tf.zeros(shape, tf.uint8))
@@ -99,20 +109,22 @@ for name, shape in json.loads(sys.argv[2]).items():
     except tf.errors.InvalidArgumentError as error:
         assert f"images {shape} is not compatible".replace(" ", "") in str(error).replace(" ", "")
 outputs = serve(images=tf.zeros([0, 8, 8, 1], tf.uint8))
-shapes = {name: (value.shape, value.dtype.name) for name, value in outputs.items()}
-assert shapes == {
-    "logits": ((0, 3), "float32"), "probabilities": ((0, 3), "float32"), "classes": ((0,), "int64")
-}, shapes
-assert not {"cb_keras", "experiments"} & set(sys.modules)
-print("done")
+for name, value in sorted(outputs.items()):
+    print(name, value.shape, value.dtype.name)
 """
 
 
-def test_images_of_another_shape_are_refused_by_the_signature_and_none_get_no_answers(
-    exported, run_python
+def test_with_tensorflow_alone_it_gives_the_accuracy_of_the_run_and_refuses_other_shapes(
+    digits_run, run_python
 ):
-    done = run_python("-c", SERVING, exported, json.dumps(OTHER_SHAPES))
-    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr[-2000:]
+    folder = digits_run.folder / "saved_model"
+    done = run_python("-c", WITHOUT_KERAS, folder, json.dumps(OTHER_SHAPES))
+    assert done.returncode == 0, done.stderr[-2000:]
+    accuracy, *of_no_image = done.stdout.splitlines()
+    assert float(accuracy.split()[-1]) == digits_run.metrics["accuracy"]
+    assert of_no_image == [
+        *("classes (0,) int64", "logits (0, 10) float32", "probabilities (0, 10) float32"),
+    ]
 
 
 def test_predict_is_the_same_in_batches_of_any_size(exported, images):
@@ -124,14 +136,14 @@ def test_predict_is_the_same_in_batches_of_any_size(exported, images):
 
 
 def test_the_description_comes_back(exported):
-    assert saved_model.description(exported) == about()
+    assert saved_model.description(exported) == described()
 
 
-def test_a_new_export_replaces_the_old_one_and_leaves_nothing_beside_it(tmp_path, model, exported):
+def test_a_new_export_replaces_the_old_one_and_leaves_nothing_next_to_it(tmp_path, model, exported):
     shutil.copytree(exported, tmp_path / "m")
     (tmp_path / "m.tmp").mkdir()  # of an export that was interrupted
     (tmp_path / "m.tmp" / "rubbish").write_text("")
-    saved_model.export(model, tmp_path / "m", {**about(), "epochs": 2})
+    saved_model.export(model, tmp_path / "m", described(epochs=2))
     assert saved_model.description(tmp_path / "m")["epochs"] == 2
     assert not list(tmp_path.rglob("rubbish"))
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
@@ -140,8 +152,8 @@ def test_a_new_export_replaces_the_old_one_and_leaves_nothing_beside_it(tmp_path
 def test_an_export_that_fails_leaves_the_old_one(tmp_path, model, exported):
     shutil.copytree(exported, tmp_path / "m")
     with pytest.raises(TypeError):
-        saved_model.export(model, tmp_path / "m", {**about(), "epochs": object()})
-    assert saved_model.description(tmp_path / "m") == about()
+        saved_model.export(model, tmp_path / "m", described(epochs=object()))
+    assert saved_model.description(tmp_path / "m") == described()
     tf.saved_model.load(str(tmp_path / "m"))
 
 
@@ -152,9 +164,9 @@ def test_a_folder_without_a_saved_model_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, "", "{"])
-def test_a_saved_model_of_others_is_refused(tmp_path, digits_run, content):
+def test_a_saved_model_of_others_is_refused(tmp_path, exported, content):
     folder = tmp_path / "m"
-    shutil.copytree(digits_run.folder / "saved_model", folder)
+    shutil.copytree(exported, folder)
     note = folder / "assets.extra" / "cb_keras.json"
     note.unlink()
     if content is not None:
@@ -163,25 +175,56 @@ def test_a_saved_model_of_others_is_refused(tmp_path, digits_run, content):
         saved_model.description(folder)
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"class_names": ["a", "b"]}, "its 'class_names' are not one for each of 'class_counts'"),
+        *(
+            ({"class_weights": weights}, "its 'class_weights' are not a number >= 0 for each")
+            for weights in ([1.0, 1.0], None, [1.0, 1.0, "1"], [1.0, 1.0, -1.0], [1.0, 1.0, 1e999])
+        ),
+        ({"settings": {}}, "no 'loss' in its 'settings'"),
+        ({"settings": {"loss": "hinge"}}, "--loss=hinge does not go with --method=class_balanced"),
+        (
+            {"settings": {"method": "x", "loss": "focal"}},
+            "--method=x is unknown; there are class_b",
+        ),
+        ({"settings": {"method": [], "loss": "focal"}}, "its 'settings': unhashable type"),
+    ],
+)
+def test_a_description_with_something_else_in_it_is_refused(tmp_path, exported, changes, words):
+    folder = shutil.copytree(exported, tmp_path / "m")
+    (folder / "assets.extra" / "cb_keras.json").write_text(json.dumps(described(**changes)))
+    with pytest.raises(UserError, match=r"was not exported by experiments\.train") as caught:
+        saved_model.description(folder)
+    assert words in str(caught.value)
+
+
+def evaluate(run, split):
+    folder = run.folder / "saved_model"
+    return evaluation.evaluate(folder, saved_model.description(folder), split, 100)
+
+
 def test_images_of_another_size_are_refused_with_both_sizes(digits_run):
     split = Split(np.zeros((4, 32, 32, 3), "uint8"), np.zeros(4, "int32"))
     with pytest.raises(UserError, match=r"\(32, 32, 3\).*8, 8, 1"):
-        saved_model.evaluate(digits_run.folder / "saved_model", split, 100)
+        evaluate(digits_run, split)
 
 
 def test_labels_that_the_model_does_not_know_are_refused(digits_run):
     split = Split(np.zeros((4, 8, 8, 1), "uint8"), np.array([0, 1, 2, 57], "int32"))
     with pytest.raises(UserError, match=r"class 57, the model .* has 10 classes"):
-        saved_model.evaluate(digits_run.folder / "saved_model", split, 100)
+        evaluate(digits_run, split)
 
 
 def test_the_description_says_what_the_run_was(digits_run):
     note = digits_run.folder / "saved_model" / "assets.extra" / "cb_keras.json"
-    described, config = json.loads(note.read_text()), digits_run.config
-    for name in ("loss", "cb_beta", "cb_power", "gamma"):
-        assert described["settings"][name] == config["flags"][name]
-    assert described["dataset"] == "digits"
-    assert described["class_counts"] == config["class_counts"]
+    description, config = json.loads(note.read_text()), digits_run.config
+    for name in ("method", "loss", "cb_beta", "cb_power", "gamma"):
+        assert description["settings"][name] == config["flags"][name]
+    assert description["dataset"] == "digits"
+    for name in ("data", "class_names", "class_counts", "class_weights"):
+        assert description[name] == config[name]
 
 
 def test_model_keras_and_the_saved_model_predict_the_same(digits_run):

@@ -1,9 +1,8 @@
-"""A real sweep, killed with SIGKILL at random moments and started again, loses nothing."""
+"""Sweeps of real trainings: stopped and continued; killed at random moments, they lose nothing."""
 
 import csv
 import json
 import os
-import pathlib
 import random
 import subprocess
 import sys
@@ -12,15 +11,53 @@ import time
 import numpy as np
 import pytest
 
-from experiments.sweeps import runner
-from tests.experiments.conftest import SHORT, Run, alive, wait_for
-from tests.experiments.runs.test_record import contents
-from tests.experiments.training.test_train_kills import assert_same
+from experiments import sweep, train
+from experiments.sweeps.launchers import LAUNCHERS, local
+from tests.experiments.cases import (
+    ROOT,
+    SHORT,
+    Run,
+    alive,
+    assert_same,
+    call,
+    contents,
+    wait_for,
+)
 
-ROOT = pathlib.Path(__file__).parents[3]
 KILLS = int(os.environ.get("CB_KERAS_SWEEP_KILLS", "2"))
 JOBS = min(2, len(os.sched_getaffinity(0)))
 FLAGS = [flag for flag in SHORT if not flag.startswith(("--loss", "--train_epochs"))]
+
+
+def test_a_sweep_that_was_stopped_trains_what_is_missing_and_nothing_twice(tmp_path, monkeypatch):
+    def launch(jobs, slots, retries, on_change, on_poll):
+        """Trains the first cell that is missing, in this process, then is stopped."""
+        del slots, retries, on_poll
+        job = next(job for job in jobs if job.state == "waiting")
+        call(train.main, *job.arguments)
+        job.state = "done"
+        on_change(job)
+        if any(job.state == "waiting" for job in jobs):
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(LAUNCHERS, "local", launch)
+    folder = tmp_path / "sweep"
+    flags = ("--grid=cb_power=0,1;loss=focal", *FLAGS, "--train_epochs=1", f"--output_dir={folder}")
+    with pytest.raises(KeyboardInterrupt):
+        call(sweep.main, *flags)
+    (first,) = finished_cells(folder)
+    before = contents(first)
+    call(sweep.main, *flags)
+    assert contents(first) == before
+    check_files(folder)
+    with open(folder / "results.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    runs = {run.config["flags"]["cb_power"]: run for run in map(Run, finished_cells(folder))}
+    assert [float(row["cb_power"]) for row in rows] == [0.0, 1.0]
+    for row in rows:
+        metrics = runs[float(row["cb_power"])].metrics
+        assert float(row["accuracy"]) == metrics["accuracy"]
+        assert float(row["few_accuracy"]) == metrics["few_accuracy"]
 
 
 def command(folder):
@@ -51,7 +88,7 @@ def check_files(folder):
             assert text.endswith("\n")
             assert len({len(row) for row in csv.reader(text.splitlines())}) == 1
         elif path.suffix == ".md":
-            assert "squared" in path.read_text() or "softmax" in path.read_text().splitlines()[-1]
+            assert path.read_text().splitlines()[-1].startswith("- ")
         elif path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:
                 assert all(file[name] is not None for name in file.files)
@@ -105,6 +142,6 @@ def test_a_sweep_killed_at_random_moments_loses_no_finished_cell(tmp_path):
             [sys.executable, *kept_words, f"--output_dir={whole}"],
             cwd=ROOT,
             check=True,
-            preexec_fn=lambda: os.sched_setaffinity(0, runner.core_shares(JOBS)[0]),
+            preexec_fn=lambda: os.sched_setaffinity(0, local.core_shares(JOBS)[0]),
         )
         assert_same(Run(cell), Run(whole))

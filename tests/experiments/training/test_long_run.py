@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.experiments.conftest import SHORT
+from tests.experiments.cases import SHORT
 
 ROOT = pathlib.Path(__file__).parents[3]
 EPOCHS = 200

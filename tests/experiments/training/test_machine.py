@@ -11,8 +11,7 @@ from experiments import datasets, decision_boundary, sweep, train
 from experiments.boundary import boundary_training
 from experiments.cli import UserError
 from experiments.training import machine
-from tests.experiments.conftest import call
-from tests.experiments.test_bad_input_output import run_program
+from tests.experiments.cases import call, run_program
 
 
 @pytest.fixture

@@ -1,16 +1,15 @@
 """The presets against the protocol: facts of the official code and of Park & Hwang 2022."""
 
-import pathlib
-
 import numpy as np
 import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments import train
+from experiments.training import protocol
 from experiments.training.settings import checked_settings
+from tests.experiments.cases import ROOT
 
-FOLDER = pathlib.Path(train.__file__).parent / "presets"
+FOLDER = ROOT / "experiments" / "presets"
 PRESETS = ["park2022", "cui2019", "cpu", "digits"]
 
 
@@ -31,7 +30,7 @@ def rates(settings, epochs, steps=88, balanced=False):
     decay = settings["lr_decay"]
     if balanced and settings["balanced_lr_decay"] is not None:
         decay = settings["balanced_lr_decay"]
-    schedule = train._schedule(settings, {"steps_per_epoch": steps, "lr_decay": decay})
+    schedule = protocol.make_schedule(settings, {"steps_per_epoch": steps, "lr_decay": decay})
     return [float(schedule(round(epoch * steps))) for epoch in epochs]
 
 
@@ -82,9 +81,9 @@ def test_cui2019_drops_by_a_hundredth_on_long_tails_and_by_a_tenth_on_balanced_d
 
 @pytest.mark.parametrize(("counts", "decay"), [([50, 50], 0.1), ([50, 10], 0.01)])
 def test_the_trainer_itself_chooses_the_decay_by_the_counts(counts, decay):
-    resolved = train._resolve(settings("cui2019"), AnyData, np.array(counts))
+    resolved = protocol.resolve(settings("cui2019"), AnyData, np.array(counts))
     assert resolved["lr_decay"] == decay
-    assert train._resolve(settings("park2022"), AnyData, np.array(counts))["lr_decay"] == 0.01
+    assert protocol.resolve(settings("park2022"), AnyData, np.array(counts))["lr_decay"] == 0.01
 
 
 class AnyData:

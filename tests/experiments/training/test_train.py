@@ -12,12 +12,13 @@ from sklearn.metrics import balanced_accuracy_score, confusion_matrix, recall_sc
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import cb_keras
-from experiments import datasets, plots
+from experiments import datasets
 from experiments.cli import UserError
-from experiments.exports import saved_model
+from experiments.exports import evaluation, saved_model
+from experiments.reporting import pictures
 from experiments.runs import directory
 from experiments.training import machine
-from tests.experiments.conftest import SHORT
+from tests.experiments.cases import SHORT
 
 COUNTS = [124, 80, 51, 33, 21, 14, 9, 5, 3, 2]  # int(124 * 0.02^(c / 9))
 METRICS = {
@@ -155,9 +156,11 @@ def test_the_loss_is_the_class_balanced_one_without_the_penalty(digits_run, pred
     assert digits_run.metrics["loss"] == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_figures_are_the_last_epochs_and_not_the_best_ones(tmp_path, train_short):
+def test_the_figures_are_the_last_epochs_and_not_the_best_ones(tmp_path, train_tiny):
     # The rate grows 20-fold after 6 of 8 epochs, which undoes what was learnt.
-    run = train_short(tmp_path / "run", "--train_epochs=8", "--lr_boundaries=0.75", "--lr_decay=20")
+    run = train_tiny(
+        tmp_path / "run", "--train_epochs=8", "--lr_boundaries=0.75", "--lr_decay=2000"
+    )
     accuracies = run.column("val_accuracy")
     assert max(accuracies) > accuracies[-1] + 0.1
     assert run.metrics["accuracy"] == pytest.approx(accuracies[-1], abs=1e-6)
@@ -181,20 +184,20 @@ def test_the_same_flags_on_the_same_machine_give_the_same_run_to_the_last_bit(
 # What goes wrong
 
 
-def test_a_run_that_diverges_says_so_and_still_has_its_history(tmp_path, train_short):
+def test_a_run_that_diverges_says_so_and_still_has_its_history(tmp_path, train_tiny):
     with pytest.raises(UserError, match=r"learning_rate"):
-        train_short(tmp_path / "run", "--learning_rate=1e30")
+        train_tiny(tmp_path / "run", "--learning_rate=1e30")
     with open(tmp_path / "run" / "history.csv") as file:
         assert len(list(csv.DictReader(file))) >= 1
 
 
-def test_absent_data_is_told_before_anything_is_trained_and_leaves_no_folder(tmp_path, train_short):
+def test_absent_data_is_told_before_anything_is_trained_and_leaves_no_folder(tmp_path, train_tiny):
     with pytest.raises(UserError, match="no prepared cifar10"):
-        train_short(tmp_path / "run", "--dataset=cifar10", f"--data_dir={tmp_path}")
+        train_tiny(tmp_path / "run", "--dataset=cifar10", f"--data_dir={tmp_path}")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "mine").mkdir()  # what the run did not make stays
     with pytest.raises(UserError, match="no prepared cifar10"):
-        train_short(tmp_path / "mine" / "a" / "b", "--dataset=cifar10", f"--data_dir={tmp_path}")
+        train_tiny(tmp_path / "mine" / "a" / "b", "--dataset=cifar10", f"--data_dir={tmp_path}")
     assert list(tmp_path.rglob("*")) == [tmp_path / "mine"]
 
 
@@ -206,22 +209,22 @@ def test_absent_data_is_told_before_anything_is_trained_and_leaves_no_folder(tmp
     ],
 )
 def test_a_training_that_is_cut_short_exports_nothing(
-    tmp_path, train_short, monkeypatch, limit, words
+    tmp_path, train_tiny, monkeypatch, limit, words
 ):
     monkeypatch.setattr(machine, "keras_problems", lambda: [])  # which refuses it at the start
     set_limit = getattr(keras.config, f"set_{limit}")
     set_limit(1)
     try:
         with pytest.raises(UserError, match=words):
-            train_short(tmp_path / "run")
+            train_tiny(tmp_path / "run")
     finally:
         set_limit(None)
     left = {path.name for path in (tmp_path / "run").iterdir()}
     assert not left & {"metrics.json", "model.keras", "saved_model"}
 
 
-def test_the_summary_names_the_folder_and_every_class(tmp_path, train_short, capsys):
-    train_short(tmp_path / "run", "--train_epochs=1", "--warmup_epochs=0")
+def test_the_summary_names_the_folder_and_every_class(tmp_path, train_tiny, capsys):
+    train_tiny(tmp_path / "run", "--train_epochs=1", "--warmup_epochs=0")
     printed = capsys.readouterr().out
     assert "digits: 342 training images of 10 classes (124 to 2 a class), 500 test" in printed
     assert "342 of 1297 training images kept; --long_tail=natural keeps all" in printed
@@ -233,15 +236,15 @@ def test_the_summary_names_the_folder_and_every_class(tmp_path, train_short, cap
 
 
 def test_a_picture_that_can_not_be_drawn_is_a_line_and_no_failed_run(
-    tmp_path, train_short, call_train, monkeypatch, capsys
+    tmp_path, train_tiny, call_train, monkeypatch, capsys
 ):
     def fail(*_):
         raise RuntimeError("no ink\nin it")
 
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(plots, "_curves", fail)
-        train_short(folder, "--train_epochs=1", "--warmup_epochs=0", "--plots=true")
+        patch.setattr(pictures, "_curves", fail)
+        train_tiny(folder, "--train_epochs=1", "--warmup_epochs=0", "--plots=true")
     printed = capsys.readouterr()
     assert printed.err.splitlines()[-1] == (
         f"warning: curves.png in {folder / 'plots'} can't be drawn (RuntimeError: no ink in it); "
@@ -258,17 +261,18 @@ def test_a_picture_that_can_not_be_drawn_is_a_line_and_no_failed_run(
     assert now == drawn
 
 
-def test_data_of_ones_own_are_trained_on_as_they_are(tmp_path, train_short, write_tfds, capsys):
+def test_data_of_ones_own_are_trained_on_as_they_are(tmp_path, train_tiny, write_tfds, capsys):
     write_tfds(tmp_path, "tiny", {"train": slice(0, 120), "test": slice(700, 730)})
     own = ("--dataset=tfds:tiny", f"--data_dir={tmp_path}", "--train_epochs=1", "--warmup_epochs=0")
-    run = train_short(tmp_path / "run", *own)
+    run = train_tiny(tmp_path / "run", *own)
     counts = np.bincount(datasets.load("tfds:tiny", tmp_path).train.labels)
     assert run.config["class_counts"] == counts.tolist()
     assert run.config["flags"]["long_tail"] == "natural"
     assert "tfds:tiny:1.0.0: 120 training images of 10 classes" in capsys.readouterr().out
+    assert np.sum(run.metrics["confusion_matrix"]) == 30  # its own test images
 
 
 def test_saved_models_of_a_run_are_scored_as_in_its_metrics(digits_run):
-    test = datasets.load("digits").test
-    figures = saved_model.evaluate(digits_run.folder / "saved_model", test, 7)
+    test, folder = datasets.load("digits").test, digits_run.folder / "saved_model"
+    figures = evaluation.evaluate(folder, saved_model.description(folder), test, 7)
     assert figures["confusion_matrix"] == digits_run.metrics["confusion_matrix"]

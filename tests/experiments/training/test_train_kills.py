@@ -6,15 +6,13 @@ import pathlib
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
-from tests.experiments.conftest import SHORT, Run
+from tests.experiments.cases import SHORT, Run, assert_same
 
 ROOT = pathlib.Path(__file__).parents[3]
 KILLS = int(os.environ.get("CB_KERAS_KILLS", "10"))  # of each precision
 FLAGS = (*SHORT, "--train_epochs=8")
-TIMES = ("images_per_second", "train_seconds")
 
 
 @pytest.mark.slow
@@ -39,17 +37,3 @@ def test_killed_trainings_end_bitwise_as_the_one_that_was_not_killed(
     for path in folder.glob("run*"):
         assert_same(Run(path), whole)
         assert not list(path.rglob(".unfinished-*"))
-
-
-def assert_same(run, whole):
-    for value, expected in zip(run.variables, whole.variables, strict=True):
-        np.testing.assert_array_equal(value, expected)
-
-    def without_times(history):
-        return [{k: v for k, v in row.items() if k not in TIMES} for row in history]
-
-    assert without_times(run.history) == without_times(whole.history)
-    assert set(run.metrics) == set(whole.metrics)
-    for name in set(run.metrics) - set(TIMES):
-        assert run.metrics[name] == whole.metrics[name]
-    assert run.config["flags"] == whole.config["flags"]

@@ -7,11 +7,12 @@ import shutil
 import numpy as np
 import pytest
 
+from experiments import exports
 from experiments.cli import UserError
-from experiments.exports import saved_model
+from experiments.runs.figures import accuracy
 from experiments.training.checkpoint import Checkpoint
-from experiments.training.history import HistoryWriter
-from tests.experiments.runs.test_record import contents
+from tests.experiments.cases import contents
+from tests.experiments.training.cases import stopped_after
 
 FOUR = ("--train_epochs=4", "--eval_epochs=2")
 TINY = {"train": slice(0, 120), "test": slice(700, 730)}
@@ -19,38 +20,30 @@ TIMES = ("images_per_second", "train_seconds")
 
 
 @pytest.fixture(scope="module")
-def whole(train_short, tmp_path_factory):
+def whole(train_tiny, tmp_path_factory):
     """Four epochs in one go. Read only."""
-    return train_short(tmp_path_factory.mktemp("whole") / "run", *FOUR)
+    return train_tiny(tmp_path_factory.mktemp("whole") / "run", *FOUR)
 
 
-def stop_after(epoch, monkeypatch):
-    """Makes the trainer end with Ctrl-C in the callbacks at the end of an epoch."""
-    original = HistoryWriter.on_epoch_end
-
-    def on_epoch_end(self, done, logs=None):
-        original(self, done, logs)
-        if done + 1 == epoch:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(HistoryWriter, "on_epoch_end", on_epoch_end)
+@pytest.fixture(scope="module")
+def stopped_once(train_tiny, tmp_path_factory):
+    """The same four epochs, stopped in epoch 3, after the checkpoint of epoch 2. Read only."""
+    folder = tmp_path_factory.mktemp("stopped") / "run"
+    stopped_after(3, train_tiny, folder, *FOUR)
+    return folder
 
 
 @pytest.fixture
-def stopped(train_short, tmp_path):
-    """The same four epochs, stopped in epoch 3, after the checkpoint of epoch 2."""
-    with pytest.MonkeyPatch.context() as patch:
-        stop_after(3, patch)
-        with pytest.raises(KeyboardInterrupt):
-            train_short(tmp_path / "run", *FOUR)
-    return tmp_path / "run"
+def stopped(stopped_once, tmp_path):
+    """A copy of the stopped run that a test may continue."""
+    return shutil.copytree(stopped_once, tmp_path / "run")
 
 
-def test_a_continued_run_is_the_uninterrupted_one(whole, stopped, train_short, capsys):
+def test_a_continued_run_is_the_uninterrupted_one(whole, stopped, train_tiny, capsys):
     with open(stopped / "history.csv") as file:
         assert len(list(csv.DictReader(file))) == 3
     capsys.readouterr()
-    run = train_short(stopped, *FOUR, "--resume")
+    run = train_tiny(stopped, *FOUR, "--resume")
     printed = capsys.readouterr().out
     assert "continuing after epoch 2 of 4" in printed
     assert "epoch 3/4" in printed
@@ -67,85 +60,73 @@ def test_a_continued_run_is_the_uninterrupted_one(whole, stopped, train_short, c
     assert (np.diff(run.column("train_seconds")) > 0).all()
 
 
-def test_a_run_stopped_before_its_first_checkpoint_starts_anew(whole, train_short, tmp_path):
-    with pytest.MonkeyPatch.context() as patch:
-        stop_after(1, patch)
-        with pytest.raises(KeyboardInterrupt):
-            train_short(tmp_path / "run", *FOUR)
-    run = train_short(tmp_path / "run", *FOUR, "--resume")
-    assert run.column("loss") == whole.column("loss")
-
-
 def test_a_run_stopped_between_training_and_figures_needs_only_the_figures(
-    whole, train_short, tmp_path, monkeypatch
+    whole, train_tiny, tmp_path, monkeypatch
 ):
     def stop(*_):
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(saved_model, "export", stop)
+        patch.setitem(exports.EXPORTS, "saved_model", stop)
         with pytest.raises(KeyboardInterrupt):
-            train_short(tmp_path / "run", *FOUR)
+            train_tiny(tmp_path / "run", *FOUR)
     monkeypatch.setattr(Checkpoint, "on_epoch_end", lambda *_: pytest.fail("trained again"))
-    run = train_short(tmp_path / "run", *FOUR, "--resume")
+    run = train_tiny(tmp_path / "run", *FOUR, "--resume")
     for name in set(run.metrics) - set(TIMES):
         assert run.metrics[name] == whole.metrics[name]
     assert len(run.history) == 4
 
 
-def test_a_stopped_run_is_not_overwritten_without_resume(stopped, train_short):
+def test_a_stopped_run_is_not_overwritten_without_resume(stopped, train_tiny):
     before = contents(stopped)
     with pytest.raises(UserError, match="add --resume"):
-        train_short(stopped, *FOUR)
+        train_tiny(stopped, *FOUR)
     assert contents(stopped) == before
 
 
-def test_figures_that_are_not_ours_are_not_printed(whole, train_short, tmp_path):
+def test_figures_that_are_not_ours_are_not_printed(whole, train_tiny, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(whole.folder, run)
     (run / "metrics.json").write_text('{"accuracy": 1.0}')
     with pytest.raises(
         UserError, match=r"is not a finished run of experiments.train \(metrics.json: `balanced_acc"
     ):
-        train_short(run, *FOUR, "--resume")
+        train_tiny(run, *FOUR, "--resume")
     (run / "metrics.json").unlink()  # as the message says
-    train_short(run, *FOUR, "--resume")
+    train_tiny(run, *FOUR, "--resume")
     again = json.loads((run / "metrics.json").read_text())
     for name in set(again) - set(TIMES):
         assert again[name] == whole.metrics[name]
 
 
-def test_a_finished_run_is_printed_and_no_file_changes(whole, train_short, capsys):
+def test_a_finished_run_is_printed_and_no_file_changes(whole, train_tiny, capsys):
     before = contents(whole.folder)
-    train_short(whole.folder, *FOUR, "--resume")
+    train_tiny(whole.folder, *FOUR, "--resume")
     printed = capsys.readouterr().out
     assert "is complete" in printed
-    assert f"{whole.metrics['accuracy']:.4f}" in printed
+    assert accuracy(whole.metrics["accuracy"]) in printed
     assert contents(whole.folder) == before
     with pytest.raises(UserError, match="already holds this run"):
-        train_short(whole.folder, *FOUR)
+        train_tiny(whole.folder, *FOUR)
     assert contents(whole.folder) == before
 
 
-def test_a_run_with_other_flags_is_refused_by_name_and_nothing_changes(whole, train_short):
+def test_a_run_with_other_flags_is_refused_by_name_and_nothing_changes(whole, train_tiny):
     before = contents(whole.folder)
     with pytest.raises(UserError) as caught:
-        train_short(whole.folder, *FOUR, "--resume", "--momentum=0.8", "--seed=1")
+        train_tiny(whole.folder, *FOUR, "--resume", "--momentum=0.8", "--seed=1")
     assert "--momentum is 0.9 there, 0.8 here" in str(caught.value)
     assert "--seed is 0 there, 1 here" in str(caught.value)
     assert contents(whole.folder) == before
 
 
 @pytest.fixture
-def on_tiny(train_short, write_tfds, tmp_path):
+def on_tiny(train_tiny, write_tfds, tmp_path):
     """Function of flags that trains on `tiny` 1.0.0, or goes on; the first time it is stopped."""
     write_tfds(tmp_path, "tiny", TINY)
     own = ("--train_epochs=3", "--dataset=tfds:tiny", f"--data_dir={tmp_path}")
-    with pytest.MonkeyPatch.context() as patch:
-        stop_after(2, patch)  # after the checkpoint of epoch 1
-        with pytest.raises(KeyboardInterrupt):
-            train_short(tmp_path / "run", *own)
-    return lambda *arguments: train_short(tmp_path / "run", *own, "--resume", *arguments)
+    stopped_after(2, train_tiny, tmp_path / "run", *own)  # after the checkpoint of epoch 1
+    return lambda *arguments: train_tiny(tmp_path / "run", *own, "--resume", *arguments)
 
 
 def test_a_run_is_not_continued_on_a_newer_version_of_its_data_and_nothing_changes(
@@ -195,7 +176,9 @@ def test_a_run_that_did_not_record_its_data_is_held_to_its_classes_and_its_check
     assert on_tiny().config["data"]["train"]["images"] == 120
 
 
-def test_a_run_whose_checkpoint_was_lost_is_not_trained_over(stopped, train_short, whole, tmp_path):
+def test_a_run_whose_checkpoint_was_lost_is_not_trained_over(
+    stopped, train_tiny, only_train, whole, tmp_path
+):
     shutil.rmtree(stopped / "checkpoint")
     finished = tmp_path / "finished"
     shutil.copytree(whole.folder, finished)
@@ -204,7 +187,7 @@ def test_a_run_whose_checkpoint_was_lost_is_not_trained_over(stopped, train_shor
     for folder, trained in ((stopped, "3 epochs"), (finished, "4 epochs")):
         before = contents(folder)
         with pytest.raises(UserError) as caught:
-            train_short(folder, *FOUR, "--resume")
+            train_tiny(folder, *FOUR, "--resume")
         assert str(caught.value) == (
             f"--resume: {folder} has a history of {trained}, but {folder / 'checkpoint'} holds no "
             "state.npz to go on from: copy that folder here from where the run was trained, or "
@@ -213,35 +196,34 @@ def test_a_run_whose_checkpoint_was_lost_is_not_trained_over(stopped, train_shor
         assert contents(folder) == before
     for name in ("history.csv", "model.keras"):  # as the message says
         (finished / name).unlink()
-    assert train_short(finished, *FOUR, "--resume").column("loss") == whole.column("loss")
+    assert only_train(finished, *FOUR, "--resume").column("loss") == whole.column("loss")
 
 
-def test_a_run_killed_before_its_first_checkpoint_says_that_it_starts_again(
-    train_short, whole, tmp_path, capsys
+@pytest.mark.parametrize(("epoch", "lost"), [(1, "1 epoch"), (2, "2 epochs")])
+def test_a_run_stopped_before_its_first_checkpoint_says_that_it_starts_again(
+    train_tiny, only_train, whole, tmp_path, capsys, epoch, lost
 ):
-    with pytest.MonkeyPatch.context() as patch:
-        stop_after(2, patch)  # its history is written, its checkpoint is not
-        with pytest.raises(KeyboardInterrupt):
-            train_short(tmp_path / "run", *FOUR)
+    # Its history is written; the first checkpoint comes after that of epoch 2.
+    stopped_after(epoch, train_tiny, tmp_path / "run", *FOUR)
     capsys.readouterr()
-    run = train_short(tmp_path / "run", *FOUR, "--resume")
-    line = f"no checkpoint in {run.folder}: starting again, 2 epochs of the history are trained"
+    run = only_train(tmp_path / "run", *FOUR, "--resume")
+    line = f"no checkpoint in {run.folder}: starting again, {lost} of the history are trained"
     assert line in capsys.readouterr().out
     assert run.column("loss") == whole.column("loss")
 
 
 @pytest.mark.parametrize("drawn", [True, False])
-def test_new_figures_never_stand_next_to_old_pictures(whole, train_short, tmp_path, drawn):
+def test_new_figures_never_stand_next_to_old_pictures(whole, train_tiny, tmp_path, drawn):
     run = tmp_path / "run"
     shutil.copytree(whole.folder, run)
     (run / "plots").mkdir()
     pictures = [run / "plots" / name for name in ("curves.png", "confusion_matrix.png")]
     for path in (*pictures, run / "plots" / "own.png"):
         path.write_bytes(b"old")
-    train_short(run, *FOUR, "--resume", "--plots=true")  # complete: only what is absent is drawn
+    train_tiny(run, *FOUR, "--resume", "--plots=true")  # complete: only what is absent is drawn
     assert all(path.read_bytes() == b"old" for path in pictures)
     (run / "metrics.json").unlink()
-    train_short(run, *FOUR, "--resume", f"--plots={drawn}")
+    train_tiny(run, *FOUR, "--resume", f"--plots={drawn}")
     for path in pictures:
         assert path.read_bytes().startswith(b"\x89PNG") if drawn else not path.exists()
     assert (run / "plots" / "own.png").read_bytes() == b"old"
@@ -255,15 +237,12 @@ def damage(file):
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_continues_to_the_same_end(
-    whole, train_short, tmp_path, capsys
+    whole, train_tiny, tmp_path, capsys
 ):
     every_epoch = (*FOUR, "--eval_epochs=1")
-    with pytest.MonkeyPatch.context() as patch:
-        stop_after(4, patch)  # its checkpoints: after epochs 2 and 3
-        with pytest.raises(KeyboardInterrupt):
-            train_short(tmp_path / "run", *every_epoch)
+    stopped_after(4, train_tiny, tmp_path / "run", *every_epoch)  # checkpoints of epochs 2 and 3
     damage(tmp_path / "run" / "checkpoint" / "state.npz")
-    run = train_short(tmp_path / "run", *every_epoch, "--resume")
+    run = train_tiny(tmp_path / "run", *every_epoch, "--resume")
     printed = capsys.readouterr().out
     assert "state.npz is damaged" in printed
     assert "continuing after epoch 2 of 4" in printed
@@ -272,15 +251,24 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_continues_to_the_sa
     assert run.column("loss") == whole.column("loss")
 
 
-def test_a_damaged_checkpoint_without_another_is_refused_with_the_remedy(stopped, train_short):
+def test_a_damaged_checkpoint_without_another_is_refused_with_the_remedy(stopped, train_tiny):
     damage(stopped / "checkpoint" / "state.npz")
     with pytest.raises(UserError, match=r"is damaged .*delete .* to start again"):
-        train_short(stopped, *FOUR, "--resume")
+        train_tiny(stopped, *FOUR, "--resume")
     assert not (stopped / "metrics.json").exists()
 
 
-def test_the_checkpoint_of_another_model_is_refused(stopped, short_run, train_short, tmp_path):
-    other = train_short(tmp_path / "other", "--depth=14", "--train_epochs=1", "--warmup_epochs=0")
-    shutil.copy(other.folder / "checkpoint" / "state.npz", stopped / "checkpoint")
+def test_the_checkpoint_of_another_model_is_refused(stopped, short_run, train_tiny):
+    shutil.copy(short_run.folder / "checkpoint" / "state.npz", stopped / "checkpoint")
     with pytest.raises(UserError, match="the variables of another model"):
-        train_short(stopped, *FOUR, "--resume")
+        train_tiny(stopped, *FOUR, "--resume")
+
+
+@pytest.mark.slow  # as above, but with the network of the protocol
+def test_a_continued_run_of_the_resnet_is_the_uninterrupted_one(train_short, tmp_path):
+    whole = train_short(tmp_path / "whole", *FOUR)
+    stopped_after(3, train_short, tmp_path / "run", *FOUR)
+    run = train_short(tmp_path / "run", *FOUR, "--resume")
+    for value, expected in zip(run.variables, whole.variables, strict=True):
+        np.testing.assert_array_equal(value, expected)
+    assert run.column("loss") == whole.column("loss")

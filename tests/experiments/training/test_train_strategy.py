@@ -3,8 +3,11 @@
 import json
 
 import pytest
+import tensorflow as tf
 
 from experiments.cli import UserError
+from experiments.training import machine
+from tests.experiments.cases import SHORT, Run
 
 # TensorFlow splits the CPU in two only before it is first used.
 TWO_DEVICES = """
@@ -19,8 +22,12 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 distribute = tf.distribute.MirroredStrategy
 tf.distribute.MirroredStrategy = lambda: distribute(["CPU:0", "CPU:1"])
 
+import cb_keras
 from experiments import cli, train
+from tests.experiments.training.cases import tiny_network
 
+if TINY:
+    cb_keras.resnet_cifar = tiny_network
 for arguments in ARGUMENTS:
     try:
         with flagsaver.flagsaver():
@@ -31,18 +38,16 @@ for arguments in ARGUMENTS:
 """
 
 
-@pytest.fixture(scope="module")
-def runs(train_short, run_python, tmp_path_factory):
+@pytest.fixture(scope="module", params=["tiny", pytest.param("resnet", marks=pytest.mark.slow)])
+def runs(request, train_tiny, train_short, run_python, tmp_path_factory):
     """The same run on one device and on two, and what the second printed."""
-    from tests.experiments.conftest import SHORT, Run
-
-    folder = tmp_path_factory.mktemp("mirrored")
+    folder, tiny = tmp_path_factory.mktemp("mirrored"), request.param == "tiny"
     rate = "--learning_rate=0.01"
-    one = train_short(folder / "one", rate)
+    one = (train_tiny if tiny else train_short)(folder / "one", rate)
     mirrored = [*SHORT, rate, "--strategy=mirrored", f"--output_dir={folder / 'two'}"]
     uneven = [*SHORT, "--batch_size=341", "--strategy=mirrored", f"--output_dir={folder / '3'}"]
     script = TWO_DEVICES.replace("ARGUMENTS", json.dumps([mirrored, uneven]))
-    done = run_python("-c", script)
+    done = run_python("-c", script.replace("TINY", str(tiny)))
     assert done.returncode == 0, done.stderr
     return one, Run(folder / "two"), done.stdout
 
@@ -72,12 +77,7 @@ def test_a_last_batch_too_small_for_the_devices_is_refused(runs):
     assert "refused: --batch_size=341 leaves a last batch of 1 images for 2 devices" in runs[2]
 
 
-@pytest.mark.parametrize("batch_size", [1, 3])
-def test_a_batch_must_hold_an_image_for_each_device(batch_size, monkeypatch):
-    import tensorflow as tf
-
-    from experiments import train
-
+def test_a_batch_must_hold_an_image_for_each_device(monkeypatch):
     class Four:
         num_replicas_in_sync = 4
 
@@ -85,7 +85,8 @@ def test_a_batch_must_hold_an_image_for_each_device(batch_size, monkeypatch):
             worker_devices = ("a", "b", "c", "d")
 
     monkeypatch.setattr(tf.distribute, "MirroredStrategy", Four)
-    settings = {"strategy": "mirrored", "batch_size": batch_size}
-    with pytest.raises(UserError, match="choose one that leaves at least one image for each"):
-        train._strategy(settings, 12)
-    assert isinstance(train._strategy({**settings, "batch_size": 4}, 12), Four)
+    for batch_size in (1, 3):
+        with pytest.raises(UserError, match="choose one that leaves at least one image for each"):
+            machine.strategy("mirrored", batch_size, 12)
+    assert isinstance(machine.strategy("mirrored", 4, 12), Four)
+    assert not isinstance(machine.strategy("none", 1, 12), Four)

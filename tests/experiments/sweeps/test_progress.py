@@ -6,17 +6,17 @@ import json
 import pytest
 import rich.console
 
-from experiments.sweeps import grid, progress_table, runner
-from tests.experiments.sweeps.test_grid import SETTINGS
+from experiments.sweeps import progress
+from experiments.sweeps.jobs import Job
+from tests.experiments.sweeps.cases import cells_of
 
 
 @pytest.fixture
 def sweep(tmp_path):
     """Cells and jobs of table 2 in 10 epochs, none begun."""
-    cells = grid.cells("2", {**SETTINGS, "train_epochs": 10}, [0])
+    cells = cells_of("2", train_epochs=10)
     jobs = [
-        runner.Job(f"cell{i}", tmp_path / f"cell{i}", tmp_path / f"{i}.log", [])
-        for i in range(len(cells))
+        Job(f"cell{i}", tmp_path / f"cell{i}", tmp_path / f"{i}.log", []) for i in range(len(cells))
     ]
     return cells, jobs
 
@@ -34,7 +34,7 @@ def train(job, epochs, images=1000, accuracy=None):
 
 def drawn(cells, jobs):
     console = rich.console.Console(file=io.StringIO(), width=100)
-    console.print(progress_table.ProgressTable(cells, jobs, console).table())
+    console.print(progress.ProgressTable(cells, jobs, console).table())
     return console.file.getvalue()
 
 
@@ -54,9 +54,9 @@ def test_the_table_shows_what_is_done_running_failed_and_waiting(sweep):
 def test_the_time_left_is_that_of_the_images_left_at_the_rate_so_far(sweep, monkeypatch):
     cells, jobs = sweep
     now = [100.0]
-    monkeypatch.setattr(progress_table.time, "monotonic", lambda: now[0])
-    train(jobs[0], 10, accuracy=0.7)  # done before: no measure of this sweep's rate
-    clock = progress_table.WorkClock(cells, jobs)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    train(jobs[0], 10, accuracy=0.7)  # done before: it says nothing of this sweep's rate
+    clock = progress.WorkClock(cells, jobs)
     assert clock.seconds_left() is None
     now[0] += 60.0
     train(jobs[1], 5)
@@ -65,11 +65,11 @@ def test_the_time_left_is_that_of_the_images_left_at_the_rate_so_far(sweep, monk
 
 
 def test_cells_with_more_images_count_for_more(tmp_path, monkeypatch):
-    cells = grid.cells("1", {**SETTINGS, "train_epochs": 10}, [0])[:2]
-    jobs = [runner.Job(n, tmp_path / n, tmp_path / "log", []) for n in ("balanced", "tail")]
+    cells = cells_of("1", train_epochs=10)[:2]
+    jobs = [Job(n, tmp_path / n, tmp_path / "log", []) for n in ("balanced", "tail")]
     now = [0.0]
-    monkeypatch.setattr(progress_table.time, "monotonic", lambda: now[0])
-    clock = progress_table.WorkClock(cells, jobs)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    clock = progress.WorkClock(cells, jobs)
     train(jobs[0], 5, images=4000)
     train(jobs[1], 5, images=1000)
     now[0] = 50.0
@@ -79,7 +79,7 @@ def test_cells_with_more_images_count_for_more(tmp_path, monkeypatch):
 def test_where_there_is_no_terminal_every_change_is_a_line(sweep):
     cells, jobs = sweep
     console = rich.console.Console(file=io.StringIO(), width=60)
-    with progress_table.ProgressTable(cells, jobs, console) as display:
+    with progress.ProgressTable(cells, jobs, console) as display:
         job = jobs[0]
         job.state, job.attempts = "running", 1
         display.changed(job)
@@ -98,10 +98,10 @@ def test_where_there_is_no_terminal_every_change_is_a_line(sweep):
 def test_in_a_terminal_the_table_is_drawn_and_taken_away_at_the_end(sweep):
     cells, jobs = sweep
     console = rich.console.Console(file=io.StringIO(), width=100, force_terminal=True)
-    with progress_table.ProgressTable(cells, jobs, console) as display:
+    with progress.ProgressTable(cells, jobs, console) as display:
         train(jobs[0], 3)
         display.refresh(0.0)
         assert "3/10" in console.file.getvalue()
         job = jobs[0]
         display.changed(job)
-        assert "cell0" not in console.file.getvalue()  # no lines beside the table
+        assert "cell0" not in console.file.getvalue()  # no lines next to the table

@@ -1,17 +1,16 @@
-"""Many trainings in processes of their own, with a stand-in for the trainer that does as told."""
+"""Trainings in processes of their own, with a stand-in for the trainer that does as told."""
 
 import os
-import pathlib
 import subprocess
 import sys
 import textwrap
 
 import pytest
 
-from experiments.sweeps import runner
-from tests.experiments.conftest import alive, wait_for
+from experiments.sweeps.jobs import Job
+from experiments.sweeps.launchers import local
+from tests.experiments.cases import ROOT, alive, wait_for
 
-ROOT = pathlib.Path(__file__).parents[3]
 # `--do=` says what each attempt does; the last word holds for all later ones.
 STAND_IN = """
     import os, pathlib, signal, sys, time
@@ -52,14 +51,14 @@ def jobs(tmp_path, monkeypatch):
     (tmp_path / "experiments" / "train.py").write_text(textwrap.dedent(STAND_IN))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", "")
-    monkeypatch.setattr(runner, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(local, "POLL_SECONDS", 0.02)
 
     def make(**what):
         made = []
         for name, do in what.items():
             folder = tmp_path / "runs" / name
             flags = [f"--output_dir={folder}", f"--do={do}"]
-            made.append(runner.Job(name, folder, tmp_path / "logs" / f"{name}.log", flags))
+            made.append(Job(name, folder, tmp_path / "logs" / f"{name}.log", flags))
         return made
 
     return make
@@ -68,9 +67,7 @@ def jobs(tmp_path, monkeypatch):
 def run(jobs, slots=1, retries=1):
     """Runs the jobs; returns `[(name, state), ...]` as it was reported."""
     changes = []
-    runner.run(
-        jobs, slots, retries, lambda job: changes.append((job.name, job.state)), lambda: None
-    )
+    local.run(jobs, slots, retries, lambda job: changes.append((job.name, job.state)), lambda: None)
     return changes
 
 
@@ -154,7 +151,7 @@ def test_an_interrupt_ends_the_trainings(jobs):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        runner.run([job], 1, 1, lambda job: None, interrupt)
+        local.run([job], 1, 1, lambda job: None, interrupt)
     assert not alive(str(job.folder))
 
 
@@ -164,10 +161,11 @@ def test_a_killed_sweep_takes_its_trainings_with_it(jobs, tmp_path):
     code = textwrap.dedent(f"""
         import pathlib, sys
         sys.path.insert(0, {str(ROOT)!r})
-        from experiments.sweeps import runner
+        from experiments.sweeps.jobs import Job
+        from experiments.sweeps.launchers import local
         folder = pathlib.Path({str(job.folder)!r})
-        job = runner.Job("a", folder, pathlib.Path({str(job.log)!r}), {job.arguments!r})
-        runner.run([job], 1, 1, lambda job: None, lambda: None)
+        job = Job("a", folder, pathlib.Path({str(job.log)!r}), {job.arguments!r})
+        local.run([job], 1, 1, lambda job: None, lambda: None)
     """)
     (tmp_path / "sweep_alone.py").write_text(code)
     with subprocess.Popen([sys.executable, "sweep_alone.py"]) as sweep:

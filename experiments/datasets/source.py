@@ -1,0 +1,33 @@
+"""What a source of data sets is: a value that `datasets` asks by name."""
+
+import dataclasses
+from collections.abc import Callable
+
+from experiments.datasets.data import Data
+from experiments.runs import tails
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A kind of data set that `--dataset` names.
+
+    Attributes:
+        names: How `--dataset` names its data sets, in words: "cifar10, cifar100", "tfds:NAME".
+        accepts: Function of a name that says whether it names a data set of this source.
+        load: Function of `(name, data_dir, download)` that returns `Data`; it imports what it
+            needs itself.
+        full_name: Function of `(name, data_dir)` that returns the `Data.name` of what `load` would
+            read now, or None where nothing is there.
+        title: What `--help` says after the names.
+        form: What an error message says after the names about their form.
+        long_tail: The `--long_tail` of its data sets where nobody says: nobody's own data are cut
+            without being asked.
+    """
+
+    names: str
+    accepts: Callable[[str], bool]
+    load: Callable[[str, str | None, bool], Data]
+    full_name: Callable[[str, str | None], str | None]
+    title: str = ""
+    form: str = ""
+    long_tail: str = tails.EXPONENTIAL

@@ -1,0 +1,172 @@
+"""Methods by name: what flags, training, exports and reports ask them."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+from scipy.special import expit, softmax
+
+import cb_keras
+from experiments import methods
+from experiments.methods import class_balanced
+from experiments.methods.method import Loss, Method, Parameter
+
+SETTINGS = {"loss": "focal", "cb_beta": 0.9, "cb_power": 0.5, "gamma": 2.0}
+COUNTS = [200, 50, 5]
+
+
+def any_number(value):
+    if value > 9:
+        raise ValueError(f"`margin` must be at most 9, got {value}.")
+
+
+MARGIN = Parameter("margin", 0.5, "Margin.", any_number, "margin")
+OTHER = Method(
+    name="other",
+    title="another one",
+    losses=(Loss("hinge", "softmax", lambda settings, fused, **weights: weights),),
+    parameters=(MARGIN,),
+)
+
+
+@pytest.fixture
+def two(monkeypatch):
+    """The methods with one more."""
+    monkeypatch.setitem(methods.METHODS, "other", OTHER)
+    monkeypatch.setitem(methods.PARAMETERS, "margin", MARGIN)
+
+
+def weights(beta, power):
+    """Cui et al. 2019 equation 4 under a power, in plain numpy."""
+    number = (1 - beta ** np.array(COUNTS, "float64")) / (1 - beta)
+    raw = number**-power
+    return len(COUNTS) * raw / raw.sum()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("softmax", cb_keras.losses.ClassBalancedSoftmaxCrossentropy),
+        ("sigmoid", cb_keras.losses.ClassBalancedSigmoidCrossentropy),
+        ("focal", cb_keras.losses.ClassBalancedFocalCrossentropy),
+    ],
+)
+def test_the_loss_is_the_one_that_the_settings_name(name, expected):
+    settings = {**SETTINGS, "loss": name}
+    method = methods.of(settings)
+    loss = method.make_loss(settings, class_counts=COUNTS)
+    assert type(loss) is expected
+    assert loss.fused is False
+    class_weights = keras.ops.convert_to_numpy(loss.class_weights)
+    np.testing.assert_allclose(class_weights, weights(0.9, 0.5), rtol=1e-6)
+    assert getattr(loss, "gamma", 2.0) == 2.0
+    given = method.make_loss(settings, class_weights=[1.0, 2.0, 3.0], fused="auto")
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(given.class_weights), [1, 2, 3])
+    assert getattr(given, "gamma", 2.0) == 2.0
+    assert given.fused == "auto"
+
+
+@pytest.mark.parametrize(
+    ("loss", "head", "expected"),
+    [("softmax", "softmax", softmax), ("sigmoid", "sigmoid", expit), ("focal", "sigmoid", expit)],
+)
+def test_the_head_and_the_probabilities_are_those_of_the_loss(loss, head, expected):
+    settings = {**SETTINGS, "loss": loss}
+    method = methods.of(settings)
+    assert method.head(settings) == head
+    logits = np.array([[1.0, -2.0, 0.5]], "float32")
+    found = keras.ops.convert_to_numpy(method.probabilities(settings, logits))
+    axis = {"axis": -1} if expected is softmax else {}
+    np.testing.assert_allclose(found, expected(logits, **axis), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("loss", "name", "label", "own"),
+    [
+        ("softmax", "softmax_power0.5_beta0.9", "softmax", []),
+        ("sigmoid", "sigmoid_power0.5_beta0.9", "sigmoid", []),
+        ("focal", "focal2_power0.5_beta0.9", "focal, gamma 2", ["gamma"]),
+    ],
+)
+def test_runs_and_reports_name_the_loss_and_the_parameters_that_it_has(loss, name, label, own):
+    settings = {**SETTINGS, "loss": loss}
+    method = methods.of(settings)
+    assert method.in_name(settings) == name
+    assert method.label(settings) == label
+    names = [parameter.name for parameter in method.parameters_of(settings)]
+    assert names == ["cb_power", "cb_beta", *own]
+
+
+def test_another_method_than_the_default_is_named(two):
+    settings = {"method": "other", "loss": "hinge", "margin": 0.25}
+    assert methods.of(settings).in_name(settings) == "other_hinge_margin0.25"
+    assert methods.of(settings).label(settings) == "other, hinge"
+
+
+def test_a_run_that_recorded_no_method_or_parameter_has_the_default():
+    assert methods.of({}).name == methods.DEFAULT == "class_balanced"
+    assert class_balanced.GAMMA.value({}) == 1.0
+    assert methods.of({}).in_name({"loss": "focal"}) == "focal1_power1_beta0.9999"
+
+
+def test_an_export_keeps_the_settings_of_the_method_alone():
+    given = {"seed": 3, **SETTINGS, "method": "class_balanced"}
+    assert methods.settings_of(given) == {"method": "class_balanced", **SETTINGS}
+
+
+def test_an_unknown_method_or_loss_is_refused_naming_the_known():
+    with pytest.raises(ValueError, match="--method=x is unknown; there are class_balanced"):
+        methods.of({"method": "x"})
+    method = methods.get("class_balanced")
+    for ask in (method.head, method.in_name, method.label, method.make_loss):
+        with pytest.raises(ValueError, match="accepts softmax, sigmoid, focal"):
+            ask({**SETTINGS, "loss": "hinge"})
+    with pytest.raises(ValueError, match="`head` must be one of softmax, sigmoid, got 'linear'"):
+        Loss("x", "linear", None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, []),
+        ({"loss": "softmax", "gamma": 1.0}, []),  # the default says nothing
+        (
+            {"loss": "softmax"},
+            ["--gamma=2.0 has no effect on --loss=softmax; it belongs to focal."],
+        ),
+        ({"margin": 1.0}, ["--margin=1.0 has no effect on --loss=focal; it belongs to --method="]),
+        (
+            {"method": "other", "loss": "hinge", "gamma": 1.0, "cb_beta": 0.9999, "cb_power": 0.0},
+            ["--cb_power=0.0 has no effect on --method=other with --loss=hinge; it belongs to --m"],
+        ),
+        ({"method": "other", "margin": 1.0}, ["--loss=focal does not go with --method=other, whi"]),
+        ({"method": "x"}, ["--method=x is unknown; there are class_balanced, other."]),
+        (
+            {"method": "x", "margin": 10.0, "cb_beta": 2.0},
+            ["--cb_beta: `beta` must be", "--margin: `margin` must be at most 9", "--method=x is"],
+        ),
+    ],
+)
+def test_what_is_wrong_with_the_settings_is_told_line_by_line(two, changes, expected):
+    found = list(methods.problems({**SETTINGS, **changes}))
+    assert len(found) == len(expected)
+    assert all(line.startswith(words) for line, words in zip(found, expected, strict=True))
+
+
+def test_two_methods_may_share_a_parameter_but_not_differ_in_it(monkeypatch):
+    monkeypatch.setitem(methods.METHODS, "other", OTHER)
+    monkeypatch.setitem(methods.METHODS, "third", dataclasses.replace(OTHER, name="third"))
+    assert list(methods._parameters()) == ["cb_power", "cb_beta", "gamma", "margin"]
+    differing = dataclasses.replace(MARGIN, default=1.0)
+    method = dataclasses.replace(OTHER, name="fourth", parameters=(differing,))
+    monkeypatch.setitem(methods.METHODS, "fourth", method)
+    with pytest.raises(ValueError, match="two methods have different parameters 'margin'"):
+        methods._parameters()
+
+
+def test_two_methods_of_one_name_are_refused(monkeypatch):
+    again = dataclasses.replace(class_balanced.CLASS_BALANCED, title="again")
+    monkeypatch.setattr(class_balanced, "METHODS", (class_balanced.CLASS_BALANCED, again))
+    with pytest.raises(ValueError, match="two methods are called 'class_balanced'"):
+        methods._methods()
