@@ -1,15 +1,20 @@
-"""Build of the package: pyproject.toml says what is in it, this builds the op library.
+"""Build of the package: pyproject.toml describes it, this lists its files and builds the op.
 
-The library is optional: where it can't be built the package is installed without it and computes
-its losses with keras.ops. `CB_KERAS_FUSED=0` leaves it out on purpose, 1 makes a failure an error.
+The library is optional. It is built where there is a C++ compiler and the environment has
+TensorFlow already; elsewhere the package is installed without it and computes its losses with
+keras.ops, until `python -m cb_keras.fused build`. `CB_KERAS_FUSED=0` leaves it out on purpose; 1
+builds it everywhere, and makes a failure an error.
 """
 
+import functools
+import importlib
 import importlib.util
 import os
 import pathlib
 import sys
+import sysconfig
 
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError
 
@@ -19,13 +24,26 @@ if WANTED not in ("", "0", "1"):
     sys.exit(f"CB_KERAS_FUSED must be 0 or 1, got {WANTED!r}")
 
 
+@functools.cache
 def ops_build():
-    """The module ops/build.py, which no package contains while this one is being built."""
-    spec = importlib.util.spec_from_file_location("ops_build", ROOT / "ops" / "build.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    """The module ops.build; by path, since the folder of setup.py is not where imports look."""
+    spec = importlib.util.spec_from_file_location("ops", ROOT / "ops" / "__init__.py")
+    package = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(package)
+    return importlib.import_module("ops.build")
+
+
+def packages():
+    """The library, and the op's sources, so that `python -m cb_keras.fused build` has them.
+
+    The checks of the kernels stay in the clone.
+    """
+    sources = [path for path in (ROOT / "ops").iterdir() if path.is_dir() and path.name.isalpha()]
+    sources = sorted(path.name for path in sources if path.name != "check")
+    return [
+        *find_packages(ROOT, include=["cb_keras", "cb_keras.*"]),
+        *("cb_keras._ops", *(f"cb_keras._ops.{name}" for name in sources)),
+    ]
 
 
 class BuildOps(build_ext):
@@ -42,14 +60,27 @@ class BuildOps(build_ext):
             import tensorflow
 
             builder.build(builder.Toolchain.find(tensorflow), self.get_ext_fullpath(ext.name))
-        except (ImportError, OSError, builder.BuildError) as error:
+        except (ImportError, OSError, builder.compilers.BuildError) as error:
             raise CompileError(f"the fused op was not built: {error}") from error
 
 
-fused = WANTED != "0" and (WANTED == "1" or ops_build().find_cxx() is not None)
+def tensorflow_is_here():
+    """Whether the environment that is installed into has TensorFlow; pip hides it from builds."""
+    folders = {sysconfig.get_path(kind) for kind in ("purelib", "platlib")}
+    return any(pathlib.Path(folder, "tensorflow").is_dir() for folder in folders)
+
+
+def can_build():
+    """Whether the op is built unasked: nobody downloads TensorFlow for a library that JAX uses."""
+    return tensorflow_is_here() and ops_build().compilers.find_cxx() is not None
+
+
+fused = WANTED == "1" or (WANTED == "" and can_build())
 setup(
+    packages=packages(),
+    package_dir={"cb_keras._ops": "ops"},
     ext_modules=[Extension("cb_keras.ops_library", [], optional=WANTED != "1")] if fused else [],
     cmdclass={"build_ext": BuildOps},
-    # The headers of the TensorFlow that the package will be installed beside.
+    # For its headers, in pip's build environment.
     setup_requires=["tensorflow>=2.21,<2.22"] if fused else [],
 )

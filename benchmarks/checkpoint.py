@@ -1,4 +1,4 @@
-"""What does a checkpoint cost, beside the training between two of them?
+"""What does a checkpoint cost, next to the training between two of them?
 
 python -m benchmarks.checkpoint [--preset=digits] [--json=FILE]
 

@@ -8,12 +8,13 @@ the gradient's memory taken and given back.
 import dataclasses
 import os
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 import cb_keras
-from cb_keras import functional, fused
+from benchmarks.losses import GAMMA, LOSSES
+from cb_keras import fused
+from cb_keras.fused import library
 
 COMPOSED = "composed TF"
 XLA = "composed TF, XLA"
@@ -24,8 +25,6 @@ FUSED_LOSS = "fused Loss class"
 TORCH = "PyTorch eager"
 TORCH_COMPILED = "torch.compile"
 
-LOSSES = ("softmax", "sigmoid", "focal")
-GAMMA = 1.0
 # Largest error of a gradient, in units of its example's weight / N, and of the loss, relative.
 TOLERANCE = 1e-4
 
@@ -40,7 +39,10 @@ class Unavailable(RuntimeError):  # noqa: N818
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """One batch: `labels` int64 [N], `logits` float32 [N, C], `weights` float32 [C]."""
+    """One batch: `labels` int64 [N], `logits` float32 [N, C], `weights` float32 [C].
+
+    `loss` is a name of `benchmarks.losses.LOSSES`.
+    """
 
     loss: str
     labels: np.ndarray
@@ -146,53 +148,30 @@ def _by_tape(mean_loss, problem, jit_compile=False):
     return _step(loss_and_gradient, problem)
 
 
-def _composed_loss(loss, labels, logits):
-    """Loss per example in TensorFlow's own ops; focal as in tfa.losses and torchvision.ops."""
-    if loss == "softmax":
-        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-    targets = tf.one_hot(labels, logits.shape[-1])
-    losses = tf.nn.sigmoid_cross_entropy_with_logits(targets, logits)
-    if loss == "focal":
-        p = tf.sigmoid(logits)
-        p_t = targets * p + (1.0 - targets) * (1.0 - p)
-        losses *= (1.0 - p_t) ** GAMMA
-    return tf.reduce_sum(losses, axis=-1)
-
-
 def _composed(problem, jit_compile=False):
+    """The loss in TensorFlow's own ops."""
+    composed = LOSSES[problem.loss].tensorflow
+
     def mean_loss(labels, logits, weights):
-        losses = _composed_loss(problem.loss, labels, logits)
-        return tf.reduce_mean(tf.gather(weights, labels) * losses)
+        return tf.reduce_mean(tf.gather(weights, labels) * composed(labels, logits))
 
     return _by_tape(mean_loss, problem, jit_compile)
 
 
 def _keras(problem):
-    losses = keras.losses
-    loss = {
-        "softmax": lambda: losses.SparseCategoricalCrossentropy(from_logits=True),
-        "sigmoid": lambda: losses.BinaryCrossentropy(from_logits=True),
-        "focal": lambda: losses.BinaryFocalCrossentropy(gamma=GAMMA, from_logits=True),
-    }[problem.loss]()
-
-    def mean_loss(labels, logits, weights):
-        sample_weight = tf.gather(weights, labels)
-        if problem.loss == "softmax":
-            return loss(labels, logits, sample_weight)
-        C = logits.shape[-1]
-        # Keras averages over the classes, we sum.
-        return C * loss(tf.one_hot(labels, C), logits, sample_weight)
-
-    return _by_tape(mean_loss, problem)
+    loss = LOSSES[problem.loss].keras()
+    return _by_tape(
+        lambda labels, logits, weights: loss(labels, logits, tf.gather(weights, labels)), problem
+    )
 
 
 def _functional(problem):
-    function = getattr(functional, f"class_balanced_{problem.loss}_crossentropy")
-    gamma = {"gamma": GAMMA} if problem.loss == "focal" else {}
-    return _by_tape(
-        lambda labels, logits, weights: tf.reduce_mean(function(labels, logits, weights, **gamma)),
-        problem,
-    )
+    loss = LOSSES[problem.loss]
+
+    def mean_loss(labels, logits, weights):
+        return tf.reduce_mean(loss.function(labels, logits, weights, **loss.arguments))
+
+    return _by_tape(mean_loss, problem)
 
 
 def _fused_op(problem):
@@ -210,31 +189,15 @@ def _fused_op(problem):
 def _fused_loss(problem):
     """As users have it: the Loss class, its gradient by tape."""
     _ops()
-    name = f"ClassBalanced{problem.loss.capitalize()}Crossentropy"
-    gamma = {"gamma": GAMMA} if problem.loss == "focal" else {}
-    loss = getattr(cb_keras.losses, name)(class_weights=problem.weights, fused=True, **gamma)
+    ours = LOSSES[problem.loss]
+    loss = ours.loss_class(class_weights=problem.weights, fused=True, **ours.arguments)
     return _by_tape(lambda labels, logits, _: loss(labels, logits), problem)
 
 
 def _ops():
     if not fused.available():
         raise SystemExit(fused.status())  # without it there is nothing to compare with
-    return fused._load()[0]
-
-
-def _torch_loss(torch, loss, labels, logits, weights):
-    functions = torch.nn.functional
-    if loss == "softmax":
-        losses = functions.cross_entropy(logits, labels, reduction="none")
-        return (weights[labels] * losses).mean()
-    classes = torch.arange(logits.shape[-1], device=logits.device)
-    targets = (labels[:, None] == classes).to(logits.dtype)
-    losses = functions.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    if loss == "focal":
-        p = torch.sigmoid(logits)
-        p_t = targets * p + (1.0 - targets) * (1.0 - p)
-        losses = losses * (1.0 - p_t) ** GAMMA
-    return (weights[labels] * losses.sum(-1)).mean()
+    return library.find()[0]
 
 
 def _torch(problem, compiled=False):
@@ -253,7 +216,8 @@ def _torch(problem, compiled=False):
     logits.requires_grad_()
 
     def mean_loss(labels, logits, weights):
-        return _torch_loss(torch, problem.loss, labels, logits, weights)
+        losses = LOSSES[problem.loss].torch(torch, labels, logits)
+        return (weights[labels] * losses).mean()
 
     if compiled:
         torch.compiler.reset()

@@ -1,10 +1,11 @@
 """What benchmarks.loss_op is to show, and whether it does.
 
-A goal is judged by the Loss class, as users have the op; the bare op stands beside it.
+A goal is judged by the Loss class, as users have the op; the bare op stands next to it.
 """
 
 from benchmarks import memory_copy
-from benchmarks.loss_contenders import COMPOSED, FUSED_LOSS, FUSED_OP, LOSSES, XLA
+from benchmarks.loss_contenders import COMPOSED, FUSED_LOSS, FUSED_OP, XLA
+from benchmarks.losses import LOSSES
 
 SMALL, LARGE = (128, 10), (4096, 8142)
 MANY_ROWS = ((1_000_000, 2), (1_000_000, 10))

@@ -1,7 +1,7 @@
 """How much memory does one contender of benchmarks.loss_op need at its peak?
 
 `peak_memory` runs this module in a process of its own, which prints one line of JSON:
-`input_bytes`, the logits; `peak_bytes`, what loss and gradient need beside them at the peak of one
+`input_bytes`, the logits; `peak_bytes`, what loss and gradient need next to them at the peak of one
 call; `units`, the two together in units of logits + gradient, so that 1 is the least possible.
 """
 

@@ -21,7 +21,8 @@ import tensorflow as tf
 from absl import app, flags
 
 from benchmarks import loss_contenders, loss_goals, loss_memory, memory_copy, timing
-from benchmarks.loss_contenders import COMPOSED, FUNCTIONAL, FUSED_LOSS, LOSSES, XLA
+from benchmarks.loss_contenders import COMPOSED, FUNCTIONAL, FUSED_LOSS, XLA
+from benchmarks.losses import LOSSES
 from cb_keras import fused
 
 _REFERENCES = (FUSED_LOSS, memory_copy.NEW_TENSOR, memory_copy.WARM)

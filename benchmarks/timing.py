@@ -28,7 +28,7 @@ def milliseconds_of(step, seconds=0.2):
 
 
 def alternate(measurements, repetitions, verbose=True):
-    """Runs each measurement in turn, `repetitions` rounds, so that drift meets all alike.
+    """Runs the measurements in turn, in rounds, so that drift affects all of them equally.
 
     Args:
         measurements: Dict of name to a function that returns a rate, or a time.

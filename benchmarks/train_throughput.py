@@ -3,7 +3,7 @@
 python -m benchmarks.train_throughput --data_dir=DIR [--json=FILE]
 
 The limit is the training step alone, compiled, again and again on one constant batch: no input,
-no metrics, no callbacks. Beside it a whole run of the program (its own images_per_second) and the
+no metrics, no callbacks. Next to it a whole run of the program (its own images_per_second) and the
 input pipeline alone.
 """
 

@@ -75,7 +75,7 @@ def _draw(runs, picture):
     try:
         pictures.draw_comparison(runs, picture)
     except Exception as error:
-        print(f"warning: {picture} can't be drawn ({pictures.in_a_line(error)})", file=sys.stderr)
+        print(f"warning: {picture} can't be drawn ({cli.in_a_line(error)})", file=sys.stderr)
 
 
 _ARGUMENTS = [f"--flagfile={PRESET}", "--loss=focal"]

@@ -50,10 +50,9 @@ def _draw(folder):
     try:
         pictures.draw_missing(folder)
     except Exception as error:
-        reason = " ".join(f"{error}".split()) or type(error).__name__
         print(
-            f"warning: {reason.rstrip('.')}; the run is finished and saved, and the same command "
-            "with --resume draws the pictures that are missing.",
+            f"warning: {cli.in_a_line(error).rstrip('.')}; the run is finished and saved, and the "
+            "same command with --resume draws the pictures that are missing.",
             file=sys.stderr,
         )
 

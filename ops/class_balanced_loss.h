@@ -26,6 +26,8 @@
 
 #include <stdint.h>
 
+#include "losses.h"
+
 // Largest multi-hot label: 1, and what rounding may add to a soft one. A label outside of
 // [0, kCbkLargestLabel] makes its row's loss and gradient NaN, as a class id that is not a class.
 static const float kCbkLargestLabel = 1.001f;
@@ -34,7 +36,6 @@ static const float kCbkLargestLabel = 1.001f;
 extern "C" {
 #endif
 
-enum CbkLoss { kCbkSoftmax = 0, kCbkSigmoid = 1, kCbkFocal = 2 };
 enum CbkFloat { kCbkFloat32 = 0, kCbkBfloat16 = 1, kCbkFloat16 = 2 };
 // Multi-hot labels are float32; all others are class ids.
 enum CbkLabels {

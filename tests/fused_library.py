@@ -11,6 +11,7 @@ import keras
 import pytest
 
 from cb_keras import fused
+from cb_keras.fused.library import builder
 from tests import HANG_SECONDS
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -33,12 +34,12 @@ def ensure_library():
     tf = require_tensorflow()
     if fused.available():
         return
-    if fused._builder().find_cxx() is None:
+    if builder().compilers.find_cxx() is None:
         pytest.skip("there is no C++ compiler to build the fused op with")
     with pytest.MonkeyPatch.context() as patch:
         if not tf.config.get_visible_devices("GPU"):
             patch.setenv("CB_KERAS_CUDA", "0")
-        elif fused._builder().find_nvcc() is None:
+        elif builder().compilers.find_nvcc() is None:
             pytest.skip("there is a GPU, but no nvcc to build the fused op with")
         fused.build()
     assert fused.available(), fused.status()

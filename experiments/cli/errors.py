@@ -19,8 +19,10 @@ class UserError(Exception):
 
 
 def in_a_line(error):
-    """An error of any library as one line, "ValueError: what it says", however many it has."""
+    """An error of any library as one line, "ValueError: what it says"; of ours, what it says."""
     words = " ".join(str(error).split())
+    if words and isinstance(error, UserError):
+        return words
     return f"{type(error).__name__}: {words}" if words else type(error).__name__
 
 

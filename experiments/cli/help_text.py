@@ -39,11 +39,11 @@ def of_program(arguments=(), groups=None):
 
     Args:
         arguments: Names of its positional arguments.
-        groups: Dict of title to names of flags.
+        groups: Dict of title to names of flags; None where the flags are too few for groups.
     """
     width = max(_NARROWEST, min(shutil.get_terminal_size().columns, _WIDEST))
     program = sys.modules["__main__"]
-    groups = {title: list(names) for title, names in (groups or {}).items()}
+    groups = {"Flags": own_flags()} if groups is None else dict(groups)
     grouped = {name for names in groups.values() for name in names}
     groups[OTHERS] = [name for name in own_flags() if name not in grouped]
     settings = ["[--flag=value ...]"] if any(groups.values()) else []

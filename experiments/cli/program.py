@@ -20,12 +20,13 @@ def run(main, arguments=(), groups=None):
     Args:
         main: Function of `[program, *arguments]`.
         arguments: Names of the positional arguments that the program takes, all of them required.
-        groups: Dict of title to the names of the flags that `--help` lists under it, in order.
+        groups: Dict of title to the names of the flags that `--help` lists under it, in order; None
+            where they are too few for groups.
     """
 
     def parsed(argv):
         if help_text.is_asked_for(argv[1:]):
-            print(help_text.of_program(arguments, groups or {}))
+            print(help_text.of_program(arguments, groups))
             sys.exit(0)
         try:
             return flags.FLAGS(argv)

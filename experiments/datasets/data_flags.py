@@ -15,4 +15,4 @@ DOWNLOAD = flags.DEFINE_bool(
 )
 EVAL_BATCH_SIZE = flags.DEFINE_integer("eval_batch_size", 100, "Images per evaluation batch.")
 
-GROUPS = {"Data set": ("dataset", "data_dir", "download"), "Evaluation": ("eval_batch_size",)}
+GROUPS = {"Data": ("dataset", "data_dir", "download", "eval_batch_size")}

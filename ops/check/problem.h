@@ -67,13 +67,12 @@ struct Case {
   uint64_t seed;
 
   std::string Name() const {
-    const char* const losses[] = {"softmax", "sigmoid", "focal"};
     const char* const floats[] = {"float32", "bfloat16", "float16"};
     const char* const labels[] = {"int32", "int64", "multi-hot", "uint64", "float", "double"};
     const char* const upstreams[] = {"no upstream", "scalar upstream", "row upstream"};
     char text[200];
-    snprintf(text, sizeof(text), "%s %s %s [%lld, %lld] %s, %s, gamma %g, seed %llu", losses[loss],
-             floats[float_type], labels[labels_type], static_cast<long long>(rows),
+    snprintf(text, sizeof(text), "%s %s %s [%lld, %lld] %s, %s, gamma %g, seed %llu",
+             CbkLossName(loss), floats[float_type], labels[labels_type], static_cast<long long>(rows),
              static_cast<long long>(classes), gradient ? "gradient" : "forward only",
              upstreams[upstream], static_cast<double>(gamma),
              static_cast<unsigned long long>(seed));
@@ -144,7 +143,7 @@ struct HostProblem {
   float MultiHot(int64_t row, int64_t c) const {
     return reinterpret_cast<const float*>(labels.data())[row * what.classes + c];
   }
-  // The class id, whether or not it is one; -1 for what is no int64.
+  // The class id, whether or not it is one; -1 for what is not an int64.
   int64_t ClassId(int64_t row) const {
     const void* const ids = labels.data();
     switch (what.labels_type) {

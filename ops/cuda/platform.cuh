@@ -9,7 +9,7 @@
 
 #ifdef CBK_EMULATE
 
-#include "emulator.h"
+#include "../check/emulator.h"
 
 #else
 

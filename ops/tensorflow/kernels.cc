@@ -183,7 +183,8 @@ class LossOp : public OpKernel {
   explicit LossOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
     std::string loss;
     OP_REQUIRES_OK(ctx, ctx->GetAttr("loss", &loss));
-    loss_ = loss == "softmax" ? kCbkSoftmax : loss == "sigmoid" ? kCbkSigmoid : kCbkFocal;
+    loss_ = CbkLossOfName(loss.c_str());
+    OP_REQUIRES(ctx, loss_ >= 0, InvalidArgument("there is no loss ", loss, "."));
   }
 
   void Compute(OpKernelContext* ctx) override {

@@ -1,5 +1,6 @@
 // The ops as TensorFlow knows them: inputs, outputs, shapes.
 
+#include "../losses.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/shape_inference.h"
@@ -46,7 +47,7 @@ absl::Status LossAndGradientShapes(InferenceContext* c) {
 }  // namespace
 
 REGISTER_OP("CbKerasLoss")
-    .Attr("loss: {'softmax', 'sigmoid', 'focal'}")
+    .Attr(CBK_LOSS_ATTRIBUTE)
     .Attr("T: {float, bfloat16, half}")
     .Attr("Labels: {int32, int64, uint64, float, double}")
     .Input("logits: T")
@@ -68,7 +69,7 @@ losses: [N].
 )");
 
 REGISTER_OP("CbKerasLossAndGradient")
-    .Attr("loss: {'softmax', 'sigmoid', 'focal'}")
+    .Attr(CBK_LOSS_ATTRIBUTE)
     .Attr("T: {float, bfloat16, half}")
     .Attr("Labels: {int32, int64, uint64, float, double}")
     .Input("logits: T")

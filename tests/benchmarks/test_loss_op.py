@@ -14,6 +14,7 @@ from absl.testing import flagsaver
 
 from benchmarks import loss_contenders, loss_goals, loss_memory, loss_op, memory_copy, timing
 from benchmarks.loss_contenders import COMPOSED, FUSED_LOSS, FUSED_OP, TORCH, XLA, Problem
+from benchmarks.losses import LOSSES
 from cb_keras import fused
 from tests.cb_keras import reference
 
@@ -42,7 +43,7 @@ def run_main(*arguments):
 
 
 @pytest.mark.usefixtures("_quick")
-@pytest.mark.parametrize("loss", loss_contenders.LOSSES)
+@pytest.mark.parametrize("loss", LOSSES)
 def test_all_contenders_compute_the_mean_of_the_papers_loss_and_its_gradient(loss):
     problem = Problem.random(loss, SIZE)
     steps, missing = loss_contenders.contenders(problem)

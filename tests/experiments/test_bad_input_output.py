@@ -21,7 +21,7 @@ from experiments.exports import saved_model
 from experiments.runs import atomic
 from tests.experiments.cases import ABOUT, SHORT, Run, contents, run_program
 
-FOUR = ("--train_epochs=4", "--eval_epochs=1")
+THREE = ("--train_epochs=3", "--eval_epochs=1")
 NOBODY = 65534
 
 
@@ -154,8 +154,8 @@ def test_a_disk_that_is_full_from_the_start_is_named_and_left_as_it_was(disk, pr
 
 @pytest.fixture(scope="module")
 def whole(train_short, tmp_path_factory):
-    """Four epochs on a disk with room enough. Read only."""
-    return train_short(tmp_path_factory.mktemp("roomy") / "run", *FOUR)
+    """Three epochs on a disk with room enough. Read only."""
+    return train_short(tmp_path_factory.mktemp("roomy") / "run", *THREE)
 
 
 def test_a_disk_that_fills_up_stops_the_run_and_resume_finishes_it(
@@ -165,7 +165,7 @@ def test_a_disk_that_fills_up_stops_the_run_and_resume_finishes_it(
     size = (whole.folder / "checkpoint" / "state.npz").stat().st_size
     disk.mount(int(2.7 * size))
     folder = disk.folder / "run"
-    status, line = program(train.main, *SHORT, *FOUR, f"--output_dir={folder}")
+    status, line = program(train.main, *SHORT, *THREE, f"--output_dir={folder}")
     assert status == 2
     assert str(folder) in line
     assert "No space left on device; free some space there" in line
@@ -176,7 +176,7 @@ def test_a_disk_that_fills_up_stops_the_run_and_resume_finishes_it(
     assert not (folder / "metrics.json").exists()
 
     disk.mount("64m")
-    call_train(*SHORT, *FOUR, f"--output_dir={folder}", "--resume")
+    call_train(*SHORT, *THREE, f"--output_dir={folder}", "--resume")
     run = Run(folder)
     assert run.column("loss") == whole.column("loss")
     for value, expected in zip(run.variables, whole.variables, strict=True):

@@ -120,7 +120,7 @@ def _value(rng):
 def _names():
     """The flags of the programs, and some that absl brings along."""
     own = (
-        "experiments.training.train_flags",
+        "experiments.training.flags",
         "experiments.datasets.data_flags",
         "experiments.sweep",
     )

@@ -4,16 +4,15 @@ Scripts stand in for the compilers wherever what they make does not matter.
 """
 
 import dataclasses
-import importlib.util
 import os
 import pathlib
 import re
 import shutil
-import sys
 import types
 
 import pytest
 
+from cb_keras.fused.library import load_builder
 from tests.fused_library import ROOT
 
 FAKE_CXX = """#!/bin/sh
@@ -31,14 +30,6 @@ TENSORFLOW = types.SimpleNamespace(
 )
 
 
-def load(folder):
-    """The module build.py of a folder of sources."""
-    spec = importlib.util.spec_from_file_location(f"build of {folder}", folder / "build.py")
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def executable(path, text):
     path.write_text(text)
     path.chmod(0o755)
@@ -50,7 +41,7 @@ def build(tmp_path, monkeypatch):
     """The module of a copy of the sources; nvcc is left out unless a test brings its own."""
     monkeypatch.setenv("CB_KERAS_CUDA", "0")
     shutil.copytree(ROOT / "ops", tmp_path / "ops")
-    return load(tmp_path / "ops")
+    return load_builder(tmp_path / "ops", name=f"ops_of_{tmp_path.name}")
 
 
 @pytest.fixture
@@ -80,31 +71,33 @@ def log(script):
 
 
 def test_without_a_compiler_the_error_says_what_to_install(build, monkeypatch):
-    monkeypatch.setattr(build, "shutil", types.SimpleNamespace(which=lambda _: None))
-    with pytest.raises(build.BuildError, match=r"no C\+\+ compiler .*apt-get install g\+\+"):
+    monkeypatch.setattr(build.compilers, "shutil", types.SimpleNamespace(which=lambda _: None))
+    with pytest.raises(
+        build.compilers.BuildError, match=r"no C\+\+ compiler .*apt-get install g\+\+"
+    ):
         build.Toolchain.find(TENSORFLOW)
 
 
 @pytest.mark.parametrize("value", [None, ""])
 def test_an_empty_cxx_is_no_cxx(value, build, monkeypatch):
-    monkeypatch.setattr(build, "shutil", types.SimpleNamespace(which=lambda name: name))
+    monkeypatch.setattr(build.compilers, "shutil", types.SimpleNamespace(which=lambda name: name))
     monkeypatch.delenv("CXX", raising=False)
     if value is not None:
         monkeypatch.setenv("CXX", value)
-    assert build.find_cxx() == "g++"
+    assert build.compilers.find_cxx() == "g++"
 
 
 @pytest.mark.parametrize("value", ["missing", "g++ -m64", "/nowhere/g++"])
 def test_a_cxx_that_is_not_there_is_named_and_no_other_compiler_is_taken(value, build, monkeypatch):
     monkeypatch.setenv("CXX", value)
     wanted = rf"CXX is '{re.escape(value)}', but there is no such program; .*\(e\.g\. CXX=g\+\+\)"
-    with pytest.raises(build.BuildError, match=wanted):
+    with pytest.raises(build.compilers.BuildError, match=wanted):
         build.Toolchain.find(TENSORFLOW)
 
 
 def test_a_compile_error_shows_the_command_and_the_words_of_the_compiler(build, cxx, tmp_path):
     script = cxx("echo 'rows.cc:7: no such luck' >&2; exit 3")
-    with pytest.raises(build.BuildError) as error:
+    with pytest.raises(build.compilers.BuildError) as error:
         build.build(build.Toolchain.find(TENSORFLOW), tmp_path / "out" / "library.so")
     command, words = str(error.value).split(" failed with status 3:\n")
     assert re.match(rf"{script} -std=c\+\+17 .* -c .*\.cc -o .*\.o$", command)
@@ -114,34 +107,38 @@ def test_a_compile_error_shows_the_command_and_the_words_of_the_compiler(build, 
 
 def test_a_compiler_that_cannot_be_run_is_named(build, cxx, tmp_path):
     pathlib.Path(cxx()).write_text("#!/nowhere/sh\n")
-    with pytest.raises(build.BuildError, match=r"fakecxx can't be run: "):
+    with pytest.raises(build.compilers.BuildError, match=r"fakecxx can't be run: "):
         build.Toolchain.find(TENSORFLOW)
 
 
 def test_a_compiler_that_does_not_say_its_version_is_named(build, tmp_path, monkeypatch):
     monkeypatch.setenv("CXX", executable(tmp_path / "silent", "#!/bin/sh\n"))
-    with pytest.raises(build.BuildError, match=r"silent --version says nothing; set CXX"):
+    with pytest.raises(build.compilers.BuildError, match=r"silent --version says nothing; set CXX"):
         build.Toolchain.find(TENSORFLOW)
 
 
 def test_what_a_compiler_says_is_shown_even_if_it_is_not_utf8(build, cxx, tmp_path):
     cxx(r"printf 'caf\351.cc: no' >&2; exit 3")
-    with pytest.raises(build.BuildError, match=r"caf\\xe9\.cc: no"):
+    with pytest.raises(build.compilers.BuildError, match=r"caf\\xe9\.cc: no"):
         build.build(build.Toolchain.find(TENSORFLOW), tmp_path / "library.so")
 
 
 def test_cuda_1_without_nvcc_says_what_to_do(build, monkeypatch):
     monkeypatch.setenv("CB_KERAS_CUDA", "1")
-    monkeypatch.setattr(build, "shutil", types.SimpleNamespace(which=lambda _: None))
-    with pytest.raises(build.BuildError, match=r"CB_KERAS_CUDA=1, but there is no nvcc; .*PATH"):
-        build.find_nvcc()
+    monkeypatch.setattr(build.compilers, "shutil", types.SimpleNamespace(which=lambda _: None))
+    with pytest.raises(
+        build.compilers.BuildError, match=r"CB_KERAS_CUDA=1, but there is no nvcc; .*PATH"
+    ):
+        build.compilers.find_nvcc()
 
 
 @pytest.mark.parametrize("value", ["yes", "2", "true"])
 def test_another_value_of_cuda_is_refused(value, build, monkeypatch):
     monkeypatch.setenv("CB_KERAS_CUDA", value)
-    with pytest.raises(build.BuildError, match=f"CB_KERAS_CUDA must be 0 or 1, got '{value}'"):
-        build.find_nvcc()
+    with pytest.raises(
+        build.compilers.BuildError, match=f"CB_KERAS_CUDA must be 0 or 1, got '{value}'"
+    ):
+        build.compilers.find_nvcc()
 
 
 def test_nvcc_compiles_for_every_gpu_from_sm_75_on_and_links_cudart_in(build, cxx, nvcc, tmp_path):
@@ -162,9 +159,9 @@ def test_nvcc_is_found_unless_cuda_0_leaves_it_out(where, build, nvcc, monkeypat
     if where == "CUDA_HOME":
         monkeypatch.setenv("PATH", "")
         monkeypatch.setenv("CUDA_HOME", str(pathlib.Path(nvcc).parents[1]))
-    assert build.find_nvcc() == nvcc
+    assert build.compilers.find_nvcc() == nvcc
     monkeypatch.setenv("CB_KERAS_CUDA", "0")
-    assert build.find_nvcc() is None
+    assert build.compilers.find_nvcc() is None
 
 
 @pytest.mark.parametrize(
@@ -208,21 +205,25 @@ def test_sanitizers_are_named_to_every_compilation_and_to_the_linker(
 def test_sanitizers_and_cuda_exclude_each_other(build, cxx, nvcc, monkeypatch):
     cxx()
     monkeypatch.setenv("CB_KERAS_SANITIZE", "address")
-    with pytest.raises(build.BuildError, match=r"CB_KERAS_SANITIZE=address .*set CB_KERAS_CUDA=0"):
+    with pytest.raises(
+        build.compilers.BuildError, match=r"CB_KERAS_SANITIZE=address .*set CB_KERAS_CUDA=0"
+    ):
         build.Toolchain.find(TENSORFLOW)
 
 
 def test_the_preloaded_sanitizer_is_not_handed_on_to_the_compiler(build, monkeypatch):
     monkeypatch.setenv("LD_PRELOAD", "nothing.so")
-    assert build._run(["sh", "-c", "echo ${LD_PRELOAD-none}"]) == "none\n"
+    assert build.compilers.run(["sh", "-c", "echo ${LD_PRELOAD-none}"]) == "none\n"
 
 
-def test_the_checks_are_no_part_of_the_library(build, cxx):
+def test_what_is_in_check_is_not_part_of_the_library(build, cxx):
     cxx()
     toolchain = build.Toolchain.find(TENSORFLOW)
-    key = toolchain.key
-    for name in ("cpu_check.cc", "cuda_check.cu", "check/problem.h"):
-        (build.FOLDER / name).write_text("changed")
+    key, checks = toolchain.key, [p for p in (build.FOLDER / "check").rglob("*") if p.is_file()]
+    names = {path.name for path in checks}
+    assert {"cpu_check.cc", "cuda_check.cu", "problem.h", "emulator.h", "build.py"} <= names
+    for path in checks:
+        path.write_text("changed")
         assert toolchain.key == key
 
 
@@ -237,7 +238,7 @@ def test_the_key_changes_with_every_source_that_a_compiler_reads(build, cxx, nvc
     script = cxx()
     toolchain = build.Toolchain.find(TENSORFLOW)
     build.build(toolchain, tmp_path / "library.so")
-    todo = {build.FOLDER / "build.py"}
+    todo = {build.FOLDER / "build.py", build.FOLDER / "compilers.py"}
     for line in log(script) + log(nvcc):
         todo |= {pathlib.Path(name) for name in re.findall(r" -c (\S+)", line)}
     read = set()
@@ -250,7 +251,7 @@ def test_the_key_changes_with_every_source_that_a_compiler_reads(build, cxx, nvc
             # The emulation of CUDA, which no library contains, shares headers with the checks.
             todo |= {path for path in included if path.parent.name != "check"}
     names = {path.relative_to(build.FOLDER).as_posix() for path in read}
-    assert {"class_balanced_loss.h", "cpu/simd.h", "tensorflow/ops.cc", "build.py"} <= names
+    assert {"class_balanced_loss.h", "losses.h", "cpu/simd.h", "tensorflow/ops.cc"} <= names
     assert "cuda/class_balanced_loss.cu" in names
     keys = [toolchain.key]
     for path in sorted(read):

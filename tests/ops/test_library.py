@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import runpy
 import signal
 import subprocess
 import sys
@@ -11,17 +12,16 @@ import time
 import pytest
 
 from cb_keras import fused
+from cb_keras.fused.library import builder as find_builder
 from tests import HANG_SECONDS
-from tests.fused_library import ROOT, ensure_library, library_path, require_tensorflow, run_python
+from tests.fused_library import ROOT, ensure_library, library_path, require_tensorflow
 
 tf = require_tensorflow()
 
 # Runs without TensorFlow: the build imports nothing but the standard library.
 BUILD = """
-import importlib.util, sys
-spec = importlib.util.spec_from_file_location("build", "ops/build.py")
-build = sys.modules["build"] = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(build)
+import sys
+from ops import build
 build.build(build.Toolchain(sys.argv[1], "fake", None, None, "2.21", (), ()), sys.argv[2])
 """
 STOPS_WHEN_LINKING = """#!/bin/sh
@@ -52,7 +52,7 @@ def library():
 
 @pytest.fixture
 def builder():
-    return fused._builder()
+    return find_builder()
 
 
 def executable(path, text):
@@ -63,7 +63,7 @@ def executable(path, text):
 
 def write_library(cache):
     """A file that says of itself what a build for this machine would say, and is whole."""
-    builder = fused._builder()
+    builder = find_builder()
     toolchain = builder.Toolchain.find(tf)
     path = cache / f"{toolchain.key}.so"
     path.write_bytes(builder._MARK + json.dumps(toolchain.description).encode() + b"\0")
@@ -79,7 +79,7 @@ def test_the_library_is_described_without_being_loaded(library, builder, tmp_pat
     assert description.keys() == {"tensorflow", "sources", "compiler", "cuda", "sanitizers"}
     assert description["tensorflow"] == tf.__version__
     assert description["sources"] == builder.sources_digest()
-    assert description["sanitizers"] == builder.sanitizers()
+    assert description["sanitizers"] == builder.compilers.sanitizers()
     assert ("no CUDA" in fused.status()) == (description["cuda"] is None)
 
 
@@ -167,10 +167,10 @@ def test_an_interrupted_build_leaves_no_library_and_the_next_one_makes_it(kill, 
 
 @pytest.mark.slow
 def test_two_processes_that_build_at_once_make_one_library_and_both_use_it(builder, tmp_path):
-    if builder.find_cxx() is None:
+    if builder.compilers.find_cxx() is None:
         pytest.skip("there is no C++ compiler")
     script = LOGS_ITS_OUTPUTS.replace("LOG", str(tmp_path / "log"))
-    script = script.replace("CXX", builder.find_cxx())
+    script = script.replace("CXX", builder.compilers.find_cxx())
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
@@ -202,32 +202,40 @@ def test_two_processes_that_build_at_once_make_one_library_and_both_use_it(build
     assert [p for p in library.parent.iterdir() if p.suffix not in (".so", ".lock")] == []
 
 
-def test_the_command_status_prints_one_line_and_succeeds(library):
-    process = run_python("-m", "cb_keras.fused", "status")
-    assert (process.returncode, process.stdout) == (0, fused.status() + "\n")
+def run_command(monkeypatch, *arguments):
+    """Exit status of `python -m cb_keras.fused ARGUMENTS`, which runs in this process."""
+    monkeypatch.setattr(sys, "argv", ["cb_keras.fused", *arguments])
+    with pytest.raises(SystemExit) as exit:
+        runpy.run_module("cb_keras.fused", run_name="__main__", alter_sys=True)
+    return exit.value.code
 
 
-def test_the_command_build_fails_with_what_the_compiler_said(tmp_path):
-    process = run_python(
-        *("-m", "cb_keras.fused", "build"),
-        CXX=executable(tmp_path / "fakecxx", FAILS),
-        CB_KERAS_CUDA="0",
-        CB_KERAS_CACHE=str(tmp_path),
-    )
-    assert (process.returncode, process.stdout) == (1, "")
-    error = process.stderr[process.stderr.index("error: ") :]
+def test_the_command_status_prints_one_line_and_succeeds(library, monkeypatch, capsys):
+    assert run_command(monkeypatch, "status") == 0
+    assert tuple(capsys.readouterr()) == (fused.status() + "\n", "")
+
+
+def test_the_command_build_fails_with_what_the_compiler_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CXX", executable(tmp_path / "fakecxx", FAILS))
+    monkeypatch.setenv("CB_KERAS_CUDA", "0")
+    monkeypatch.setenv("CB_KERAS_CACHE", str(tmp_path))
+    assert run_command(monkeypatch, "build") == 1
+    output, error = capsys.readouterr()
+    assert output == ""
     assert error.startswith("error: the fused op can't be built: ")
     assert error.endswith(" failed with status 3:\nno\n")
     assert list(tmp_path.glob("*.so")) == []
 
 
+def test_the_command_build_prints_the_path_and_the_status(library, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("CB_KERAS_CUDA", "0")
+    monkeypatch.setenv("CB_KERAS_CACHE", str(tmp_path))
+    path = write_library(tmp_path)
+    assert run_command(monkeypatch, "build") == 0
+    assert capsys.readouterr().out == f"built: {path}\n{fused.status()}\n"
+
+
 @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["status", "build"]])
-def test_any_other_command_shows_the_usage(arguments, capsys):
-    assert fused._main(arguments) == 2
+def test_any_other_command_shows_the_usage(arguments, monkeypatch, capsys):
+    assert run_command(monkeypatch, *arguments) == 2
     assert tuple(capsys.readouterr()) == ("", "usage: python -m cb_keras.fused status|build\n")
-
-
-def test_the_exit_status_of_another_command_is_2():
-    process = run_python("-m", "cb_keras.fused", "nonsense")
-    assert process.returncode == 2
-    assert process.stderr.endswith("usage: python -m cb_keras.fused status|build\n")

@@ -13,7 +13,6 @@ __all__ = [
     "draw_all",
     "draw_comparison",
     "draw_missing",
-    "in_a_line",
     "rehearse",
     "remove",
 ]

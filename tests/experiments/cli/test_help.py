@@ -9,7 +9,7 @@ import pytest
 from tests import HANG_SECONDS
 from tests.experiments.cases import ROOT
 
-PROGRAMS = ("train", "evaluate", "sweep", "report", "decision_boundary", "plots", "demo")
+PROGRAMS = ("train", "evaluate", "sweep", "report", "decision_boundary", "plots")
 # Runs a program with --help, then says which flags its modules define and what was imported.
 SCRIPT = """
 import json, runpy, sys
@@ -49,6 +49,15 @@ def test_help_lists_every_flag_of_the_program_once_in_a_group_and_imports_nothin
     assert sorted(listed) == sorted([*found["flags"], *(f[2:] for f in of_every_program)])
     assert not [word for word in ABSLS_OWN if word in done.stdout]
     assert f"usage: python -m experiments.{program}" in done.stdout
+
+
+def test_the_help_of_the_demo_names_no_flags_for_it_takes_none():
+    done = run_help("demo")
+    found = json.loads(done.stderr)
+    assert not found["status"]
+    assert not HEAVY & {module.split(".")[0] for module in found["modules"]}
+    assert "python -m experiments.demo" in done.stdout
+    assert "--" not in done.stdout
 
 
 def test_help_comes_before_everything_else_that_is_asked_for():
@@ -102,9 +111,9 @@ def test_help_has_types_choices_and_defaults_under_their_titles(with_flags, aske
 def test_help_is_wrapped_to_the_terminal_but_for_commands(with_flags):
     for columns, widest in ((60, 60), (500, 100)):
         lines = with_flags("--help", columns=columns).stdout.splitlines()
-        (command,) = [line for line in lines if line.startswith("python -m it")]
-        assert len(command) > 100
-        assert widest - 10 < max(len(line) for line in lines if line != command) <= widest
+        commands = [line for line in lines if line.startswith(("python -m it", "usage:"))]
+        assert len(commands[0]) > 100
+        assert widest - 10 < max(len(line) for line in lines if line not in commands) <= widest
 
 
 def test_what_only_looks_like_a_request_for_help_is_none(with_flags):

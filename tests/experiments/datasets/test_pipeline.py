@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from experiments.datasets import Split, pipeline
+from experiments.datasets import Split, pipeline, samplers
 
 
 def numbered(number, side=8):
@@ -33,6 +34,20 @@ def test_the_steps_of_an_epoch_are_its_batches(number, batch_size, steps):
     assert len(batches(numbered(number), batch_size)) == steps
 
 
+def test_the_sampler_says_which_images_an_epoch_has_and_in_which_order(monkeypatch):
+    asked = []
+
+    def last_two(labels, key):
+        asked.append((labels.shape, key.shape))
+        return labels.shape[0] - 1 - tf.range(2)
+
+    monkeypatch.setitem(samplers.SAMPLERS, "last_two", last_two)
+    dataset = pipeline.training_dataset(numbered(10), 2, 0, 0, 1, "none", sampler="last_two")
+    assert next(dataset.as_numpy_iterator())[1].tolist() == [9, 8]
+    assert asked == [((10,), (2,))]
+    assert "uniform" in samplers.SAMPLERS
+
+
 def test_every_epoch_is_a_permutation_of_its_own():
     three = order(epochs=3).reshape(3, 10)
     for epoch in three:
@@ -46,12 +61,11 @@ def test_images_stay_with_their_labels():
         np.testing.assert_array_equal(images, split.images[labels])
 
 
-@pytest.mark.parametrize("augmentation", ["none", "crop", "crop_flip"])
-def test_a_run_that_starts_at_epoch_k_sees_what_an_uninterrupted_one_sees(augmentation):
+def test_a_run_that_starts_at_epoch_k_sees_what_an_uninterrupted_one_sees():
     split = numbered(10)
-    whole = batches(split, epochs=5, augmentation=augmentation)
-    for first in (1, 3, 4):
-        tail = batches(split, first_epoch=first, epochs=5, augmentation=augmentation)
+    whole = batches(split, epochs=5, augmentation="crop_flip")  # which draws all there is to draw
+    for first in (1, 4):
+        tail = batches(split, first_epoch=first, epochs=5, augmentation="crop_flip")
         assert len(tail) == 3 * (5 - first)
         for (images, labels), (expected_images, expected_labels) in zip(
             tail, whole[3 * first :], strict=True

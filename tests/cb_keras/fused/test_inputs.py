@@ -5,14 +5,10 @@ import pytest
 
 from cb_keras import fused
 from tests.cb_keras import reference
+from tests.cb_keras.cases import IDS, INTEGERS, LOGITS, TARGETS, WEIGHTS, kinds
+from tests.cb_keras.fused.cases import forms, ours, problem, raw_ops, tf
 from tests.cb_keras.gradients import value_and_gradient
-from tests.cb_keras.test_functional import IDS, LOGITS, TARGETS, WEIGHTS, kinds
-from tests.cb_keras.test_functional_labels import INTEGERS
-from tests.cb_keras.test_fused import forms, ours, problem
-from tests.cb_keras.test_fused_gradient import raw_ops
-from tests.fused_library import require_tensorflow
 
-tf = require_tensorflow()
 pytestmark = pytest.mark.usefixtures("fused_op")
 
 InvalidArgument = tf.errors.InvalidArgumentError

@@ -11,9 +11,10 @@ import types
 
 import pytest
 
-from cb_keras import fused, fused_cache
+from cb_keras.fused import cache as fused_cache
+from cb_keras.fused.library import builder as find_builder
 
-BUILDER = fused._builder()
+BUILDER = find_builder()
 DESCRIPTION = {"tensorflow": "2.21.0", "sources": "0" * 16, "sanitizers": ""}
 TOOLCHAIN = types.SimpleNamespace(key="key", description=DESCRIPTION)
 OTHER_USER = 12345
@@ -175,19 +176,42 @@ def test_what_is_named_like_a_library_but_is_none_hides_no_library(cache):
     ],
     ids=["deleted since", "unreadable"],
 )
-def test_a_library_that_cannot_be_read_hides_no_other(error, expected, cache):
+def test_a_library_that_cannot_be_read_hides_no_other(error, expected, cache, monkeypatch):
     bad, good = make_library(cache / "a.so"), make_library(cache / "b.so")
+    read_bytes = pathlib.Path.read_bytes
 
-    def describe(path):
+    def read(path):
         if path == bad:
             raise error
-        return BUILDER.describe(path)
+        return read_bytes(path)
 
-    libraries, reasons = fused_cache.libraries(
-        types.SimpleNamespace(describe=describe), cache / "none", DESCRIPTION
-    )
-    assert [path for path, _ in libraries] == [good]
+    monkeypatch.setattr(pathlib.Path, "read_bytes", read)
+    libraries, reasons = found()
+    assert libraries == [good]
     assert reasons == [f"{cache}/{reason}" for reason in expected]
+
+
+def test_only_what_could_be_loaded_is_read_for_its_digest(cache, monkeypatch):
+    library = make_library(cache / "a.so")
+    make_library(cache / "b.so", {**DESCRIPTION, "tensorflow": "2.20.0"})
+    hashed = []
+    monkeypatch.setattr(BUILDER, "is_whole", lambda content: not hashed.append(content))
+    assert found() == ([library], [])
+    assert hashed == [library.read_bytes()]
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "longer"])
+def test_a_damaged_library_of_this_version_is_not_loaded_and_is_told(damage, cache):
+    library, good = make_library(cache / "a.so"), make_library(cache / "b.so")
+    content = library.read_bytes()
+    damaged = {
+        "cut": content[: len(content) // 2],
+        "changed": content.replace(b"code", b"cold", 1),
+        "longer": content + b"\n",
+    }
+    library.write_bytes(damaged[damage])
+    reason = f"{library} is damaged or not a library of this version"
+    assert found() == ([good], [reason])
 
 
 def test_what_is_built_is_not_built_again_even_where_nothing_can_be_written(cache, builder):

@@ -1,16 +1,24 @@
 """The fused op's backward pass: upstream gradients, tapes, the ops that a graph holds."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
 
 from cb_keras import fused
-from tests.cb_keras.losses.test_class_balanced import CLASSES as LOSS_CLASSES
-from tests.cb_keras.test_functional import LOSSES, kinds
-from tests.cb_keras.test_fused import ROUNDING, expected, logits_of, problem
-from tests.fused_library import require_tensorflow
+from tests.cb_keras.cases import CLASSES as LOSS_CLASSES
+from tests.cb_keras.cases import LOSSES, kinds
+from tests.cb_keras.fused.cases import (
+    ROUNDING,
+    expected,
+    logits_of,
+    problem,
+    raw_ops,
+    tf,
+    types,
+)
 
-tf = require_tensorflow()
 pytestmark = pytest.mark.usefixtures("fused_op")
 
 ROWS, CLASSES = 15, 33
@@ -26,6 +34,7 @@ REDUCTIONS = {
     "sample weights": (lambda v: tf.reduce_mean(v * SAMPLE_WEIGHT), SAMPLE_WEIGHT / ROWS),
     "first row": (lambda v: v[0], np.eye(ROWS)[0]),
 }
+EXPECTS = ["what comes", "1, the default", "something else"]
 modes = pytest.mark.parametrize("run", [lambda f: f, tf.function], ids=["eager", "graph"])
 forms = pytest.mark.parametrize(
     ("kind", "form"),
@@ -43,25 +52,8 @@ class Unchanged(keras.losses.Loss):
         return y_pred
 
 
-def raw_ops():
-    return fused._load()[0]
-
-
-def types(function, *signature):
-    """Types of the ops of our library in the graph of a function, in the functions it calls too."""
-    graph = tf.function(function).get_concrete_function(*signature).graph.as_graph_def()
-    nodes = [*graph.node, *(n for f in graph.library.function for n in f.node_def)]
-    return {node.op for node in nodes if node.op.startswith("CbKeras")}
-
-
-@modes
-@pytest.mark.parametrize("expects", ["what comes", "1, the default", "something else"])
-@pytest.mark.parametrize("reduction", REDUCTIONS)
-@pytest.mark.parametrize("dtype", ["float32", *ROUNDING])
-@kinds
-def test_the_gradient_is_right_whatever_upstream_was_expected(
-    kind, dtype, reduction, expects, run, rng
-):
+def check_gradient(kind, dtype, reduction, expects, run, rng):
+    """The gradient of `crossentropy` against float64, by what upstream gradient it was told of."""
     labels, logits, weights, targets, weight = problem(kind, "int32", ROWS, CLASSES, rng, dtype)
     reduce, upstream = REDUCTIONS[reduction]
     expected_upstream = {"what comes": upstream[0], "something else": 0.37}.get(expects)
@@ -79,7 +71,31 @@ def test_the_gradient_is_right_whatever_upstream_was_expected(
     # Rounded once where what was expected came, and once more where it is scaled.
     times = 1 if expects == "what comes" and reduction != "sample weights" else 2
     bound = {"rtol": times * relative + 1e-5, "atol": times * absolute + 1e-35}
-    np.testing.assert_allclose(gradient, right, **bound)
+    np.testing.assert_allclose(gradient, right, err_msg=reduction, **bound)
+
+
+@pytest.mark.parametrize("expects", EXPECTS)
+@pytest.mark.parametrize("dtype", ["float32", *ROUNDING])
+@kinds
+def test_the_gradient_is_right_whatever_upstream_was_expected(kind, dtype, expects, rng):
+    for reduction in REDUCTIONS:
+        check_gradient(kind, dtype, reduction, expects, lambda f: f, rng)
+
+
+# Every pair of loss, dtype, reduction and expectation.
+GRAPHS = list(itertools.product(["float32", *ROUNDING], REDUCTIONS, EXPECTS))
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype", "reduction", "expects"),
+    [
+        (list(LOSSES)[(i // 3 + 2 * (i // 18)) % 3], *case)
+        for i, case in enumerate(GRAPHS)
+        if i % 3 == (i // 3 + i // 18) % 3
+    ],
+)
+def test_in_a_graph_too(kind, dtype, reduction, expects, rng):
+    check_gradient(kind, dtype, reduction, expects, tf.function, rng)
 
 
 @forms
@@ -266,8 +282,14 @@ def test_mean_upstream_is_to_the_last_bit_what_keras_sends_back(reduction, shape
         np.testing.assert_array_equal(tape.gradient(reduced, values), fused.mean_upstream(logits))
 
 
-@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "mean", "mean_with_sample_weight"])
-@kinds
+@pytest.mark.parametrize(
+    ("kind", "reduction"),
+    [
+        ("softmax", "sum_over_batch_size"),
+        ("sigmoid", "mean"),
+        ("focal", "mean_with_sample_weight"),
+    ],
+)
 def test_the_gradient_of_a_mean_is_the_kernels_to_the_last_bit(kind, reduction, rng):
     """Scaled afterwards it would be rounded twice, and cost another pass."""
     labels, logits, weights, _, _ = problem(kind, "int32", ROWS, CLASSES, rng)

@@ -1,6 +1,5 @@
 """The fused op's losses and gradients: against float64, and against `cb_keras.functional`.
 
-The float64 numbers are `reference.py`'s, which follows Cui et al. 2019, equations 7, 9 and 11.
 Logits of the size 100 make terms that no float32 can hold: sums of up to C of them may be missing.
 """
 
@@ -8,93 +7,32 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.special import softmax
 
-from cb_keras import fused
-from tests.cb_keras import reference
+from tests.cb_keras.cases import FORMULAS, LOSSES, every_formula
+from tests.cb_keras.fused.cases import (
+    ROUNDING,
+    SMALLEST,
+    expected,
+    forms,
+    logits_of,
+    ours,
+    problem,
+    tf,
+    weight_of,
+)
 from tests.cb_keras.gradients import value_and_gradient
-from tests.cb_keras.test_functional import LOSSES
-from tests.cb_keras.test_functional_gradients import CASES, every_loss
-from tests.fused_library import require_tensorflow
 
-tf = require_tensorflow()
 pytestmark = pytest.mark.usefixtures("fused_op")
 
-SMALLEST = 1e-37  # float32 numbers below it may be flushed to zero
 SIZES = [
     *((0, 1), (0, 10), (1, 10), (7, 10), (127, 1), (127, 2), (127, 10), (127, 16), (127, 17)),
     *((127, 31), (127, 33)),
     *((7, 1000), (7, 8142), (1, 100_003)),
 ]
-# Half a unit in the last place of a normal number, and half the smallest number.
-ROUNDING = {"bfloat16": (2**-8, SMALLEST), "float16": (2**-11, 1.01 * 2**-25)}
-
-
-def logits_of(rows, classes, rng, dtype="float32"):
-    """Rows of ordinary logits and of logits up to 100 in turn; float64 that `dtype` can hold."""
-    z = rng.normal(0, 3, (rows, classes))
-    z[1::2] = rng.uniform(-100, 100, z[1::2].shape)
-    return tf.cast(z, dtype).numpy().astype("float64")
-
-
-def multi_hot(rows, classes, rng):
-    labels = rng.integers(0, 2, (rows, classes)).astype("float64")
-    labels[::5] = 0
-    return labels
-
-
-def weight_of(targets, weights):
-    """`reference.py` leaves it to us: the mean weight of the positive classes, or of all."""
-    total = targets.sum(-1)
-    average = targets @ weights / np.where(total > 0, total, 1)
-    return np.where(total > 0, average, weights.mean())
-
-
-def expected(kind, logits, targets, weight, gamma=1.0):
-    """Loss and gradient in float64, also where `reference.py` subtracts p_y from 1."""
-    if kind != "softmax":
-        gamma = gamma if kind == "focal" else 0.0  # the sigmoid loss
-        return (
-            reference.loss("focal", logits, targets, weight, gamma),
-            reference.gradient("focal", logits, targets, weight, gamma),
-        )
-    p = softmax(logits, axis=-1)
-    wrong = np.sum((1 - targets) * p, axis=-1)  # 1 - p_y
-    far = reference.loss("softmax", logits, targets)
-    loss = np.where(wrong < 0.5, -np.log1p(-np.minimum(wrong, 0.5)), far)
-    slope = (1 - targets) * p - targets * wrong[:, None]
-    return weight * loss, np.asarray(weight)[..., None] * slope
-
-
-def ours(kind, labels, logits, weights, gamma=1.0, dtype="float32"):
-    return value_and_gradient(
-        lambda z: fused.crossentropy(kind, labels, z, weights, gamma), logits, dtype
-    )
-
-
-def problem(kind, form, rows, classes, rng, dtype="float32"):
-    """Labels for the op, logits, class weights, and what `expected` needs of the labels."""
-    logits = logits_of(rows, classes, rng, dtype)
-    weights = rng.uniform(0.1, 3, classes).astype("float32")
-    if form == "multi-hot":
-        targets = multi_hot(rows, classes, rng)
-        return targets, logits, weights, targets, weight_of(targets, weights.astype("float64"))
-    ids = rng.integers(0, classes, rows)
-    targets = np.zeros((rows, classes))
-    targets[np.arange(rows), ids] = 1
-    return ids.astype(form), logits, weights, targets, weights[ids].astype("float64")
-
-
-def forms(kind, classes):
-    return [
-        form
-        for form in ("int32", "int64", "multi-hot")
-        if (kind != "softmax" if form == "multi-hot" else classes > 1)
-    ]
 
 
 @pytest.mark.parametrize(("rows", "classes"), SIZES)
-@every_loss
+@every_formula
 def test_loss_and_gradient_are_the_float64_reference(kind, kwargs, rows, classes, rng):
     if classes == 1 and kind == "softmax":
         pytest.skip("class ids of a single output are refused")
@@ -110,7 +48,7 @@ def test_loss_and_gradient_are_the_float64_reference(kind, kwargs, rows, classes
 
 @pytest.mark.parametrize("dtype", ROUNDING)
 @pytest.mark.parametrize(("rows", "classes"), [(127, 33), (7, 1000)])
-@every_loss
+@every_formula
 def test_low_precision_logits_round_the_gradient_once_and_the_loss_not(
     kind, kwargs, rows, classes, dtype, rng
 ):
@@ -140,7 +78,7 @@ def test_every_number_of_a_low_precision_type_is_read_exactly(dtype):
     np.testing.assert_allclose(gradient.astype("float64"), slope, **rounding)
 
 
-@pytest.mark.parametrize(("kind", "kwargs"), CASES[1:])
+@pytest.mark.parametrize(("kind", "kwargs"), FORMULAS[1:])
 def test_soft_labels_are_the_float64_reference(kind, kwargs, rng):
     logits, labels = logits_of(64, 33, rng), rng.uniform(0, 1, (64, 33)).astype("float32")
     weights = rng.uniform(0.1, 3, 33)
@@ -150,7 +88,7 @@ def test_soft_labels_are_the_float64_reference(kind, kwargs, rng):
     np.testing.assert_allclose(gradient, slope, rtol=1e-5, atol=3e-6)  # p - y cancels
 
 
-@every_loss
+@every_formula
 def test_loss_and_gradient_are_finite_up_to_logits_of_ten_thousand(kind, kwargs):
     sizes = np.array([0, 1e-6, 1, 10, 50, 88, 89, 104, 500, 1e3, 1e4])
     z = np.concatenate([-sizes[::-1], sizes])
@@ -183,9 +121,12 @@ def test_focal_with_a_large_gamma_keeps_its_digits(classes, gamma):
         assert (error <= tolerance[:, None] * np.abs(slope) + small).all()
 
 
-@pytest.mark.parametrize(("dtype", "rows"), [("float32", 1031), ("bfloat16", 2063)])
 @pytest.mark.parametrize(
-    ("kind", "form"), [(kind, form) for kind in LOSSES for form in forms(kind, 2)[1:]]
+    ("kind", "form", "dtype", "rows"),
+    [
+        *((kind, form, "float32", 1031) for kind in LOSSES for form in forms(kind, 2)[1:]),
+        *(("softmax", "int64", "bfloat16", 2063), ("focal", "multi-hot", "bfloat16", 2063)),
+    ],
 )
 def test_a_gradient_larger_than_the_caches_is_that_of_its_rows(kind, form, dtype, rows, rng):
     """Beyond 32 MiB it is stored in another way. Rows of odd length start at any byte."""
@@ -204,9 +145,9 @@ def test_a_gradient_larger_than_the_caches_is_that_of_its_rows(kind, form, dtype
         np.testing.assert_array_equal(gradient[start : start + 700], slope)
 
 
-@every_loss
+@every_formula
 @pytest.mark.parametrize("classes", [10, 100])  # few classes have kernels of their own
-def test_a_row_is_the_same_whatever_rows_are_beside_it(kind, kwargs, classes, rng):
+def test_a_row_is_the_same_whatever_rows_are_next_to_it(kind, kwargs, classes, rng):
     """Threads share the rows, so it is the same whatever their number."""
     for form in forms(kind, classes):
         labels, logits, weights, _, _ = problem(kind, form, 1000, classes, rng)

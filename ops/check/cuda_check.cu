@@ -1,6 +1,6 @@
-// Checks and times the CUDA kernels of cuda/class_balanced_loss.cu without TensorFlow:
+// Checks and times the CUDA kernels of ../cuda/class_balanced_loss.cu without TensorFlow:
 //
-//   nvcc -O2 -std=c++17 -arch=native ops/cuda_check.cu ops/cuda/class_balanced_loss.cu -o check
+//   python -m ops.check.build cuda check
 //   ./check [--seed=N] [--checks-only] [--timing-only] [--emulated] [--json=FILE]
 //
 // --checks-only   a selection of smaller shapes, for compute-sanitizer; no timing.
@@ -11,9 +11,7 @@
 // Exit status: 0 if all checks passed, 77 if there is no GPU, else 1. Without a GPU the same checks
 // run on an emulation of one:
 //
-//   g++ -x c++ -std=c++17 -O1 -g -DCBK_EMULATE -Wall -Wextra -Wno-unknown-pragmas -pthread
-//       -fsanitize=address,undefined -fno-sanitize-recover=all
-//       ops/cuda_check.cu ops/cuda/class_balanced_loss.cu -o check
+//   python -m ops.check.build emulation check
 
 #include <stdint.h>
 #include <stdio.h>
@@ -24,12 +22,12 @@
 #include <string>
 #include <vector>
 
-#include "check/far_rows.h"
-#include "class_balanced_loss.h"
-#include "cuda/check_kernels.h"
+#include "../class_balanced_loss.h"
+#include "cuda_kernels.h"
 #ifndef CBK_EMULATE
-#include "cuda/check_timing.h"
+#include "cuda_timing.h"
 #endif
+#include "far_rows.h"
 
 namespace cb_keras {
 namespace check {
@@ -60,7 +58,7 @@ Flags ParseFlags(int count, char** arguments) {
     } else if (argument == "--emulated") {
       flags.emulated = true;
     } else {
-      fprintf(stderr, "unknown argument %s; see the top of ops/cuda_check.cu\n", arguments[i]);
+      fprintf(stderr, "unknown argument %s; see the top of ops/check/cuda_check.cu\n", arguments[i]);
       exit(1);
     }
   }
@@ -116,7 +114,7 @@ void CheckShape(const Shape& shape, const Flags& flags, Report* report) {
   static uint64_t turn = 0, other = 0;
   const bool in_turn = flags.emulated || shape.rows * shape.classes > 10000000;
   const bool huge = shape.rows * shape.classes > 100000000;
-  for (int loss = kCbkSoftmax; loss <= kCbkFocal; ++loss) {
+  for (int loss = 0; loss < kCbkLossCount; ++loss) {
     for (int type = kCbkFloat32; type <= kCbkFloat16; ++type) {
       for (const int labels : {int{kCbkInt32}, other_ids[++other % 4], int{kCbkMultiHot}}) {
         if (loss == kCbkSoftmax && labels == kCbkMultiHot) continue;
@@ -158,7 +156,7 @@ void CheckFarRows(const Flags& flags, Report* report) {
   uint64_t seed = flags.seed;
   for (const int64_t classes : {1, 3, 600}) {
     const int64_t rows = kLimit / classes + 150;
-    for (int loss = kCbkSoftmax; loss <= kCbkFocal; ++loss) {
+    for (int loss = 0; loss < kCbkLossCount; ++loss) {
       for (const int labels : {int{kCbkInt64}, int{kCbkMultiHot}}) {
         if (loss == kCbkSoftmax && labels == kCbkMultiHot) continue;
         CheckFarLoss({loss, kCbkFloat32, labels, true, kRowUpstream, 8, classes, 1.0f, ++seed},

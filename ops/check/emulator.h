@@ -6,8 +6,8 @@
 // together, so a missing __syncwarp can hide behind one. Device memory is host memory:
 // -fsanitize=address,undefined sees every access. One thread of the host may use the device.
 
-#ifndef CB_KERAS_OPS_CUDA_EMULATOR_H_
-#define CB_KERAS_OPS_CUDA_EMULATOR_H_
+#ifndef CB_KERAS_OPS_CHECK_EMULATOR_H_
+#define CB_KERAS_OPS_CHECK_EMULATOR_H_
 
 #include <math.h>
 #include <stdint.h>
@@ -20,8 +20,8 @@
 #include <memory>
 #include <vector>
 
-#include "../check/half_bits.h"
 #include "emulated_cuda.h"
+#include "half_bits.h"
 
 #define CBK_SHARED_MEMORY(name) unsigned char* const name = cb_keras::emulator::machine.shared.get()
 
@@ -227,4 +227,4 @@ T __shfl_xor_sync(unsigned, T value, int lane_mask) {
   return cb_keras::emulator::ShuffleXor(value, lane_mask);
 }
 
-#endif  // CB_KERAS_OPS_CUDA_EMULATOR_H_
+#endif  // CB_KERAS_OPS_CHECK_EMULATOR_H_

@@ -1,15 +1,15 @@
 // Runs the CUDA kernels on random problems and compares what they give with the reference.
 
-#ifndef CB_KERAS_OPS_CUDA_CHECK_KERNELS_H_
-#define CB_KERAS_OPS_CUDA_CHECK_KERNELS_H_
+#ifndef CB_KERAS_OPS_CHECK_CUDA_KERNELS_H_
+#define CB_KERAS_OPS_CHECK_CUDA_KERNELS_H_
 
 #include <stdint.h>
 
 #include <vector>
 
-#include "../check/compare.h"
 #include "../class_balanced_loss.h"
-#include "check_memory.h"
+#include "compare.h"
+#include "cuda_memory.h"
 
 namespace cb_keras {
 namespace check {
@@ -84,4 +84,4 @@ inline void CheckScale(const ScaleCase& what, Report* report) {
 }  // namespace check
 }  // namespace cb_keras
 
-#endif  // CB_KERAS_OPS_CUDA_CHECK_KERNELS_H_
+#endif  // CB_KERAS_OPS_CHECK_CUDA_KERNELS_H_

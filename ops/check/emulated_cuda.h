@@ -2,8 +2,8 @@
 // use them; for emulator.h. Device memory is host memory, and the device a tiny one, so that small
 // problems already meet its limits.
 
-#ifndef CB_KERAS_OPS_CUDA_EMULATED_CUDA_H_
-#define CB_KERAS_OPS_CUDA_EMULATED_CUDA_H_
+#ifndef CB_KERAS_OPS_CHECK_EMULATED_CUDA_H_
+#define CB_KERAS_OPS_CHECK_EMULATED_CUDA_H_
 
 #include <stddef.h>
 #include <stdint.h>
@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../check/half_bits.h"
+#include "half_bits.h"
 
 #define __global__
 #define __device__
@@ -122,4 +122,4 @@ inline cudaError_t cudaMemGetInfo(size_t* available, size_t* total) {
 }
 inline cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
 
-#endif  // CB_KERAS_OPS_CUDA_EMULATED_CUDA_H_
+#endif  // CB_KERAS_OPS_CHECK_EMULATED_CUDA_H_

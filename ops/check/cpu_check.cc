@@ -1,7 +1,7 @@
 // Checks the CPU kernels without TensorFlow, which the sanitizers can't see into, on threads that
 // share the rows as TensorFlow's workers do:
 //
-//   python ops/build.py address,undefined check      or: thread
+//   python -m ops.check.build cpu address,undefined check      or: thread
 //   ./check [--seed=N]
 //
 // The kernels are the processor's best, or those that CB_KERAS_CPU_KERNELS names.
@@ -19,11 +19,11 @@
 #include <thread>
 #include <vector>
 
-#include "check/compare.h"
-#include "check/far_rows.h"
-#include "check/guarded_array.h"
-#include "class_balanced_loss.h"
-#include "cpu/rows.h"
+#include "../class_balanced_loss.h"
+#include "../cpu/rows.h"
+#include "compare.h"
+#include "far_rows.h"
+#include "guarded_array.h"
 
 namespace cb_keras {
 namespace check {
@@ -154,7 +154,7 @@ const Shape kShapes[] = {{0, 10},  {1, 1},   {127, 1},  {127, 2},   {127, 10}, {
 void CheckShape(const Shape& shape, uint64_t seed, Report* report) {
   static const float gammas[] = {1.0f, 2.0f, 0.5f, 5.0f, 0.0f, 1.7f, 50.0f, 1e4f};
   static uint64_t turn = 0;
-  for (int loss = kCbkSoftmax; loss <= kCbkFocal; ++loss) {
+  for (int loss = 0; loss < kCbkLossCount; ++loss) {
     for (int type = kCbkFloat32; type <= kCbkFloat16; ++type) {
       for (int labels = kCbkInt32; labels <= kCbkDoubleIds; ++labels) {
         if (loss == kCbkSoftmax && labels == kCbkMultiHot) continue;
@@ -178,7 +178,7 @@ void CheckFarRows(uint64_t seed, Report* report) {
   const RowKernels& kernels = BestRowKernels();
   for (const int64_t classes : {1, 3, 33, 8142}) {
     const int64_t rows = kLimit / classes + 150;
-    for (int loss = kCbkSoftmax; loss <= kCbkFocal; ++loss) {
+    for (int loss = 0; loss < kCbkLossCount; ++loss) {
       for (const int labels : {int{kCbkInt64}, int{kCbkMultiHot}}) {
         if (loss == kCbkSoftmax && labels == kCbkMultiHot) continue;
         const Case what = {loss, kCbkFloat32, labels, true, kRowUpstream, 70, classes,
@@ -203,7 +203,7 @@ int Main(int count, char** arguments) {
   uint64_t seed = 1;
   for (int i = 1; i < count; ++i) {
     if (strncmp(arguments[i], "--seed=", 7) != 0) {
-      fprintf(stderr, "unknown argument %s; see the top of ops/cpu_check.cc\n", arguments[i]);
+      fprintf(stderr, "unknown argument %s; see the top of ops/check/cpu_check.cc\n", arguments[i]);
       return 1;
     }
     seed = strtoull(arguments[i] + 7, nullptr, 10);

@@ -1,7 +1,7 @@
-// Times the CUDA kernels beside a copy of as many bytes.
+// Times the CUDA kernels next to a copy of as many bytes.
 
-#ifndef CB_KERAS_OPS_CUDA_CHECK_TIMING_H_
-#define CB_KERAS_OPS_CUDA_CHECK_TIMING_H_
+#ifndef CB_KERAS_OPS_CHECK_CUDA_TIMING_H_
+#define CB_KERAS_OPS_CHECK_CUDA_TIMING_H_
 
 #include <stdint.h>
 #include <stdio.h>
@@ -12,8 +12,8 @@
 #include <string>
 #include <vector>
 
-#include "../check/problem.h"
-#include "check_memory.h"
+#include "cuda_memory.h"
+#include "problem.h"
 
 namespace cb_keras {
 namespace check {
@@ -114,7 +114,6 @@ inline Timing TimeLoss(const Case& what, int64_t cache_bytes) {
 
 inline void WriteJson(const std::string& path, const std::string& device,
                       const std::vector<Timing>& timings) {
-  const char* const losses[] = {"softmax", "sigmoid", "focal"};
   const char* const floats[] = {"float32", "bfloat16", "float16"};
   FILE* const file = fopen(path.c_str(), "w");
   if (file == nullptr) {
@@ -128,7 +127,7 @@ inline void WriteJson(const std::string& path, const std::string& device,
             "%s\n  {\"loss\": \"%s\", \"dtype\": \"%s\", \"rows\": %lld, \"classes\": %lld, "
             "\"microseconds\": %.3f, \"copy_microseconds\": %.3f, \"gigabytes_per_second\": %.1f, "
             "\"ratio_to_copy\": %.4f}",
-            i == 0 ? "" : ",", losses[timing.what.loss], floats[timing.what.float_type],
+            i == 0 ? "" : ",", CbkLossName(timing.what.loss), floats[timing.what.float_type],
             static_cast<long long>(timing.what.rows), static_cast<long long>(timing.what.classes),
             timing.microseconds, timing.copy_microseconds, timing.GigabytesPerSecond(),
             timing.RatioToCopy());
@@ -141,7 +140,6 @@ inline void WriteJson(const std::string& path, const std::string& device,
 inline void TimeAll(uint64_t seed, const std::string& json_path) {
   const int64_t shapes[][2] = {{128, 10},   {128, 100},   {512, 1000},
                                {512, 8142}, {4096, 8142}, {100000, 80}};
-  const char* const losses[] = {"softmax", "sigmoid", "focal"};
   const char* const floats[] = {"float32", "bfloat16", "float16"};
   cudaDeviceProp device;
   Require(cudaGetDeviceProperties(&device, 0), "cudaGetDeviceProperties");
@@ -152,13 +150,13 @@ inline void TimeAll(uint64_t seed, const std::string& json_path) {
          "copy us", "GB/s", "ratio");
   std::vector<Timing> timings;
   for (const auto& shape : shapes) {
-    for (int loss = kCbkSoftmax; loss <= kCbkFocal; ++loss) {
+    for (int loss = 0; loss < kCbkLossCount; ++loss) {
       for (int type = kCbkFloat32; type <= kCbkFloat16; ++type) {
         const Case what = {loss,     type,     kCbkInt32, true, kNoUpstream,
                            shape[0], shape[1], 1.0f,      seed};
         timings.push_back(TimeLoss(what, device.l2CacheSize));
         const Timing& timing = timings.back();
-        printf("%-8s %-8s %7lld %7lld %10.2f %10.2f %8.0f %6.2f\n", losses[loss], floats[type],
+        printf("%-8s %-8s %7lld %7lld %10.2f %10.2f %8.0f %6.2f\n", CbkLossName(loss), floats[type],
                static_cast<long long>(shape[0]), static_cast<long long>(shape[1]),
                timing.microseconds, timing.copy_microseconds, timing.GigabytesPerSecond(),
                timing.RatioToCopy());
@@ -171,4 +169,4 @@ inline void TimeAll(uint64_t seed, const std::string& json_path) {
 }  // namespace check
 }  // namespace cb_keras
 
-#endif  // CB_KERAS_OPS_CUDA_CHECK_TIMING_H_
+#endif  // CB_KERAS_OPS_CHECK_CUDA_TIMING_H_

@@ -87,7 +87,7 @@ def libraries(
     """The package's own library, then those of the cache, and why others were left out.
 
     Args:
-        builder: The module ops/build.py.
+        builder: The module ops.build.
         own: Path of the package's library, which is trusted as the package is.
         wanted: What the description of a library must hold.
     """
@@ -95,15 +95,20 @@ def libraries(
     found = []
     for path in [own, *candidates]:
         try:
-            description = builder.describe(path) if path.is_file() else {}
+            content = path.read_bytes() if path.is_file() else None
         except FileNotFoundError:  # it was there a moment ago
             continue
         except OSError as error:
             reasons.append(f"{path} can't be read ({error.strerror})")
             continue
-        if description is None:
+        if content is None:
+            continue
+        description = builder.description_in(content)
+        if description is not None and not wanted.items() <= description.items():
+            continue  # another version's, whole or not: its digest need not be computed
+        if description is None or not builder.is_whole(content):
             reasons.append(f"{path} is damaged or not a library of this version")
-        elif wanted.items() <= description.items():
+        else:
             found.append((path, description))
     return found, reasons
 

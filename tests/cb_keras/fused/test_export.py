@@ -7,36 +7,36 @@ import numpy as np
 import pytest
 
 from cb_keras import fused
-from tests.cb_keras.losses.test_class_balanced import (
-    CLASSES,
-    COUNTS,
-    IDS,
-    LOGITS,
-    expected_losses,
-)
-from tests.cb_keras.test_fused_gradient import types
-from tests.fused_library import report, require_tensorflow
+from cb_keras.fused import library
+from tests.cb_keras.cases import CLASSES, COUNTS, IDS, INPUTS, expected_losses, fit, linear_model
+from tests.cb_keras.fused.cases import Z, tf, types
+from tests.fused_library import report
 
-tf = require_tensorflow()
 pytestmark = pytest.mark.usefixtures("fused_op")
 
-Z = LOGITS.astype("float32")
 SIGNATURE = tf.TensorSpec((None, 3), "float32")
 LOAD = """
 import json, sys
 import numpy as np, tensorflow as tf
 
-if sys.argv[1:] == ["load"]:
-    from cb_keras import fused
-    fused.load()
-values, logits = {}, tf.constant(np.load("logits.npy"))
-for name in ("endpoint", "function", "gradient", "traced before"):
-    try:
-        model = tf.saved_model.load(name)
-        values[name] = (model.serve if name == "endpoint" else model.f)(logits).numpy().tolist()
-    except (FileNotFoundError, RuntimeError) as e:
-        values[name] = str(e)
-print(json.dumps([values, "cb_keras" in sys.modules]))
+def values(*names):
+    found = {}
+    for name in names:
+        try:
+            model = tf.saved_model.load(name)
+            serve = model.serve if hasattr(model, "serve") else model.f
+            found[name] = serve(np.load("inputs.npy" if name == "trained" else "logits.npy"))
+            found[name] = found[name].numpy().tolist()
+        except (FileNotFoundError, RuntimeError) as e:
+            found[name] = str(e)
+    return found
+
+alone = values("endpoint", "function", "gradient", "traced before", "trained")
+ours = "cb_keras" in sys.modules  # TensorFlow itself imports Keras
+from cb_keras import fused
+
+fused.load()
+print(json.dumps([alone, ours, values("traced before")]))
 """
 
 
@@ -71,14 +71,25 @@ def archive_of(function):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, fused_op):
+def exports(tmp_path_factory, fused_op):
+    """Folder of exports, and the logits of the model that trained with the op."""
     folder = tmp_path_factory.mktemp("exports")
     np.save(folder / "logits.npy", Z)
     archive_of(loss_of).write_out(folder / "endpoint", verbose=False)
     save(tf.function(loss_of, input_signature=[SIGNATURE]), folder / "function")
     save(tf.function(gradient_of, input_signature=[SIGNATURE]), folder / "gradient")
     save(tf.function(gradient_of).get_concrete_function(SIGNATURE), folder / "traced before")
-    return folder
+    trained = linear_model(focal())
+    fit(trained, epochs=3)
+    trained.export(folder / "trained", verbose=False)
+    np.save(folder / "inputs.npy", INPUTS)
+    return folder, trained.predict(INPUTS, verbose=0)
+
+
+@pytest.fixture(scope="module")
+def loaded(exports):
+    """What another process finds without cb_keras, whether it has it, and after `fused.load`."""
+    return report(LOAD, folder=exports[0])
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +97,8 @@ def gradient():
     return gradient_of(tf.constant(Z)).numpy()
 
 
-def test_what_is_exported_needs_tensorflow_alone_unless_it_was_traced_before(folder, gradient):
-    values, ours = report(LOAD, folder=folder)
+def test_what_is_exported_needs_tensorflow_alone_unless_it_was_traced_before(loaded, gradient):
+    values, ours, _ = loaded
     assert not ours
     for name in ("endpoint", "function"):
         np.testing.assert_allclose(values[name], expected_losses("focal").mean(), rtol=1e-6)
@@ -95,13 +106,18 @@ def test_what_is_exported_needs_tensorflow_alone_unless_it_was_traced_before(fol
     assert "Op type not registered 'CbKeras" in values["traced before"]
 
 
-def test_after_load_a_saved_model_that_holds_the_op_loads(folder, gradient):
-    values, _ = report("import sys; sys.argv[1:] = ['load']" + LOAD, folder=folder)
-    np.testing.assert_allclose(values["traced before"], gradient, rtol=1e-5, atol=1e-7)
+def test_a_saved_model_of_a_model_that_trained_with_the_op_needs_tensorflow_alone(exports, loaded):
+    values, ours, _ = loaded
+    assert not ours
+    np.testing.assert_allclose(values["trained"], exports[1], rtol=1e-6)
+
+
+def test_after_load_a_saved_model_that_holds_the_op_loads(loaded, gradient):
+    np.testing.assert_allclose(loaded[2]["traced before"], gradient, rtol=1e-5, atol=1e-7)
 
 
 def test_load_without_a_library_says_why(monkeypatch):
-    monkeypatch.setattr(fused, "_load", lambda: (None, "it is not built"))
+    monkeypatch.setattr(library, "find", lambda: (None, "it is not built"))
     with pytest.raises(fused.FusedOpError, match=r"op can't be loaded: it is not built\."):
         fused.load()
 
@@ -121,6 +137,6 @@ def test_what_keras_traces_for_onnx_and_openvino_does_not_hold_the_op():
     assert [op.type for op in graph.get_operations() if op.type.startswith("CbKeras")] == []
 
 
-def test_an_export_leaves_the_op_to_what_is_traced_after_it(folder):
+def test_an_export_leaves_the_op_to_what_is_traced_after_it(exports):
     assert types(loss_of, SIGNATURE) == {"CbKerasLoss"}
     assert fused.why_not("focal", sparse=True, dtype="float32") is None

@@ -1,7 +1,7 @@
 // Device memory for the check of the CUDA kernels.
 
-#ifndef CB_KERAS_OPS_CUDA_CHECK_MEMORY_H_
-#define CB_KERAS_OPS_CUDA_CHECK_MEMORY_H_
+#ifndef CB_KERAS_OPS_CHECK_CUDA_MEMORY_H_
+#define CB_KERAS_OPS_CHECK_CUDA_MEMORY_H_
 
 #include <stddef.h>
 #include <stdint.h>
@@ -76,4 +76,4 @@ class DeviceArray {
 }  // namespace check
 }  // namespace cb_keras
 
-#endif  // CB_KERAS_OPS_CUDA_CHECK_MEMORY_H_
+#endif  // CB_KERAS_OPS_CHECK_CUDA_MEMORY_H_

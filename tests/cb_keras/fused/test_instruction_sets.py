@@ -1,20 +1,16 @@
 """The CPU kernels of every instruction set; a process chooses once, so each has its own.
 
-The values are those of test_fused.py and test_fused_inputs.py, whose tests run in that process.
+The values are those of test_values.py and test_inputs.py, whose tests run in that process.
 """
 
-import hashlib
 import os
 import pathlib
 import platform
 
-import numpy as np
 import pytest
 
 from cb_keras import fused
-from tests.cb_keras.test_functional import LOSSES
-from tests.cb_keras.test_fused import forms, ours, problem
-from tests.fused_library import report, require_tensorflow, run_python
+from tests.fused_library import require_tensorflow, run_python
 
 require_tensorflow()
 pytestmark = pytest.mark.usefixtures("fused_op")
@@ -34,15 +30,6 @@ from cb_keras import fused
 print(fused.status())
 sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:xdist", *sys.argv[1:]]))
 """
-DIGEST_ON_ONE_THREAD = """
-import json
-import tensorflow as tf
-
-tf.config.threading.set_intra_op_parallelism_threads(1)
-from tests.cb_keras.test_fused_instruction_sets import digest
-
-print(json.dumps([tf.config.threading.get_intra_op_parallelism_threads(), digest()]))
-"""
 
 
 def available():
@@ -54,22 +41,13 @@ def available():
     return [name for name, needed in NEEDS.items() if needed <= flags]
 
 
-def digest():
-    """Digest of losses and gradients that are large enough for several threads."""
-    digest, rng = hashlib.sha256(), np.random.default_rng(0)
-    for kind in LOSSES:
-        for form in forms(kind, 500):
-            labels, logits, weights, _, _ = problem(kind, form, 1001, 500, rng)
-            for array in ours(kind, labels, logits, weights, 0.5):
-                digest.update(array.tobytes())
-    return digest.hexdigest()
-
-
 @pytest.mark.parametrize("name", NEEDS)
 def test_the_kernels_of_every_instruction_set_give_the_float64_values(name):
     if name not in available():
         pytest.skip(f"this processor has no {name}")
-    files = [f"tests/cb_keras/{file}.py" for file in ("test_fused", "test_fused_inputs")]
+    if f"(CPU kernels: {name}; " in fused.status():
+        pytest.skip("those files test it in this process")
+    files = [f"tests/cb_keras/fused/test_{file}.py" for file in ("values", "inputs")]
     process = run_python("-c", RUN_TESTS, *files, "-k", CHOSEN, CB_KERAS_CPU_KERNELS=name)
     assert process.returncode == 0, process.stdout
     assert f"(CPU kernels: {name}; " in process.stdout
@@ -79,7 +57,3 @@ def test_the_kernels_of_every_instruction_set_give_the_float64_values(name):
 @pytest.mark.skipif("CB_KERAS_CPU_KERNELS" in os.environ, reason="CB_KERAS_CPU_KERNELS is set")
 def test_the_best_instruction_set_is_chosen():
     assert f"(CPU kernels: {available()[-1]}; " in fused.status()
-
-
-def test_one_thread_gives_the_bits_of_several():
-    assert report(DIGEST_ON_ONE_THREAD) == [1, digest()]

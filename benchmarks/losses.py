@@ -1,0 +1,125 @@
+"""The losses of benchmarks.loss_op: ours, and as TensorFlow, Keras and PyTorch have them."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import keras
+import tensorflow as tf
+
+import cb_keras
+from cb_keras import functional
+
+GAMMA = 1.0
+
+
+def _softmax_of_tensorflow(labels, logits):
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+
+
+def _sigmoid_of_tensorflow(labels, logits):
+    targets = tf.one_hot(labels, logits.shape[-1])
+    losses = tf.nn.sigmoid_cross_entropy_with_logits(targets, logits)
+    return tf.reduce_sum(losses, axis=-1)
+
+
+def _focal_of_tensorflow(labels, logits):
+    """As in tfa.losses and torchvision.ops."""
+    targets = tf.one_hot(labels, logits.shape[-1])
+    losses = tf.nn.sigmoid_cross_entropy_with_logits(targets, logits)
+    p = tf.sigmoid(logits)
+    p_t = targets * p + (1.0 - targets) * (1.0 - p)
+    losses *= (1.0 - p_t) ** GAMMA
+    return tf.reduce_sum(losses, axis=-1)
+
+
+def _softmax_of_keras():
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def _summed(loss):
+    """The mean over examples of a loss of Keras that averages over the classes, where we sum."""
+
+    def mean_loss(labels, logits, sample_weight):
+        C = logits.shape[-1]
+        return C * loss(tf.one_hot(labels, C), logits, sample_weight)
+
+    return mean_loss
+
+
+def _sigmoid_of_keras():
+    return _summed(keras.losses.BinaryCrossentropy(from_logits=True))
+
+
+def _focal_of_keras():
+    return _summed(keras.losses.BinaryFocalCrossentropy(gamma=GAMMA, from_logits=True))
+
+
+def _softmax_of_torch(torch, labels, logits):
+    return torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+
+
+def _terms_of_torch(torch, labels, logits):
+    """Binary cross-entropies [N, C] and the targets."""
+    classes = torch.arange(logits.shape[-1], device=logits.device)
+    targets = (labels[:, None] == classes).to(logits.dtype)
+    function = torch.nn.functional.binary_cross_entropy_with_logits
+    return function(logits, targets, reduction="none"), targets
+
+
+def _sigmoid_of_torch(torch, labels, logits):
+    return _terms_of_torch(torch, labels, logits)[0].sum(-1)
+
+
+def _focal_of_torch(torch, labels, logits):
+    losses, targets = _terms_of_torch(torch, labels, logits)
+    p = torch.sigmoid(logits)
+    p_t = targets * p + (1.0 - targets) * (1.0 - p)
+    return (losses * (1.0 - p_t) ** GAMMA).sum(-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """One loss; labels are class ids [N], logits [N, C].
+
+    Attributes:
+        function: Of `cb_keras.functional`.
+        loss_class: Of `cb_keras.losses`.
+        tensorflow: Function of labels and logits, unweighted losses [N].
+        keras: Function without arguments that makes one of labels, logits and sample weights, the
+            mean over the batch.
+        torch: Function of the module torch, labels and logits, unweighted losses [N].
+        arguments: What ours take besides labels, logits and class weights.
+    """
+
+    function: Callable
+    loss_class: type
+    tensorflow: Callable
+    keras: Callable
+    torch: Callable
+    arguments: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+
+LOSSES = {
+    "softmax": Loss(
+        functional.class_balanced_softmax_crossentropy,
+        cb_keras.losses.ClassBalancedSoftmaxCrossentropy,
+        _softmax_of_tensorflow,
+        _softmax_of_keras,
+        _softmax_of_torch,
+    ),
+    "sigmoid": Loss(
+        functional.class_balanced_sigmoid_crossentropy,
+        cb_keras.losses.ClassBalancedSigmoidCrossentropy,
+        _sigmoid_of_tensorflow,
+        _sigmoid_of_keras,
+        _sigmoid_of_torch,
+    ),
+    "focal": Loss(
+        functional.class_balanced_focal_crossentropy,
+        cb_keras.losses.ClassBalancedFocalCrossentropy,
+        _focal_of_tensorflow,
+        _focal_of_keras,
+        _focal_of_torch,
+        {"gamma": GAMMA},
+    ),
+}

@@ -1,0 +1,28 @@
+"""Door to the fused op: finds it, builds it, says why not. It is never required.
+
+`python -m cb_keras.fused status` says in one line whether the op is in use and why;
+`python -m cb_keras.fused build` builds it for this machine's TensorFlow. The library is looked for
+next to the package, where `pip install` puts it if there is a C++ compiler, and in the folder of
+`cb_keras.fused.cache`, `$CB_KERAS_CACHE` or `~/.cache/cb_keras`, where `build` puts it.
+
+A graph that holds the op loads only in a process that has it. What is traced for a SavedModel or an
+export takes keras.ops instead, but a concrete function is saved as it was traced: give a loss that
+goes into one `fused=False`, or call `cb_keras.fused.load()` before `tf.saved_model.load`.
+"""
+
+from cb_keras.fused.kinds import Kind
+from cb_keras.fused.library import FusedOpError, available, build, load, status
+from cb_keras.fused.op import crossentropy, mean_upstream, prepared, why_not
+
+__all__ = [
+    "FusedOpError",
+    "Kind",
+    "available",
+    "build",
+    "crossentropy",
+    "load",
+    "mean_upstream",
+    "prepared",
+    "status",
+    "why_not",
+]

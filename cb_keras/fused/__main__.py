@@ -1,0 +1,26 @@
+"""The command `python -m cb_keras.fused status|build`."""
+
+import sys
+
+from cb_keras.fused import library
+
+
+def main(arguments: list[str]) -> int:
+    """Does what the command line says; returns the exit status."""
+    if arguments == ["status"]:
+        print(library.status())
+        return 0
+    if arguments == ["build"]:
+        try:
+            print(library.printable(f"built: {library.build()}"))
+        except library.FusedOpError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        print(library.status())
+        return 0
+    print("usage: python -m cb_keras.fused status|build", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,180 @@
+"""Finding, building and loading the library of the fused op."""
+
+import contextlib
+import ctypes
+import functools
+import importlib
+import importlib.util
+import os
+import pathlib
+import sys
+import threading
+from typing import Any
+
+import keras
+
+from cb_keras.fused import cache, gradients
+
+_PACKAGE = pathlib.Path(__file__).parent.parent
+_NO_SOURCES = "its sources are not there; install cb_keras again, or take it from a clone"
+_BUILD_COMMAND = "python -m cb_keras.fused build"
+_registering = threading.Lock()
+_in_use: list[tuple[Any, str]] = []  # what `find` returns from the time that it has a module
+
+
+class FusedOpError(Exception):
+    """The fused op was insisted on and can't be used; the message says why."""
+
+
+def available() -> bool:
+    """Whether the op can be used in this process, on eager tensors and in graphs."""
+    return find()[0] is not None
+
+
+def status() -> str:
+    """One line: whether the op is in use and why."""
+    module, why = find()
+    return f"fused op: {'in use' if module else 'not in use'}: {why}"
+
+
+def load() -> None:
+    """Loads the op, so that a SavedModel which holds it can be loaded.
+
+    Raises:
+        FusedOpError: The op can't be used in this process; says why.
+    """
+    if not available():
+        raise FusedOpError(f"the fused op can't be loaded: {find()[1]}.")
+
+
+def build() -> pathlib.Path:
+    """Builds the op library for the installed TensorFlow, if it is not built yet.
+
+    Several processes may call it at once: one builds, the others wait for it. Libraries that older
+    versions left in the cache stay, since another environment may use them; delete them at will.
+
+    Returns:
+        Path of the library.
+
+    Raises:
+        FusedOpError: There is no compiler, or it failed, or the cache can't be used.
+    """
+    try:
+        import tensorflow as tf
+
+        ops = builder()
+    except (ImportError, OSError) as error:
+        raise FusedOpError(f"the fused op can't be built: {error}") from error
+    if ops is None:
+        raise FusedOpError(f"the fused op can't be built: {_NO_SOURCES}")
+    try:
+        library = cache.build(ops, ops.Toolchain.find(tf))
+    except (ops.compilers.BuildError, cache.CacheError, OSError) as error:
+        raise FusedOpError(f"the fused op can't be built: {error}") from error
+    if not available():  # a loaded library stays: TensorFlow can't take another of its ops
+        _find.cache_clear()
+    return library
+
+
+def find() -> tuple[Any, str]:
+    """`(module of the ops or None, why)`, of this process."""
+    if _in_use:
+        return _in_use[0]
+    if keras.backend.backend() != "tensorflow":
+        return None, f"Keras runs on {keras.backend.backend()}, the op is TensorFlow's"
+    import tensorflow as tf
+
+    found = _find(bool(tf.config.get_visible_devices("GPU")))  # those that are hidden don't count
+    if found[0] is not None:
+        _in_use.append(found)
+    return found
+
+
+@functools.cache
+def _find(gpu: bool) -> tuple[Any, str]:
+    try:
+        module, why = _first_that_loads(gpu)
+    except Exception as error:  # whatever it is: no loss may fail of it, keras.ops is there
+        module, why = None, f"looking for it failed ({type(error).__name__}: {error})"
+    return module, printable(why)
+
+
+def printable(text: str) -> str:
+    """The text with what is not UTF-8 (in a path) as escapes: it could not be printed."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _first_that_loads(gpu: bool) -> tuple[Any, str]:
+    import tensorflow as tf
+
+    if builder() is None:
+        return None, _NO_SOURCES
+    libraries, reasons = _matching_libraries(tf.__version__)
+    if not libraries:
+        missing = f"it is not built for TensorFlow {tf.__version__}; {_BUILD_COMMAND} builds it"
+        return None, "; ".join([missing, *reasons])
+    # Any will do on the CPU; on a GPU one with CUDA kernels must.
+    libraries.sort(key=lambda item: bool(item[1]["cuda"]) != gpu)
+    for library, description in libraries:
+        if gpu and not description["cuda"]:
+            reasons.append(
+                f"there is a GPU, but {library} was built without nvcc; put nvcc on PATH and run "
+                f"{_BUILD_COMMAND}"
+            )
+            continue
+        module, why = _open(library, description["cuda"])
+        if module is not None:
+            return module, why
+        reasons.append(why)
+    return None, "; ".join(reasons)
+
+
+def _open(library: pathlib.Path, cuda: str | None) -> tuple[Any, str]:
+    """`(module of the ops or None, why)` of one library."""
+    import tensorflow as tf
+
+    try:
+        module = tf.load_op_library(os.fsencode(library))
+        function = ctypes.CDLL(str(library)).CbkCpuInstructionSet
+    except Exception as error:
+        return None, f"{library} can't be loaded: {error}"
+    # Once, by one of several threads, and not again where this module was imported again.
+    with _registering, contextlib.suppress(KeyError):
+        gradients.register(module)
+    function.restype = ctypes.c_char_p
+    with_cuda = f"CUDA {cuda}" if cuda else "no CUDA"
+    return module, f"{library} (CPU kernels: {function().decode()}; {with_cuda})"
+
+
+def _matching_libraries(tensorflow_version: str) -> tuple[list[cache.Library], list[str]]:
+    """The libraries for this TensorFlow and these sources, and why others were left out.
+
+    One that was built with sanitizers is for processes that ask for them, and no other is.
+    """
+    ops = builder()
+    wanted = {
+        "tensorflow": tensorflow_version,
+        "sources": ops.sources_digest(),
+        "sanitizers": ops.compilers.sanitizers(),
+    }
+    return cache.libraries(ops, _PACKAGE / ops.LIBRARY, wanted)
+
+
+@functools.cache
+def builder() -> Any:
+    """The module ops.build, of the installed package or of the clone; None without the sources."""
+    folders = [_PACKAGE / "_ops", _PACKAGE.parent / "ops"]
+    folder = next((folder for folder in folders if (folder / "build.py").is_file()), None)
+    return None if folder is None else load_builder(folder)
+
+
+def load_builder(folder: pathlib.Path, name: str = "cb_keras._ops") -> Any:
+    """The module `build` of a folder of sources, which becomes the package `name`.
+
+    By path, so that it is this package's own: `import cb_keras._ops` in a clone could find another
+    clone, of which there is an editable installation.
+    """
+    spec: Any = importlib.util.spec_from_file_location(name, folder / "__init__.py")
+    package = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(package)
+    return importlib.import_module(f"{name}.build")
