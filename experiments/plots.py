@@ -21,4 +21,4 @@ def main(argv):
 
 if __name__ == "__main__":
     flags.DEFINE_string("run", None, "Run directory.", required=True)
-    cli.run(main)
+    cli.run(main, groups=_GROUPS)

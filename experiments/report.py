@@ -30,4 +30,4 @@ def main(argv):
 if __name__ == "__main__":
     # Not at import: other programs have an --output too.
     flags.DEFINE_string("output", None, "HTML file; default: report.html in RUNS_DIR.")
-    cli.run(main, arguments=("RUNS_DIR",))
+    cli.run(main, arguments=("RUNS_DIR",), groups=_GROUPS)

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from cb_keras.metrics import classification_report, confusion_matrix, shot_groups
+from cb_keras.metrics import classification_report, confusion_matrix
 from experiments import methods
 from experiments.cli import UserError
 from experiments.exports import saved_model
@@ -98,23 +98,3 @@ def with_class_weights(description, folder):
         return {**description, "class_weights": weights}
     print(f"no class weights are recorded in {folder}: those of {path} are used")
     return {**description, "class_weights": config["class_weights"]}
-
-
-def with_todays_shot_groups(config, metrics):
-    """Metrics of a finished run, with the shot accuracies by the rule of today, as a table needs.
-
-    Args:
-        config: `config.json` of the run.
-        metrics: Its `metrics.json`.
-
-    Returns:
-        `(metrics, recorded, today)`: the metrics, the rule that the run recorded, None where it
-        did not, and the rule of today.
-    """
-    counts, confusion = (  # of any size: a file can hold integers that NumPy has no type for
-        np.asarray(numbers, "float64")
-        for numbers in (config["class_counts"], metrics["confusion_matrix"])
-    )
-    again = classification_report(confusion, counts)
-    metrics = {**metrics, **{name: again[name] for name in files.SHOT_FIGURES}}
-    return metrics, config.get("shot_rule"), shot_groups(counts)[1]

@@ -157,7 +157,7 @@ def _is_run(folder, names):
     try:
         return schema.CONFIG in names and files.is_ours(folder / schema.CONFIG)
     except OSError:
-        return True  # and why it can't be read will be told
+        return True  # the report then says why it can't be read
 
 
 def _name(folder, root):

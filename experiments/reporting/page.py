@@ -101,8 +101,8 @@ def _section(section, styles):
     varied = {label: of_label for label, of_label in section.groups.items() if len(of_label) > 1}
     of_power = {group.power: group for group in groups}
     sizes_differ = len(set(config["class_counts"])) > 1
-    told = (*_IN_TITLE, *(() if section.different.get("data") else ("data",)))
-    others = _in_words(section.different, but=told)
+    shown = (*_IN_TITLE, *(() if section.different.get("data") else ("data",)))
+    others = _in_words(section.different, but=shown)
     weights = _series([of_power[power] for power in sorted(of_power)], styles)
     return {
         "title": _title(section),

@@ -10,7 +10,7 @@ TEMPORARY = ".unfinished-"
 
 @contextlib.contextmanager
 def appears_whole(path, keep_as=None):
-    """A temporary path beside `path` to write a file to, which then takes its place at once.
+    """A temporary path next to `path` to write a file to, which then takes its place at once.
 
     `path` holds the old content or the new, never a part of it, whenever the process or the machine
     stops. The temporary name ends as `path` does, for writers that look at it. With `keep_as`, a

@@ -42,7 +42,7 @@ def read_config(path):
 
 
 def is_ours(path):
-    """Whether a file is a `config.json` of experiments.train, be it a damaged one."""
+    """Whether a file is a `config.json` of experiments.train, even a damaged one."""
     try:
         return bool(read_begun(path))
     except DamagedError:

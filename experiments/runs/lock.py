@@ -40,6 +40,6 @@ def _try_lock(descriptor):
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        # A file system without locks is no reason to refuse the work.
+        # A file system without locks should not stop the work.
         return error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
     return True

@@ -126,7 +126,7 @@ def _is_session(session):
 
 
 def _without_paths(value):
-    """The words of a variable, numbers and switches as they are, no other values: none is told."""
+    """The words of a variable; values other than numbers and switches are replaced by "..."."""
     words = []
     for word in value.split():
         name = re.match(r"--\w+=", word)

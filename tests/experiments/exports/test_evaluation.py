@@ -94,11 +94,3 @@ def test_without_a_record_the_class_weights_follow_from_beta_and_power_and_a_lin
         "they are computed from the class counts, with --cb_beta=0.99 and --cb_power=0.5" in printed
     )
     assert reason in printed
-
-
-def test_shot_figures_of_a_file_with_integers_beyond_those_of_numpy_are_computed():
-    config = {"class_counts": [10**250, 30, 30], "shot_rule": "thirds"}
-    figures = {"confusion_matrix": [[10**50, 0, 0], [1, 1, 0], [0, 3, 1]], "few_accuracy": 0.25}
-    found, there, today = evaluation.with_todays_shot_groups(config, figures)
-    assert (there, today) == ("thirds", "moved_thirds")
-    assert [found[f"{g}_accuracy"] for g in ("many", "medium", "few")] == [1.0, None, 0.375]

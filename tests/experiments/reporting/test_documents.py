@@ -73,6 +73,10 @@ def test_what_a_document_holds_is_text_and_no_markup_or_address(text, around):
     assert not re.search(r"<(?![/a-z])", made)
 
 
+def test_an_entity_is_shown_as_it_is_written():
+    assert documents.html("&lt;b&#62;", "a.md") == "<p>&amp;lt;b&amp;#62;</p>\n"
+
+
 @pytest.mark.parametrize(
     "text", ["", "\n \n", "|", "||", "|---|", "# ", "- ", "```", "\x00", ">" * 999]
 )

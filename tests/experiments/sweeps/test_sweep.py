@@ -73,6 +73,12 @@ def test_a_grid_is_trained_continued_and_tabulated_with_a_column_for_each_of_its
     assert len(rows(work / "out")) == 4 + 12 + 1
 
 
+def test_a_grid_of_imbalance_factors_cuts_data_that_have_a_tail_of_their_own(work):
+    made = prepare("--grid=imbalance_factor=0.02,0.1", "--dataset=tfds:mine", "--output_dir=out")
+    assert {cell.settings["long_tail"] for cell in made.cells} == {"exponential"}
+    assert [job.name.split("_")[2] for job in made.jobs] == ["factor0.02", "factor0.1"]
+
+
 def test_a_grid_of_epochs_says_nothing_of_them_but_the_other_differences(work):
     run("--grid=train_epochs=20,30;imbalance_factor=0.02,1", *TABLE_2[1:3])
     text = (work / "out" / "grid.md").read_text()

@@ -17,7 +17,7 @@ def test_a_finished_cell_with_foreign_figures_is_refused_before_anything_is_done
     (made.jobs[3].folder / "metrics.json").write_text('{"accuracy": 0.5}')
     (made.jobs[5].folder / "metrics.json").unlink()
     (work / "calls.txt").unlink()
-    with pytest.raises(UserError, match=r"power2_.*is no finished run of experiments.train"):
+    with pytest.raises(UserError, match=r"power2_.*is not a finished run of experiments.train"):
         run(*TABLE_2)
     assert not (work / "calls.txt").exists()
     assert (work / "out" / "results.csv").read_text() == before
