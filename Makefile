@@ -1,7 +1,7 @@
 # make demo        trains on handwritten digits with and without the class-balanced term (minutes)
 # make test        installs what the tests need, then runs them: six minutes at most on two idle cores
 # make test-slow   the tests that kill trainings, train for long, or build the op
-# make check       all that is checked beside the tests: the next three
+# make check       what is checked without running the tests: the next three
 # make lint        ruff
 # make types       mypy, on the library
 # make sanitize    the op's code for the CPU under ASan, UBSan and TSan

@@ -10,17 +10,7 @@ import pytest
 
 from experiments import evaluate, train
 from tests import HANG_SECONDS
-from tests.experiments.cases import (  # for the tests of before there were cases.py
-    DIGITS_PRESET,
-    ROOT,
-    SHORT,
-    Run,
-    alive,
-    call,
-    wait_for,
-)
-
-__all__ = ["DIGITS_PRESET", "ROOT", "SHORT", "Run", "alive", "call", "wait_for"]
+from tests.experiments.cases import DIGITS_PRESET, ROOT, SHORT, Run, call
 
 
 @pytest.fixture(scope="session")
