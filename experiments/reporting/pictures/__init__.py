@@ -1,6 +1,5 @@
 """Pictures of finished runs: each drawn by one function, saved as PNG or SVG."""
 
-from experiments.cli import in_a_line
 from experiments.reporting.pictures.of_run import (
     draw_all,
     draw_comparison,
