@@ -13,13 +13,15 @@ import pytest
 import cb_keras
 from cb_keras.callbacks import ClassWeightScheduler, ThroughputProgress
 from tests.cb_keras import reference
-from tests.cb_keras.losses.test_class_balanced import CLASSES, COUNTS, kinds
-from tests.cb_keras.losses.test_class_balanced_training import (
-    IDS,
+from tests.cb_keras.cases import (
+    BALANCED_WEIGHTS,
+    CLASSES,
+    COUNTS,
+    IDS_OF_INPUTS,
     INPUTS,
     KERNEL,
-    WEIGHTS,
     fit,
+    kinds,
     linear_model,
     modes,
 )
@@ -29,17 +31,17 @@ EQUAL = np.ones(3)
 
 def deferred(epoch):
     """Equal weights in epochs 0 and 1, class-balanced ones from epoch 2 on."""
-    return EQUAL if epoch < 2 else WEIGHTS
+    return EQUAL if epoch < 2 else BALANCED_WEIGHTS
 
 
 def expected_training(kind, weights_of_epochs, rate=0.5):
     """Losses and last kernel of one full-batch step of gradient descent an epoch, float64."""
-    kernel, targets, losses = KERNEL.astype("float64"), reference.one_hot(IDS, 3), []
+    kernel, targets, losses = KERNEL.astype("float64"), reference.one_hot(IDS_OF_INPUTS, 3), []
     for weights in weights_of_epochs:
         logits = INPUTS @ kernel
-        losses.append(reference.loss(kind, logits, targets, weights[IDS]).mean())
-        slope = reference.gradient(kind, logits, targets, weights[IDS])
-        kernel = kernel - rate * INPUTS.T @ slope / len(IDS)
+        losses.append(reference.loss(kind, logits, targets, weights[IDS_OF_INPUTS]).mean())
+        slope = reference.gradient(kind, logits, targets, weights[IDS_OF_INPUTS])
+        kernel = kernel - rate * INPUTS.T @ slope / len(IDS_OF_INPUTS)
     return losses, kernel
 
 
@@ -49,7 +51,7 @@ def test_loss_and_step_change_in_the_epoch_that_the_schedule_names_not_one_later
     loss = CLASSES[kind](COUNTS)
     model = linear_model(loss, mode)
     history = fit(model, epochs=4, callbacks=[ClassWeightScheduler(loss, deferred)])
-    losses, kernel = expected_training(kind, [EQUAL, EQUAL, WEIGHTS, WEIGHTS])
+    losses, kernel = expected_training(kind, [EQUAL, EQUAL, BALANCED_WEIGHTS, BALANCED_WEIGHTS])
     np.testing.assert_allclose(history, losses, rtol=1e-5)
     np.testing.assert_allclose(model.get_weights()[0], kernel, rtol=1e-4, atol=1e-6)
 
@@ -60,15 +62,17 @@ def test_every_step_of_the_epoch_and_its_validation_have_the_new_weights(mode):
     model = linear_model(loss, mode, learning_rate=0.0)
     history = model.fit(
         INPUTS,
-        IDS,
+        IDS_OF_INPUTS,
         batch_size=2,
         epochs=4,
         shuffle=False,
         verbose=0,
-        validation_data=(INPUTS, IDS),
+        validation_data=(INPUTS, IDS_OF_INPUTS),
         callbacks=[ClassWeightScheduler(loss, deferred)],
     ).history
-    losses, _ = expected_training("softmax", [EQUAL, EQUAL, WEIGHTS, WEIGHTS], rate=0)
+    losses, _ = expected_training(
+        "softmax", [EQUAL, EQUAL, BALANCED_WEIGHTS, BALANCED_WEIGHTS], rate=0
+    )
     np.testing.assert_allclose(history["loss"], losses, rtol=1e-5)
     np.testing.assert_allclose(history["val_loss"], losses, rtol=1e-5)
 
@@ -78,7 +82,9 @@ def test_a_run_that_resumes_after_the_boundary_starts_with_the_later_weights():
     model = linear_model(loss)
     callbacks = [ClassWeightScheduler(loss, deferred)]
     history = fit(model, epochs=4, initial_epoch=3, callbacks=callbacks)
-    np.testing.assert_allclose(history, expected_training("softmax", [WEIGHTS])[0], rtol=1e-5)
+    np.testing.assert_allclose(
+        history, expected_training("softmax", [BALANCED_WEIGHTS])[0], rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("weights", [[1.0, 2.0], 1.0, [[1.0, 1.0, 1.0]]])
@@ -105,7 +111,9 @@ def test_a_weight_that_is_none_is_refused_with_epoch_and_class(bad, value):
 def is_scheduled(model, callback):
     """Whether the epochs of `fit` have the losses that `deferred` gives a model at rate 0."""
     history = fit(model, epochs=4, callbacks=[callback])
-    losses, _ = expected_training("softmax", [EQUAL, EQUAL, WEIGHTS, WEIGHTS], rate=0)
+    losses, _ = expected_training(
+        "softmax", [EQUAL, EQUAL, BALANCED_WEIGHTS, BALANCED_WEIGHTS], rate=0
+    )
     return np.allclose(history, losses, rtol=1e-5)
 
 
@@ -174,10 +182,10 @@ def test_of_several_outputs_the_loss_that_is_given_is_set_and_a_copy_by_its_name
     callback = ClassWeightScheduler(first, lambda epoch: [3.0, 2.0, 1.0])
     for callbacks in ([callback], [copy.deepcopy(callback)]):
         first.class_weights.assign(EQUAL)
-        model.fit(INPUTS, {"a": IDS, "b": IDS}, callbacks=callbacks, verbose=0)
+        model.fit(INPUTS, {"a": IDS_OF_INPUTS, "b": IDS_OF_INPUTS}, callbacks=callbacks, verbose=0)
         assert keras.ops.convert_to_numpy(first.class_weights.value).tolist() == [3, 2, 1]
         np.testing.assert_array_equal(
-            keras.ops.convert_to_numpy(second.class_weights.value), WEIGHTS
+            keras.ops.convert_to_numpy(second.class_weights.value), BALANCED_WEIGHTS
         )
 
 
@@ -198,7 +206,7 @@ def test_of_several_outputs_the_loss_that_is_given_is_set_and_a_copy_by_its_name
 def test_a_loss_that_is_not_the_model_s_is_refused_before_the_first_step(given, losses, message):
     made = [CLASSES[name](COUNTS) if name in CLASSES else name for name in losses]
     callback = ClassWeightScheduler(given and CLASSES[given](COUNTS), deferred)
-    one_hot = np.eye(3)[IDS]
+    one_hot = np.eye(3)[IDS_OF_INPUTS]
     with pytest.raises(ValueError, match=message):
         two_outputs(*made).fit(
             INPUTS, {"a": one_hot, "b": one_hot}, callbacks=[callback], verbose=0

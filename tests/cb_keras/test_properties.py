@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from keras import ops
 
 from tests.cb_keras import reference
+from tests.cb_keras.cases import CLASSES, INTEGERS, LOSSES
 from tests.cb_keras.gradients import BACKEND, float64_enabled, value_and_gradient
-from tests.cb_keras.losses.test_class_balanced import CLASSES
-from tests.cb_keras.properties import FLOATS, INTEGERS, properties
-from tests.cb_keras.test_functional import LOSSES
+from tests.cb_keras.properties import FLOATS, properties
 
 LEADING = [(), (0,), (5,), (2, 3)]
 if BACKEND != "jax":

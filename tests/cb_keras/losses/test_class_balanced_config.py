@@ -9,7 +9,7 @@ from keras import ops
 
 import cb_keras
 from tests.cb_keras import reference
-from tests.cb_keras.losses.test_class_balanced import (
+from tests.cb_keras.cases import (
     CLASSES,
     COUNTS,
     IDS,

@@ -7,50 +7,30 @@ from keras import ops
 
 import cb_keras
 from tests.cb_keras import reference
-from tests.cb_keras.gradients import BACKEND, compiled
-from tests.cb_keras.losses.test_class_balanced import (
+from tests.cb_keras.cases import (
+    BALANCED_WEIGHTS,
     CLASSES,
     COUNTS,
+    IDS_OF_INPUTS,
+    INPUTS,
+    KERNEL,
+    fit,
     kinds,
     kinds_both_ways,
+    linear_model,
+    modes,
     number,
 )
+from tests.cb_keras.gradients import BACKEND, compiled
 
-INPUTS = np.random.default_rng(1).normal(size=(6, 4)).astype("float32")
-IDS = np.array([0, 2, 1, 0, 2, 2])
 LOGITS = np.random.default_rng(3).normal(size=(6, 3))
-KERNEL = np.random.default_rng(2).normal(size=(4, 3)).astype("float32")
-WEIGHTS = cb_keras.class_balanced_weights(COUNTS)
-
-MODES = {
-    "eager": {"run_eagerly": True},
-    "graph": {"jit_compile": False},
-    "compiled": {"jit_compile": True},
-}
-modes = pytest.mark.parametrize("mode", MODES)
-
-
-def linear_model(loss, mode="graph", learning_rate=0.5, **kwargs):
-    if BACKEND == "torch" and mode == "compiled":
-        pytest.skip("`jit_compile` is XLA's; on PyTorch Keras would need a C++ compiler")
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, use_bias=False)])
-    model.set_weights([KERNEL])
-    model.compile(keras.optimizers.SGD(learning_rate), loss, **MODES[mode], **kwargs)
-    return model
-
-
-def fit(model, labels=IDS, epochs=1, **kwargs):
-    history = model.fit(
-        INPUTS, labels, batch_size=6, epochs=epochs, shuffle=False, verbose=0, **kwargs
-    )
-    return history.history["loss"]
 
 
 @modes
 @kinds_both_ways
 def test_a_training_step_is_the_reference_step_in_every_mode(kind, mode):
-    logits, targets = INPUTS.astype("float64") @ KERNEL, reference.one_hot(IDS, 3)
-    weight = WEIGHTS[IDS].astype("float64")
+    logits, targets = INPUTS.astype("float64") @ KERNEL, reference.one_hot(IDS_OF_INPUTS, 3)
+    weight = BALANCED_WEIGHTS[IDS_OF_INPUTS].astype("float64")
     slope = reference.gradient(kind, logits, targets, weight)
     model = linear_model(CLASSES[kind](COUNTS), mode)
     expected = reference.loss(kind, logits, targets, weight).mean()
@@ -59,7 +39,7 @@ def test_a_training_step_is_the_reference_step_in_every_mode(kind, mode):
     np.testing.assert_allclose(model.get_weights()[0], KERNEL - step, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("labels", [IDS[:, None], reference.one_hot(IDS, 3)])
+@pytest.mark.parametrize("labels", [IDS_OF_INPUTS[:, None], reference.one_hot(IDS_OF_INPUTS, 3)])
 @kinds_both_ways
 def test_fit_takes_the_other_label_formats(kind, labels):
     loss = CLASSES[kind](COUNTS)
@@ -70,8 +50,10 @@ def test_fit_takes_the_other_label_formats(kind, labels):
 @kinds_both_ways
 def test_sample_weights_reach_the_loss(kind):
     weight = np.array([1, 0, 2, 0.5, 0, 1])
-    logits, targets = INPUTS.astype("float64") @ KERNEL, reference.one_hot(IDS, 3)
-    expected = (reference.loss(kind, logits, targets, WEIGHTS[IDS]) * weight).mean()
+    logits, targets = INPUTS.astype("float64") @ KERNEL, reference.one_hot(IDS_OF_INPUTS, 3)
+    expected = (
+        reference.loss(kind, logits, targets, BALANCED_WEIGHTS[IDS_OF_INPUTS]) * weight
+    ).mean()
     loss = fit(linear_model(CLASSES[kind](COUNTS)), sample_weight=weight)
     np.testing.assert_allclose(loss, [expected], rtol=1e-5)
 
@@ -83,7 +65,7 @@ def test_weights_assigned_in_a_callback_change_the_next_step(kind, mode):
     model = linear_model(loss, mode, learning_rate=0.0)
 
     def schedule(epoch):
-        return WEIGHTS if epoch < 2 else 3 * WEIGHTS
+        return BALANCED_WEIGHTS if epoch < 2 else 3 * BALANCED_WEIGHTS
 
     def assign(epoch, logs):
         loss.class_weights.assign(schedule(epoch))
@@ -106,10 +88,10 @@ def test_weights_assigned_between_steps_of_a_tf_function_are_not_frozen(kind):
     logits = INPUTS @ KERNEL
     for jit_compile in (False, True):
         step = tf.function(lambda y, z: loss(y, z), jit_compile=jit_compile)
-        loss.class_weights.assign(WEIGHTS)
-        before = number(step(IDS, logits))
-        loss.class_weights.assign(3 * WEIGHTS)
-        np.testing.assert_allclose(number(step(IDS, logits)), 3 * before, rtol=1e-6)
+        loss.class_weights.assign(BALANCED_WEIGHTS)
+        before = number(step(IDS_OF_INPUTS, logits))
+        loss.class_weights.assign(3 * BALANCED_WEIGHTS)
+        np.testing.assert_allclose(number(step(IDS_OF_INPUTS, logits)), 3 * before, rtol=1e-6)
 
 
 @modes
@@ -178,10 +160,12 @@ def test_training_with_the_loss_fits_a_rare_class_better(kind, rng):
 @kinds_both_ways
 def test_a_loss_can_be_made_while_a_function_is_traced(kind):
     """Also a second time, by another trace, and where nobody keeps it."""
-    right = reference.loss(kind, LOGITS, reference.one_hot(IDS, 3), WEIGHTS[IDS]).mean()
+    right = reference.loss(
+        kind, LOGITS, reference.one_hot(IDS_OF_INPUTS, 3), BALANCED_WEIGHTS[IDS_OF_INPUTS]
+    ).mean()
 
     def value(z):
-        return CLASSES[kind](COUNTS)(IDS, z)
+        return CLASSES[kind](COUNTS)(IDS_OF_INPUTS, z)
 
     traced = [compiled(value)]
     if BACKEND == "tensorflow":

@@ -14,8 +14,8 @@ from scipy.special import log_softmax
 
 import cb_keras
 from tests.cb_keras import reference
+from tests.cb_keras.cases import CLASSES, number
 from tests.cb_keras.gradients import value_and_gradient
-from tests.cb_keras.losses.test_class_balanced import CLASSES, number
 
 torch = pytest.importorskip("torch")
 balanced_loss = pytest.importorskip("balanced_loss")

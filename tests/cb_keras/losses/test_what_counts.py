@@ -7,18 +7,18 @@ from keras import layers, ops
 
 from cb_keras import functional
 from tests.cb_keras import reference
-from tests.cb_keras.gradients import value_and_gradient
-from tests.cb_keras.losses.test_class_balanced import (
+from tests.cb_keras.cases import (
     CLASSES,
     IDS,
     LOGITS,
+    LOSSES,
+    WEIGHTS,
     kinds,
     kinds_both_ways,
     number,
 )
-from tests.cb_keras.test_functional import LOSSES
+from tests.cb_keras.gradients import value_and_gradient
 
-WEIGHTS = np.array([0.2, 0.7, 2.1])
 REDUCTIONS = ["sum", "sum_over_batch_size", "mean_with_sample_weight", None]
 # The second example is to be left out; nothing in it may be looked at.
 BROKEN = np.where(np.arange(4)[:, None] == 1, [np.inf, -np.inf, np.nan], LOGITS)
