@@ -41,7 +41,7 @@ IDS = np.array([0, 1, 2, 2])
 LOGITS = np.array([[2.0, -1.0, 0.5], [0.0, 3.0, -2.0], [-4.0, 1.0, 1.5], [0.25, 0.5, -1.0]])
 TARGETS = reference.one_hot(IDS, 3)
 WEIGHTS = np.array([0.2, 0.7, 2.1])
-BALANCED_WEIGHTS = cb_keras.class_balanced_weights(COUNTS)
+BALANCED = cb_keras.class_balanced_weights(COUNTS)
 
 # A batch of six for a linear model.
 INPUTS = np.random.default_rng(1).normal(size=(6, 4)).astype("float32")

@@ -8,7 +8,7 @@ from keras import ops
 import cb_keras
 from tests.cb_keras import reference
 from tests.cb_keras.cases import (
-    BALANCED_WEIGHTS,
+    BALANCED,
     CLASSES,
     COUNTS,
     IDS_OF_INPUTS,
@@ -30,7 +30,7 @@ LOGITS = np.random.default_rng(3).normal(size=(6, 3))
 @kinds_both_ways
 def test_a_training_step_is_the_reference_step_in_every_mode(kind, mode):
     logits, targets = INPUTS.astype("float64") @ KERNEL, reference.one_hot(IDS_OF_INPUTS, 3)
-    weight = BALANCED_WEIGHTS[IDS_OF_INPUTS].astype("float64")
+    weight = BALANCED[IDS_OF_INPUTS].astype("float64")
     slope = reference.gradient(kind, logits, targets, weight)
     model = linear_model(CLASSES[kind](COUNTS), mode)
     expected = reference.loss(kind, logits, targets, weight).mean()
@@ -51,9 +51,7 @@ def test_fit_takes_the_other_label_formats(kind, labels):
 def test_sample_weights_reach_the_loss(kind):
     weight = np.array([1, 0, 2, 0.5, 0, 1])
     logits, targets = INPUTS.astype("float64") @ KERNEL, reference.one_hot(IDS_OF_INPUTS, 3)
-    expected = (
-        reference.loss(kind, logits, targets, BALANCED_WEIGHTS[IDS_OF_INPUTS]) * weight
-    ).mean()
+    expected = (reference.loss(kind, logits, targets, BALANCED[IDS_OF_INPUTS]) * weight).mean()
     loss = fit(linear_model(CLASSES[kind](COUNTS)), sample_weight=weight)
     np.testing.assert_allclose(loss, [expected], rtol=1e-5)
 
@@ -65,7 +63,7 @@ def test_weights_assigned_in_a_callback_change_the_next_step(kind, mode):
     model = linear_model(loss, mode, learning_rate=0.0)
 
     def schedule(epoch):
-        return BALANCED_WEIGHTS if epoch < 2 else 3 * BALANCED_WEIGHTS
+        return BALANCED if epoch < 2 else 3 * BALANCED
 
     def assign(epoch, logs):
         loss.class_weights.assign(schedule(epoch))
@@ -88,9 +86,9 @@ def test_weights_assigned_between_steps_of_a_tf_function_are_not_frozen(kind):
     logits = INPUTS @ KERNEL
     for jit_compile in (False, True):
         step = tf.function(lambda y, z: loss(y, z), jit_compile=jit_compile)
-        loss.class_weights.assign(BALANCED_WEIGHTS)
+        loss.class_weights.assign(BALANCED)
         before = number(step(IDS_OF_INPUTS, logits))
-        loss.class_weights.assign(3 * BALANCED_WEIGHTS)
+        loss.class_weights.assign(3 * BALANCED)
         np.testing.assert_allclose(number(step(IDS_OF_INPUTS, logits)), 3 * before, rtol=1e-6)
 
 
@@ -161,7 +159,7 @@ def test_training_with_the_loss_fits_a_rare_class_better(kind, rng):
 def test_a_loss_can_be_made_while_a_function_is_traced(kind):
     """Also a second time, by another trace, and where nobody keeps it."""
     right = reference.loss(
-        kind, LOGITS, reference.one_hot(IDS_OF_INPUTS, 3), BALANCED_WEIGHTS[IDS_OF_INPUTS]
+        kind, LOGITS, reference.one_hot(IDS_OF_INPUTS, 3), BALANCED[IDS_OF_INPUTS]
     ).mean()
 
     def value(z):
