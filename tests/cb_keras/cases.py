@@ -53,6 +53,22 @@ MODES = {
     "compiled": {"jit_compile": True},
 }
 modes = pytest.mark.parametrize("mode", MODES)
+# Each loss in each mode, each way at least once in each mode that has two: XLA can't call the op.
+kinds_and_modes = pytest.mark.parametrize(
+    ("kind", "mode", "both_ways"),
+    [
+        *(("softmax", "eager", "fused op"), ("sigmoid", "eager", "keras.ops")),
+        *(("focal", "eager", "fused op"), ("softmax", "graph", "keras.ops")),
+        *(("sigmoid", "graph", "fused op"), ("focal", "graph", "fused op")),
+        *(("softmax", "compiled", "keras.ops"), ("sigmoid", "compiled", "keras.ops")),
+        ("focal", "compiled", "keras.ops"),
+    ],
+    indirect=["both_ways"],
+)
+# Each mode with another loss, for what a mode may change and the formula may not.
+a_kind_a_mode = pytest.mark.parametrize(
+    ("kind", "mode"), [("softmax", "eager"), ("sigmoid", "graph"), ("focal", "compiled")]
+)
 
 INTEGERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
 if BACKEND == "torch":

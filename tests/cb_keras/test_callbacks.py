@@ -17,8 +17,8 @@ from tests.cb_keras.cases import (
     IDS_OF_INPUTS,
     INPUTS,
     KERNEL,
+    a_kind_a_mode,
     fit,
-    kinds,
     linear_model,
     modes,
 )
@@ -42,8 +42,7 @@ def expected_training(kind, weights_of_epochs, rate=0.5):
     return losses, kernel
 
 
-@modes
-@kinds
+@a_kind_a_mode
 def test_loss_and_step_change_in_the_epoch_that_the_schedule_names_not_one_later(kind, mode):
     loss = CLASSES[kind](COUNTS)
     model = linear_model(loss, mode)

@@ -10,9 +10,7 @@ from cb_keras import _progress, callbacks
 
 
 def progress(*args):
-    with pytest.warns(
-        DeprecationWarning, match=r"is deprecated.*fit\(verbose=1"
-    ):
+    with pytest.warns(DeprecationWarning, match=r"is deprecated.*fit\(verbose=1"):
         return callbacks.ThroughputProgress(*args)
 
 

@@ -14,11 +14,12 @@ from tests.cb_keras.cases import (
     IDS_OF_INPUTS,
     INPUTS,
     KERNEL,
+    a_kind_a_mode,
     fit,
     kinds,
+    kinds_and_modes,
     kinds_both_ways,
     linear_model,
-    modes,
     number,
 )
 from tests.cb_keras.gradients import BACKEND, compiled
@@ -26,8 +27,7 @@ from tests.cb_keras.gradients import BACKEND, compiled
 LOGITS = np.random.default_rng(3).normal(size=(6, 3))
 
 
-@modes
-@kinds_both_ways
+@kinds_and_modes
 def test_a_training_step_is_the_reference_step_in_every_mode(kind, mode):
     logits, targets = INPUTS.astype("float64") @ KERNEL, reference.one_hot(IDS_OF_INPUTS, 3)
     weight = BALANCED[IDS_OF_INPUTS].astype("float64")
@@ -39,15 +39,19 @@ def test_a_training_step_is_the_reference_step_in_every_mode(kind, mode):
     np.testing.assert_allclose(model.get_weights()[0], KERNEL - step, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("labels", [IDS_OF_INPUTS[:, None], reference.one_hot(IDS_OF_INPUTS, 3)])
-@kinds_both_ways
+@pytest.mark.parametrize(
+    ("kind", "labels"),
+    [("softmax", IDS_OF_INPUTS[:, None]), ("focal", reference.one_hot(IDS_OF_INPUTS, 3))],
+)
+@pytest.mark.usefixtures("both_ways")
 def test_fit_takes_the_other_label_formats(kind, labels):
     loss = CLASSES[kind](COUNTS)
     expected = fit(linear_model(loss))
     np.testing.assert_allclose(fit(linear_model(loss), labels), expected, rtol=1e-6)
 
 
-@kinds_both_ways
+@pytest.mark.parametrize("kind", ["softmax", "focal"])
+@pytest.mark.usefixtures("both_ways")
 def test_sample_weights_reach_the_loss(kind):
     weight = np.array([1, 0, 2, 0.5, 0, 1])
     logits, targets = INPUTS.astype("float64") @ KERNEL, reference.one_hot(IDS_OF_INPUTS, 3)
@@ -56,8 +60,7 @@ def test_sample_weights_reach_the_loss(kind):
     np.testing.assert_allclose(loss, [expected], rtol=1e-5)
 
 
-@modes
-@kinds_both_ways
+@kinds_and_modes
 def test_weights_assigned_in_a_callback_change_the_next_step(kind, mode):
     loss = CLASSES[kind](COUNTS)
     model = linear_model(loss, mode, learning_rate=0.0)
@@ -76,7 +79,8 @@ def test_weights_assigned_in_a_callback_change_the_next_step(kind, mode):
     np.testing.assert_allclose(history, history[0] * np.array([1, 1, 3, 3]), rtol=1e-5)
 
 
-@kinds_both_ways
+@pytest.mark.parametrize("kind", ["softmax", "focal"])
+@pytest.mark.usefixtures("both_ways")
 def test_weights_assigned_between_steps_of_a_tf_function_are_not_frozen(kind):
     if BACKEND != "tensorflow":
         pytest.skip("tf.function")
@@ -92,30 +96,28 @@ def test_weights_assigned_between_steps_of_a_tf_function_are_not_frozen(kind):
         np.testing.assert_allclose(number(step(IDS_OF_INPUTS, logits)), 3 * before, rtol=1e-6)
 
 
-@modes
-@kinds
+@a_kind_a_mode
 def test_fit_refuses_labels_that_do_not_fit(kind, mode):
     with pytest.raises(ValueError, match=r"`y_true` has shape .*2\), .*`y_pred` of shape .*3\)"):
         fit(linear_model(CLASSES[kind](COUNTS), mode), np.zeros((6, 2)))
 
 
-@modes
-@kinds
+@a_kind_a_mode
 def test_fit_refuses_another_number_of_classes(kind, mode):
     with pytest.raises(ValueError, match=r"`y_pred` has 3 classes .* but there are 4 class"):
         fit(linear_model(CLASSES[kind]([5, 4, 3, 2]), mode))
 
 
-@modes
-@kinds
+@a_kind_a_mode
 def test_a_label_that_is_no_class_makes_the_loss_of_fit_nan(kind, mode):
     model = linear_model(CLASSES[kind](COUNTS, fused=False), mode)
     assert np.isnan(fit(model, np.array([0, 2, 1, 0, 2, -1]))[0])
     assert np.isnan(model.get_weights()[0]).all()
 
 
-@pytest.mark.parametrize("mode", ["eager", "graph"])
-@kinds
+@pytest.mark.parametrize(
+    ("kind", "mode"), [("softmax", "graph"), ("sigmoid", "eager"), ("focal", "graph")]
+)
 def test_a_label_that_is_no_class_stops_fit_with_the_fused_op(kind, mode, fused_op):
     from tensorflow import device, errors
 
@@ -126,8 +128,11 @@ def test_a_label_that_is_no_class_stops_fit_with_the_fused_op(kind, mode, fused_
     np.testing.assert_array_equal(model.get_weights()[0], KERNEL)
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-@kinds_both_ways
+@pytest.mark.parametrize(
+    ("kind", "policy"),
+    [("softmax", "mixed_bfloat16"), ("sigmoid", "mixed_float16"), ("focal", "mixed_bfloat16")],
+)
+@pytest.mark.usefixtures("both_ways")
 def test_a_mixed_precision_step_raises_the_logit_of_class_8141_only(kind, policy):
     keras.config.set_dtype_policy(policy)  # either type rounds 8141 to another class
     dense = keras.layers.Dense(8142, kernel_initializer="zeros")
@@ -149,8 +154,9 @@ def test_training_with_the_loss_fits_a_rare_class_better(kind, rng):
         model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
         loss = CLASSES[kind](np.bincount(labels), power=power)
         model.compile(keras.optimizers.SGD(1.0), loss)
-        model.fit(inputs, labels, batch_size=1020, epochs=60, verbose=0)
-        predictions = model.predict(inputs[labels == 1], verbose=0).argmax(-1)
+        all_steps = np.tile(inputs, (60, 1)), np.tile(labels, 60)
+        model.fit(*all_steps, batch_size=1020, shuffle=False, verbose=0)
+        predictions = model.predict_on_batch(inputs[labels == 1]).argmax(-1)
         recall[power] = predictions.mean()
     assert recall[1] > recall[0] + 0.1
 
