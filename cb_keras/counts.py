@@ -73,13 +73,15 @@ def check_class_counts(
             whole ones.
     """
     counts = np.asarray(by_class("class_counts", class_counts))
-    wanted = f"`class_counts` must be {'whole numbers' if 'f' in kinds else 'integers'}"
-    wanted += f" >= {minimum} of shape [C], one training count per class"
     if counts.ndim != 1 or counts.size == 0:
-        raise ValueError(f"{wanted}, got shape {counts.shape}: {class_counts!r}.")
+        raise ValueError(
+            "`class_counts` must be a list of one training count per class, "
+            f"got shape {counts.shape}: {class_counts!r}."
+        )
     if counts.dtype.kind not in kinds:
         raise ValueError(
-            f"{wanted}, got dtype {counts.dtype}: {class_counts!r}; count the labels first, e.g. "
+            f"`class_counts` must be {'numbers' if 'f' in kinds else 'integers'}, got dtype "
+            f"{counts.dtype}: {class_counts!r}; count the labels first, e.g. "
             "np.bincount(labels, minlength=num_classes)."
         )
     counts = counts.astype("float64")
@@ -95,7 +97,9 @@ def check_class_counts(
                 " A class without training examples has no effective number: drop it, or give it "
                 "at least one example."
             )
-        raise ValueError(f"{wanted}, but {where}{more}.{remedy}")
+        raise ValueError(
+            f"`class_counts` must be whole numbers >= {minimum}, but {where}{more}.{remedy}"
+        )
     return counts
 
 

@@ -122,9 +122,21 @@ def test_classes_of_one_size_are_in_one_group_and_many_and_few_are_never_empty(r
             assert min(sizes[0]) > max(sizes[2])
 
 
-@pytest.mark.parametrize("counts", [[], 5, [3.5, 2], [-1, 3], [float("nan"), 3], ["3", "2"]])
-def test_shot_groups_refuse_what_is_no_list_of_counts(counts):
-    with pytest.raises(ValueError, match="`class_counts` must be whole numbers >= 0 of shape"):
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        *(
+            ([], r"a list .* \(0,\)"),
+            (5, r"a list .*shape \(\): 5"),
+            (["3", "2"], "numbers, .*<U1"),
+        ),
+        ([3.5, 2], r"whole numbers >= 0, but class 0 has 3\.5\.$"),
+        ([1, -1], r"whole numbers >= 0, but class 1 has -1\.$"),
+        ([float("nan"), 3], r"whole numbers >= 0, but class 0 has nan\.$"),
+    ],
+)
+def test_shot_groups_refuse_what_is_no_list_of_counts(counts, message):
+    with pytest.raises(ValueError, match=f"`class_counts` must be {message}"):
         shot_groups(counts)
 
 
