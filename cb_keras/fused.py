@@ -127,17 +127,33 @@ def crossentropy(
 
     labels, logits = tf.convert_to_tensor(y_true), tf.convert_to_tensor(y_pred)
     weights = weights_tensor("class_weights", class_weights)
-    weights = tf.cast(weights, tf.float32)
     sparse = check_labels(labels, logits, weights.shape[0])
     reason = why_not(loss, sparse, logits.dtype.name)
     if reason:
         raise FusedOpError(f"the fused op can't be used: {reason}.")
-    gamma = tf.constant(check_gamma(gamma) if loss == "focal" else 0.0, tf.float32)
+    gamma = check_gamma(gamma) if loss == "focal" else 0.0
+    return prepared(loss, labels, logits, weights, gamma, expected_upstream, sparse)
+
+
+def prepared(
+    kind: Kind,
+    labels: Any,
+    logits: Any,
+    class_weights: Any,
+    gamma: float,
+    expected_upstream: Any,
+    sparse: bool,
+) -> Any:
+    """`crossentropy` of tensors that have been checked; labels are ids where `sparse`."""
+    import tensorflow as tf
+
+    weights = tf.cast(class_weights, tf.float32)
     labels = _class_ids(labels) if sparse else tf.cast(labels, tf.float32)
     num_classes = logits.shape[-1]
     rows = _reshaped(logits, [-1, num_classes])
     labels = _reshaped(labels, [-1] if sparse else [-1, num_classes])
-    losses = _crossentropy(loss, labels, rows, weights, gamma, expected_upstream)
+    gamma = tf.constant(gamma, tf.float32)
+    losses = _crossentropy(kind, labels, rows, weights, gamma, expected_upstream)
     if len(logits.shape) == 2:
         return losses
     return tf.ensure_shape(tf.reshape(losses, tf.shape(logits)[:-1]), logits.shape[:-1])

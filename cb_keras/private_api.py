@@ -1,0 +1,88 @@
+"""All that the library uses of Keras and TensorFlow without a public name.
+
+`tests/cb_keras/test_private_api.py` shows that the installed versions have it, and that it does
+what the library relies on.
+"""
+
+import functools
+from typing import Any
+
+# Modules of Keras that trace a model before they export it: SavedModel, LiteRT, ONNX, OpenVINO.
+KERAS_EXPORT_MODULES = "keras.src.export."
+
+
+def keras_mask(tensor: Any) -> Any:
+    """The mask that Keras' layers left on a tensor, or None."""
+    from keras.src import backend
+
+    return backend.get_keras_mask(tensor)
+
+
+def set_keras_mask(tensor: Any, mask: Any) -> None:
+    """Leaves a mask on a tensor, where `keras.losses.Loss` looks for it."""
+    from keras.src import backend
+
+    backend.set_keras_mask(tensor, mask)
+
+
+def keras_logits(tensor: Any) -> Any:
+    """The logits that Keras' softmax or sigmoid left on its result, or None.
+
+    Keras' own losses take these in place of the result.
+    """
+    return getattr(tensor, "_keras_logits", None)
+
+
+def in_stateless_scope() -> bool:
+    """Whether Keras runs a function without side effects, as JAX's trainer does; no values then."""
+    from keras.src import backend
+
+    return backend.in_stateless_scope()
+
+
+def set_metric_direction(metric: Any, direction: str) -> None:
+    """Tells EarlyStopping and ModelCheckpoint whether `"up"` or `"down"` is better."""
+    metric._direction = direction
+
+
+def variable_index(optimizer: Any, variable: Any) -> int:
+    """Position of a variable in an optimizer's lists, such as `momentums`."""
+    return optimizer._get_variable_index(variable)
+
+
+def could_record() -> bool:
+    """Whether a tape or a forward accumulator of TensorFlow may be recording."""
+    from tensorflow.python.eager import record
+
+    return record.could_possibly_record()
+
+
+def possible_gradient_types(tensors: list[Any]) -> int:
+    """Derivatives of these tensors that tapes and forward accumulators may ask for.
+
+    Returns:
+        0: none; 1: first derivatives; 2: higher ones too.
+    """
+    from tensorflow.python.ops import gradients_util
+
+    return gradients_util.PossibleTapeGradientTypes(tensors)
+
+
+def in_save_context() -> bool:
+    """Whether TensorFlow writes a SavedModel, and traces functions for it."""
+    from tensorflow.python.saved_model import save_context
+
+    return save_context.in_save_context()
+
+
+@functools.cache
+def function_type() -> Any:
+    """The class of what `tf.function` returns."""
+    import tensorflow as tf
+
+    return type(tf.function(lambda: None))
+
+
+def compiled_by_xla(function: Any) -> bool:
+    """Whether a `tf.function` has `jit_compile=True`; the graph that it traces does not say so."""
+    return bool(function._jit_compile)
