@@ -8,11 +8,11 @@ from experiments.boundary.boundary_training import DIGITS, POWERS
 
 def lines(problem, runs, settings):
     """Lines of text: the problem, then per power the class weights and the three figures."""
-    digits = ", ".join(map(str, DIGITS))
+    digits, seeds = ", ".join(map(str, DIGITS)), len(next(iter(runs.values())))
     yield boundary_picture.description(settings)
     for name, labels in (("training", problem.train_labels), ("test", problem.test_labels)):
         yield f"{', '.join(map(str, np.bincount(labels)))} {name} images of the digits {digits}"
-    yield f"seed {settings['seed']}, then mean ± sd of {len(runs[0])} seeds from it on"
+    yield f"seed {settings['seed']}, then mean ± sd of {seeds} seeds from it on"
     yield ""
     heads = "  ".join(f"{name:<17}" for name in boundary_picture.FIGURES)
     yield f"{'power':<18}  {f'weights of {digits}':<20}  {heads}".rstrip()

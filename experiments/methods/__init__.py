@@ -107,9 +107,11 @@ def _given(method, settings):
 
 def _owners(parameter):
     """Where a parameter has an effect, in words."""
-    losses, named = [], []
+    owners = []
     for method in METHODS.values():
         if parameter in method.parameters:
-            named.append(f"--method={method.name}")
-        losses += [loss.name for loss in method.losses if parameter in loss.parameters]
-    return " and ".join([*dict.fromkeys(losses), *named])
+            owners.append(f"--method={method.name}")
+            continue
+        own = "" if method.name == DEFAULT else f"--method={method.name} with --loss="
+        owners += [own + loss.name for loss in method.losses if parameter in loss.parameters]
+    return " and ".join(owners)

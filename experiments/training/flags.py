@@ -2,8 +2,9 @@
 
 from absl import flags
 
-from experiments import exports, methods
+from experiments import datasets, exports, methods
 from experiments.datasets import data_flags
+from experiments.runs import tails
 
 flags.DEFINE_enum(
     "method",
@@ -18,7 +19,7 @@ for _parameter in methods.PARAMETERS.values():
 flags.DEFINE_enum(
     "long_tail",
     None,
-    ["exponential", "natural"],
+    list(tails.KINDS),
     "exponential: cut the training set to Cui's profile; natural: use all of it as it is. Default: "
     "natural for tfds:NAME unless --imbalance_factor is given, exponential for all else.",
 )
@@ -141,8 +142,8 @@ def _with_long_tail(settings, factor_given):
     """
     if settings["long_tail"] is not None:
         return settings
-    whole = settings["dataset"].startswith("tfds:") and not factor_given
-    return {**settings, "long_tail": "natural" if whole else "exponential"}
+    usual = datasets.default_long_tail(settings["dataset"])
+    return {**settings, "long_tail": tails.EXPONENTIAL if factor_given else usual}
 
 
 def _text(value):

@@ -8,9 +8,10 @@ class HistoryWriter(keras.callbacks.Callback):
 
     Args:
         run: `RunDirectory`.
-        progress: `cb_keras.callbacks.ThroughputProgress`, which must come before this callback.
+        progress: `ThroughputProgress`, which must come before this callback.
         schedule: Function of the step, from 0, that gives its learning rate. The steps are the
-            optimizer's: one that loss scaling skips, for a gradient that is not finite, is none.
+            optimizer's: one that loss scaling skips, for a gradient that is not finite, does not
+            count.
     """
 
     def __init__(self, run, progress, schedule):

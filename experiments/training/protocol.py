@@ -6,7 +6,6 @@ import keras
 
 import cb_keras
 from cb_keras import metrics
-from cb_keras.callbacks import ThroughputProgress
 from experiments import datasets, methods
 from experiments.cli import UserError
 from experiments.datasets import pipeline
@@ -14,6 +13,7 @@ from experiments.exports import EXPORTS, evaluation
 from experiments.reporting import pictures
 from experiments.runs import atomic, data_record, directory, sessions
 from experiments.training import checkpoint, divergence, history, machine
+from experiments.training.progress import ThroughputProgress
 
 
 def train(run, settings, flags):

@@ -1,11 +1,13 @@
 """The settings of a training, checked together before anything is loaded."""
 
+import functools
 import importlib.util
 import math
 
 from experiments import exports, methods
 from experiments.cli import UserError, check_loadable, local_path
 from experiments.datasets import check_name
+from experiments.runs import tails
 from experiments.runs.naming import run_name
 from experiments.training import flags, machine
 
@@ -46,27 +48,28 @@ def checked(settings):
 
 
 def _range_problems(s):
-    from cb_keras import long_tail
+    from cb_keras import checks
 
-    yield from _refused(
-        ("imbalance_factor", long_tail.check_imbalance_factor),
-        ("dataset", check_name),
-        settings=s,
-    )
+    by_library = {
+        "imbalance_factor": checks.check_imbalance_factor,
+        "dataset": check_name,
+        "depth": checks.check_depth,
+        "momentum": checks.check_momentum,
+        "weight_decay": checks.check_weight_decay,
+    }
+    for name in ("learning_rate", "lr_decay", "balanced_lr_decay"):
+        if s[name] is not None:
+            by_library[name] = functools.partial(checks.check_positive, name)
+    for name, check in by_library.items():
+        try:
+            check(s[name])
+        except ValueError as error:
+            yield f"--{name}: {error}"
     for name in ("train_epochs", "eval_epochs", "batch_size", "eval_batch_size"):
         if s[name] < 1:
             yield f"--{name} must be at least 1, got {s[name]}."
         elif s[name] >= _TOO_MANY:
             yield f"--{name} must be below 2^31, got {s[name]}."
-    for name in ("learning_rate", "lr_decay", "balanced_lr_decay"):
-        if s[name] is not None and not 0 < s[name] < math.inf:
-            yield f"--{name} must be a finite number > 0, got {s[name]}."
-    if not 0 <= s["momentum"] < 1:
-        yield f"--momentum must be in [0, 1), got {s['momentum']}; usual is 0.9."
-    if not 0 <= s["weight_decay"] < math.inf:
-        yield f"--weight_decay must be a finite number >= 0, got {s['weight_decay']}."
-    if s["depth"] < 8 or (s["depth"] - 2) % 6:
-        yield f"--depth must be 6n + 2 (8, 14, 20, 26, 32, ...), got {s['depth']}."
     if not 0 <= s["seed"] < 2**31:
         yield f"--seed must be in [0, 2^31), got {s['seed']}."
 
@@ -98,7 +101,7 @@ def _contradictions(s):
 
     # Not `present`: a flagfile of one's own may name the default, and go with either kind of tail.
     own_factor = s["imbalance_factor"] != flags.default("imbalance_factor")
-    if s["long_tail"] == "natural" and own_factor:
+    if tails.is_natural(s) and own_factor:
         yield "--imbalance_factor has no effect with --long_tail=natural; leave one of them out."
     if s["fused_op"] == "on":
         if s["jit_compile"] == "true":
@@ -117,11 +120,3 @@ def _path_problems(s):
                 check_loadable("--output_dir", path or "runs")  # as checked_settings names it
         except UserError as error:
             yield str(error)
-
-
-def _refused(*checks, settings):
-    for name, check in checks:
-        try:
-            check(settings[name])
-        except ValueError as error:
-            yield f"--{name}: {error}"

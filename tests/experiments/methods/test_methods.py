@@ -17,15 +17,20 @@ COUNTS = [200, 50, 5]
 
 
 def any_number(value):
+    pass
+
+
+def at_most_nine(value):
     if value > 9:
         raise ValueError(f"`margin` must be at most 9, got {value}.")
 
 
-MARGIN = Parameter("margin", 0.5, "Margin.", any_number, "margin")
+MARGIN = Parameter("margin", 0.5, "Margin.", at_most_nine, "margin")
+SCALE = Parameter("scale", 30.0, "Scale.", any_number, "scale")
 OTHER = Method(
     name="other",
     title="another one",
-    losses=(Loss("hinge", "softmax", lambda settings, fused, **weights: weights),),
+    losses=(Loss("hinge", "softmax", lambda settings, fused, **weights: weights, (SCALE,)),),
     parameters=(MARGIN,),
 )
 
@@ -34,7 +39,8 @@ OTHER = Method(
 def two(monkeypatch):
     """The methods with one more."""
     monkeypatch.setitem(methods.METHODS, "other", OTHER)
-    monkeypatch.setitem(methods.PARAMETERS, "margin", MARGIN)
+    for parameter in (MARGIN, SCALE):
+        monkeypatch.setitem(methods.PARAMETERS, parameter.name, parameter)
 
 
 def weights(beta, power):
@@ -99,9 +105,9 @@ def test_runs_and_reports_name_the_loss_and_the_parameters_that_it_has(loss, nam
 
 
 def test_another_method_than_the_default_is_named(two):
-    settings = {"method": "other", "loss": "hinge", "margin": 0.25}
-    assert methods.of(settings).in_name(settings) == "other_hinge_margin0.25"
-    assert methods.of(settings).label(settings) == "other, hinge"
+    settings = {"method": "other", "loss": "hinge", "margin": 0.25, "scale": 16.0}
+    assert methods.of(settings).in_name(settings) == "other_hinge16_margin0.25"
+    assert methods.of(settings).label(settings) == "other, hinge, scale 16"
 
 
 def test_a_run_that_recorded_no_method_or_parameter_has_the_default():
@@ -137,6 +143,10 @@ def test_an_unknown_method_or_loss_is_refused_naming_the_known():
         ),
         ({"margin": 1.0}, ["--margin=1.0 has no effect on --loss=focal; it belongs to --method="]),
         (
+            {"loss": "softmax", "gamma": 1.0, "scale": 1.0},
+            ["--scale=1.0 has no effect on --loss=softmax; it belongs to --method=other with --l"],
+        ),
+        (
             {"method": "other", "loss": "hinge", "gamma": 1.0, "cb_beta": 0.9999, "cb_power": 0.0},
             ["--cb_power=0.0 has no effect on --method=other with --loss=hinge; it belongs to --m"],
         ),
@@ -157,7 +167,7 @@ def test_what_is_wrong_with_the_settings_is_told_line_by_line(two, changes, expe
 def test_two_methods_may_share_a_parameter_but_not_differ_in_it(monkeypatch):
     monkeypatch.setitem(methods.METHODS, "other", OTHER)
     monkeypatch.setitem(methods.METHODS, "third", dataclasses.replace(OTHER, name="third"))
-    assert list(methods._parameters()) == ["cb_power", "cb_beta", "gamma", "margin"]
+    assert list(methods._parameters()) == ["cb_power", "cb_beta", "gamma", "margin", "scale"]
     differing = dataclasses.replace(MARGIN, default=1.0)
     method = dataclasses.replace(OTHER, name="fourth", parameters=(differing,))
     monkeypatch.setitem(methods.METHODS, "fourth", method)

@@ -40,6 +40,13 @@ def test_a_step_within_the_spread_is_called_undecided_whichever_way_it_goes(sqrt
     assert "holds" not in text
 
 
+def test_means_that_differ_by_just_the_spread_are_undecided():
+    text = words(focal=[(0.75, 0.75), (0.75, 0.75), (0.5, 0.5), (0.25, 0.25)])
+    assert "undecided, within the spread, for focal (CB" in text
+    equal = {"a": Statistic((0.5, 0.5)), "b": Statistic((0.5, 0.5))}
+    assert claims.best_in_words("focal", "power", equal).endswith("within the spread of it: b.")
+
+
 def test_equal_means_are_said_to_be_equal():
     text = words(focal=[(0.79,), (0.79,), (0.70,), (0.60,)])
     assert "not for focal (sqrt .7900 = CB .7900)" in text

@@ -56,13 +56,12 @@ def test_gamma_for_another_loss_than_focal_is_refused_in_a_power_curve(work):
         ),
         (
             ["--grid=depth=8,9,10", "--seeds=0,1"],
-            "the cell depth=9, seed=0 and 1 other: --depth must be 6n + 2",
+            "the cell depth=9, seed=0 and 1 other: --depth: `depth` must be 6n + 2",
         ),
         (
             ["--grid=lr_boundaries=0.5|0.50"],
             "the cells lr_boundaries=0.5 and lr_boundaries=0.50 are one run,",
         ),
-        (["--grid=gamma=1,2", "--depth=9", "--loss=focal"], "--depth must be 6n + 2"),
         (["--grid=seed=0,1"], "use --seeds"),
         (
             [f"--grid=learning_rate={','.join(map(str, range(1, 502)))}", "--seeds=0,1"],
@@ -84,7 +83,7 @@ def test_gamma_for_another_loss_than_focal_is_refused_in_a_power_curve(work):
         (["--table=1", "--balanced_epochs=0"], "it must be at least 1"),
         (["--table=1", "--imbalance_factor=1"], "--imbalance_factor below 1"),
         (["--table=1", "--dataset=tfds:mine"], "--imbalance_factor below 1"),
-        (["--table=2", "--depth=9"], "--depth must be 6n + 2"),
+        (["--table=2", "--depth=9"], "--depth: `depth` must be 6n + 2"),
         (["--table=2", "--noresume"], "--noresume can't be given to a sweep"),
     ],
 )
@@ -96,6 +95,13 @@ def test_flags_that_are_wrong_are_refused_before_anything_is_written(work, argum
     assert message in str(caught.value)
     assert not (work / "out").exists()
     assert not (work / "calls.txt").exists()
+
+
+def test_what_is_wrong_with_all_cells_names_none_of_them(work):
+    with pytest.raises(UserError) as caught:
+        call(sweep.main, "--grid=cb_power=0,1", "--depth=9", "--output_dir=out")
+    assert str(caught.value).startswith("--depth: `depth` must be 6n + 2")
+    assert not (work / "out").exists()
 
 
 def test_a_folder_that_can_not_be_made_is_refused(work):

@@ -12,7 +12,7 @@ def tiny_network(depth, input_shape, num_classes, head, weight_decay, dtype):
     """In place of `cb_keras.resnet_cifar`: convolution, batch normalisation, one dense layer.
 
     TensorFlow traces it in a fraction of the time, and what is tested here does not depend on the
-    number of layers.
+    number of layers. Layers have names, since a checkpoint is known by those of its variables.
     """
     penalty = keras.regularizers.L2(weight_decay / 2)
     start = 0.0 if head == "softmax" else -math.log(num_classes - 1)
@@ -20,8 +20,10 @@ def tiny_network(depth, input_shape, num_classes, head, weight_decay, dtype):
         [
             keras.Input(input_shape),
             keras.layers.Rescaling(1 / 128, -1, dtype=dtype),
-            keras.layers.Conv2D(8, 3, use_bias=False, kernel_regularizer=penalty, dtype=dtype),
-            keras.layers.BatchNormalization(momentum=0.9, dtype=dtype),
+            keras.layers.Conv2D(
+                8, 3, use_bias=False, kernel_regularizer=penalty, dtype=dtype, name="convolution"
+            ),
+            keras.layers.BatchNormalization(momentum=0.9, dtype=dtype, name="norm"),
             keras.layers.ReLU(dtype=dtype),
             keras.layers.GlobalAveragePooling2D(dtype=dtype),
             keras.layers.Dense(
@@ -29,6 +31,7 @@ def tiny_network(depth, input_shape, num_classes, head, weight_decay, dtype):
                 kernel_regularizer=penalty,
                 bias_initializer=keras.initializers.Constant(start),
                 dtype="float32",
+                name="logits",
             ),
         ],
         name="tiny",

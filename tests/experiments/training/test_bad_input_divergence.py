@@ -116,10 +116,10 @@ def test_a_training_that_goes_well_is_left_alone():
     assert len(history.history["loss"]) == 3
 
 
-def test_a_run_that_diverges_keeps_the_checkpoint_from_before(tmp_path, train_short):
+def test_a_run_that_diverges_keeps_the_checkpoint_from_before(tmp_path, train_tiny):
     # The rate grows 1e30-fold after the first of two epochs.
     with pytest.raises(UserError, match=r"diverged: the loss is \S+ at step \d of 6 of epoch 2"):
-        train_short(tmp_path / "run", "--lr_decay=1e30")
+        train_tiny(tmp_path / "run", "--lr_decay=1e30")
     with np.load(tmp_path / "run" / "checkpoint" / "state.npz") as file:
         assert json.loads(str(file["header"]))["epochs_done"] == 1
         for name in file.files:

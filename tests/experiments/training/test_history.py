@@ -5,6 +5,7 @@ import numpy as np
 
 import cb_keras
 from experiments.training.history import HistoryWriter
+from experiments.training.progress import ThroughputProgress
 
 
 def test_the_rate_is_that_of_the_last_step_which_loss_scaling_did_not_skip():
@@ -18,7 +19,7 @@ def test_the_rate_is_that_of_the_last_step_which_loss_scaling_did_not_skip():
     sgd = cb_keras.optimizers.MomentumSGD(schedule)
     model.compile(keras.optimizers.LossScaleOptimizer(sgd), "mse")
     images = np.array([[1.0], [np.inf], [1.0]], "float32")  # the second gradient is not finite
-    progress = cb_keras.callbacks.ThroughputProgress(3, 1, 2)
+    progress = ThroughputProgress(3, 1, 2)
     writer = HistoryWriter(Run, progress, schedule)
     for epochs in (1, 2):
         model.fit(

@@ -156,11 +156,9 @@ def test_the_loss_is_the_class_balanced_one_without_the_penalty(digits_run, pred
     assert digits_run.metrics["loss"] == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_figures_are_the_last_epochs_and_not_the_best_ones(tmp_path, train_tiny):
+def test_the_figures_are_the_last_epochs_and_not_the_best_ones(tmp_path, train_short):
     # The rate grows 20-fold after 6 of 8 epochs, which undoes what was learnt.
-    run = train_tiny(
-        tmp_path / "run", "--train_epochs=8", "--lr_boundaries=0.75", "--lr_decay=2000"
-    )
+    run = train_short(tmp_path / "run", "--train_epochs=8", "--lr_boundaries=0.75", "--lr_decay=20")
     accuracies = run.column("val_accuracy")
     assert max(accuracies) > accuracies[-1] + 0.1
     assert run.metrics["accuracy"] == pytest.approx(accuracies[-1], abs=1e-6)
