@@ -53,8 +53,7 @@ MODES = {
     "compiled": {"jit_compile": True},
 }
 modes = pytest.mark.parametrize("mode", MODES)
-# Each loss in each mode, each way at least once in each mode that has two: XLA can't call the op.
-kinds_and_modes = pytest.mark.parametrize(
+_kinds_and_modes = pytest.mark.parametrize(
     ("kind", "mode", "both_ways"),
     [
         *(("softmax", "eager", "fused op"), ("sigmoid", "eager", "keras.ops")),
@@ -73,6 +72,11 @@ a_kind_a_mode = pytest.mark.parametrize(
 INTEGERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
 if BACKEND == "torch":
     INTEGERS.remove("uint64")  # Keras has none there
+
+
+def kinds_and_modes(test):
+    """Each loss in each mode, by the op or keras.ops in turn; XLA can't call the op."""
+    return _kinds_and_modes(pytest.mark.usefixtures("both_ways")(test))
 
 
 def kinds_both_ways(test):
