@@ -1,6 +1,15 @@
 """Class-balanced losses for long-tailed classification in Keras 3."""
 
-from cb_keras import callbacks, functional, losses, metrics, optimizers, schedules
+try:
+    import keras as _keras
+except ImportError as error:  # Keras' own message, of its backend above all, and what to do
+    raise ImportError(
+        f"{error}. cb_keras needs Keras and one of its backends: pip install "
+        "'cb_keras[tensorflow]', or [jax] or [torch] with KERAS_BACKEND=jax or torch.",
+        name=error.name,
+    ) from error
+
+from cb_keras import callbacks, functional, layers, losses, metrics, optimizers, schedules
 from cb_keras._version import __version__
 from cb_keras.long_tail import choose_long_tail, long_tailed_counts
 from cb_keras.resnet import resnet_cifar
@@ -13,6 +22,7 @@ __all__ = [
     "class_balanced_weights",
     "effective_number",
     "functional",
+    "layers",
     "long_tailed_counts",
     "losses",
     "metrics",

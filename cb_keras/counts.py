@@ -61,6 +61,48 @@ def matrix_by_class(name: str, matrix: Any) -> NDArray[Any]:
     return entries
 
 
+def check_class_counts(
+    class_counts: Any, minimum: int = 1, kinds: str = "iuf"
+) -> NDArray[np.float64]:
+    """Returns counts of the classes as a float64 numpy array `[C]`, or raises ValueError.
+
+    Args:
+        class_counts: One whole number per class; a mapping or Series is read by class.
+        minimum: The smallest count that is allowed, 0 or 1.
+        kinds: Numpy's letters of the types that are allowed; without "f" floats are refused, even
+            whole ones.
+    """
+    counts = np.asarray(by_class("class_counts", class_counts))
+    if counts.ndim != 1 or counts.size == 0:
+        raise ValueError(
+            "`class_counts` must be a list of one training count per class, "
+            f"got shape {counts.shape}: {class_counts!r}."
+        )
+    if counts.dtype.kind not in kinds:
+        raise ValueError(
+            f"`class_counts` must be {'numbers' if 'f' in kinds else 'integers'}, got dtype "
+            f"{counts.dtype}: {class_counts!r}; count the labels first, e.g. "
+            "np.bincount(labels, minlength=num_classes)."
+        )
+    counts = counts.astype("float64")
+    bad = np.flatnonzero(
+        ~(np.isfinite(counts) & (counts >= minimum) & (counts == np.floor(counts)))
+    )
+    if bad.size:
+        where = ", ".join(f"class {c} has {counts[c]:g}" for c in bad[:5])
+        more = f" and {bad.size - 5} more" if bad.size > 5 else ""
+        remedy = ""
+        if minimum > 0:
+            remedy = (
+                " A class without training examples has no effective number: drop it, or give it "
+                "at least one example."
+            )
+        raise ValueError(
+            f"`class_counts` must be whole numbers >= {minimum}, but {where}{more}.{remedy}"
+        )
+    return counts
+
+
 def check_class_weights(name: str, values: Any, where: str = "") -> NDArray[np.float32]:
     """Returns weights of the classes as a float32 numpy array `[C]`, or raises ValueError.
 

@@ -3,19 +3,8 @@
 from typing import Any
 
 from keras import ops
-from keras.src import backend as keras_backend  # the only door to the masks, on JAX above all
 
-
-def mask_of(y_pred: Any) -> Any:
-    """The mask that Keras' layers left on the predictions, or None."""
-    return keras_backend.get_keras_mask(y_pred)
-
-
-def with_mask(y_pred: Any, mask: Any) -> Any:
-    """`y_pred` with this mask, where there is one."""
-    if mask is not None:
-        keras_backend.set_keras_mask(y_pred, mask)
-    return y_pred
+from cb_keras.checks import sizes_fit
 
 
 def along_leading(name: str, values: Any, static: Any, leading: Any) -> Any:
@@ -38,11 +27,7 @@ def along_leading(name: str, values: Any, static: Any, leading: Any) -> Any:
         values = ops.squeeze(values, -1)
     elif len(shape) < rank:
         values = ops.reshape(values, (*ops.shape(values), *[1] * (rank - len(shape))))
-    aligned = tuple(values.shape)
-    fits = len(aligned) == rank and all(
-        a == b or a == 1 or None in (a, b) for a, b in zip(aligned, static, strict=True)
-    )
-    if not fits:
+    if not sizes_fit(tuple(values.shape), static, one_fits=True):
         raise ValueError(
             f"`{name}` has shape {shape}, which fits no examples of shape {static}: give one "
             "value per example, or for the first axes only, such as [N] or [N, 1] for [N, T]."

@@ -1,12 +1,10 @@
 """Long-tailed class counts, and the choice of the examples that have them."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cb_keras.checks import check_number
-from cb_keras.counts import ByClass, by_class
+from cb_keras.checks import check_class_counts, check_imbalance_factor, check_whole_number
+from cb_keras.counts import ByClass
 
 
 def long_tailed_counts(
@@ -29,14 +27,11 @@ def long_tailed_counts(
 
     Source: Cui et al., CVPR 2019, section 5.1, and its official code.
     """
-    if not 1 <= check_number("num_classes", num_classes) < np.inf or num_classes % 1:
-        raise ValueError(f"`num_classes` must be a whole number >= 1, got {num_classes!r}.")
-    if not 1 <= check_number("max_count", max_count) < np.inf or max_count % 1:
-        raise ValueError(f"`max_count` must be a whole number >= 1, got {max_count!r}.")
-    max_count = int(max_count)  # a float of lower precision would round the products
+    num_classes = check_whole_number("num_classes", num_classes, 1)
+    max_count = check_whole_number("max_count", max_count, 1)
     factor = check_imbalance_factor(imbalance_factor)
-    last = max(int(num_classes) - 1, 1)
-    counts = [int(max_count * factor ** (c / last)) for c in range(int(num_classes))]
+    last = max(num_classes - 1, 1)
+    counts = [int(max_count * factor ** (c / last)) for c in range(num_classes)]
     if counts[-1] < 1:
         empty = counts.index(0)
         least = min(1.0, 1.01 / max_count)  # a little more, so that rounding does not undo it
@@ -45,17 +40,6 @@ def long_tailed_counts(
             f"when the largest class has {max_count}; use at least {least:.3g}."
         )
     return np.asarray(counts, dtype="int64")
-
-
-def check_imbalance_factor(imbalance_factor: Any) -> float:
-    """Returns `imbalance_factor` as a float in (0, 1], or raises ValueError with the remedy."""
-    factor = check_number("imbalance_factor", imbalance_factor)
-    if 0.0 < factor <= 1.0:
-        return factor
-    remedy = "it is the smallest class size divided by the largest."
-    if 1.0 < factor < float("inf"):
-        remedy = f"for a {factor:g}:1 tail use 1/{factor:g} = {1 / factor:.4g}."
-    raise ValueError(f"`imbalance_factor` must be in (0, 1], got {factor}; {remedy}")
 
 
 def choose_long_tail(labels: ArrayLike, class_counts: ByClass, seed: int = 0) -> NDArray[np.int64]:
@@ -78,17 +62,11 @@ def choose_long_tail(labels: ArrayLike, class_counts: ByClass, seed: int = 0) ->
         ValueError: A class has fewer examples than asked for, or a label is not a class.
     """
     labels = np.asarray(labels)
-    counts = np.asarray(by_class("class_counts", class_counts))
+    counts = check_class_counts(class_counts, minimum=0, kinds="iu").astype("int64")
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise ValueError(
             f"`labels` must be integers of shape [N], got {labels.dtype} {labels.shape}."
         )
-    if counts.ndim != 1 or counts.dtype.kind not in "iu" or (counts < 0).any():
-        raise ValueError(
-            f"`class_counts` must be integers >= 0 of shape [C], got {class_counts!r}."
-        )
-    if counts.size == 0:
-        raise ValueError("`class_counts` must name one class at least, got none.")
     if labels.size and not 0 <= labels.min() <= labels.max() < counts.size:
         raise ValueError(
             f"`labels` must be in [0, {counts.size}), the classes of `class_counts`; "

@@ -8,8 +8,9 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike, NDArray
 
-from cb_keras.checks import check_number
-from cb_keras.counts import ByClass, by_class, matrix_by_class
+from cb_keras import private_api
+from cb_keras.checks import check_class_counts, check_whole_number
+from cb_keras.counts import ByClass, matrix_by_class
 from cb_keras.scored import scored_examples
 
 MANY_SHOT_ABOVE = 100
@@ -33,9 +34,7 @@ def confusion_matrix(
         ValueError: The lengths differ or an id is out of range.
     """
     labels, predictions = np.asarray(labels), np.asarray(predictions)
-    if not 1 <= check_number("num_classes", num_classes) < 2**31 or num_classes % 1:
-        raise ValueError(f"`num_classes` must be a whole number >= 1, got {num_classes!r}.")
-    num_classes = int(num_classes)  # a numpy integer of 8 bits would overflow below
+    num_classes = check_whole_number("num_classes", num_classes, 1, below=2**31)
     for name, ids in (("labels", labels), ("predictions", predictions)):
         if ids.size and ids.dtype.kind not in "iu":
             raise ValueError(f"`{name}` must be integers, got dtype {ids.dtype}.")
@@ -88,7 +87,7 @@ def shot_groups(class_counts: ByClass) -> tuple[dict[str, list[int]], str]:
     Raises:
         ValueError: `class_counts` is not one whole number >= 0 per class.
     """
-    counts = _check_counts(class_counts)
+    counts = check_class_counts(class_counts, minimum=0)
     if counts.min() >= FEW_SHOT_BELOW and counts.min() < counts.max():
         return _thirds(counts)
     many, few = counts > MANY_SHOT_ABOVE, counts < FEW_SHOT_BELOW
@@ -115,17 +114,6 @@ def _thirds(counts: NDArray[Any]) -> tuple[dict[str, list[int]], str]:
     return groups, "thirds" if (first, second) == wanted else "moved_thirds"
 
 
-def _check_counts(class_counts: Any) -> NDArray[Any]:
-    counts = np.asarray(by_class("class_counts", class_counts))
-    whole = counts.dtype.kind in "iuf" and bool(np.all((counts >= 0) & (counts % 1 == 0)))
-    if counts.ndim != 1 or counts.size == 0 or not whole:
-        raise ValueError(
-            "`class_counts` must be whole numbers >= 0 of shape [C], one training count per "
-            f"class, got {class_counts!r}."
-        )
-    return counts.astype("int64") if counts.dtype.kind == "u" else counts
-
-
 def classification_report(confusion: ArrayLike, class_counts: ByClass) -> dict[str, Any]:
     """All figures that follow from a confusion matrix.
 
@@ -144,7 +132,7 @@ def classification_report(confusion: ArrayLike, class_counts: ByClass) -> dict[s
         ValueError: The matrix is not `[C, C]`, or holds no examples.
     """
     confusion = matrix_by_class("confusion", confusion)
-    class_counts = _check_counts(class_counts)
+    class_counts = check_class_counts(class_counts, minimum=0)
     num_classes = len(class_counts)
     if confusion.shape != (num_classes, num_classes):
         raise ValueError(
@@ -212,13 +200,14 @@ class BalancedAccuracy(keras.metrics.Metric):
         threshold: float | None = None,
     ) -> None:
         super().__init__(name=name, dtype=dtype)
-        self._direction = "up"  # where EarlyStopping and ModelCheckpoint look
-        if not 2 <= check_number("num_classes", num_classes) < np.inf or num_classes % 1:
-            raise ValueError(
-                f"`num_classes` must be a whole number >= 2, got {num_classes!r}; for a model of "
-                "one output use 2 and a `threshold`, 0.0 for logits or 0.5 for probabilities."
-            )
-        self.num_classes = int(num_classes)
+        private_api.set_metric_direction(self, "up")
+        self.num_classes = check_whole_number(
+            "num_classes",
+            num_classes,
+            minimum=2,
+            remedy="; for a model of one output use 2 and a `threshold`, 0.0 for logits or 0.5 for "
+            "probabilities",
+        )
         self.threshold = _check_threshold(threshold, self.num_classes)
         shape = (self.num_classes,)
         self._count_dtype = "float64" if self.dtype == "float64" else "float32"

@@ -5,7 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from cb_keras.checks import check_flag, check_number
+from cb_keras import private_api
+from cb_keras.checks import check_flag, check_momentum
 
 
 @keras.saving.register_keras_serializable(package="cb_keras")
@@ -43,11 +44,9 @@ class MomentumSGD(keras.optimizers.SGD):
         name: str = "momentum_sgd",
         **kwargs: Any,
     ) -> None:
-        if not 0.0 <= check_number("momentum", momentum) < 1.0:
-            raise ValueError(f"`momentum` must be in [0, 1), got {momentum}; usual is 0.9.")
         super().__init__(
             learning_rate,
-            momentum=float(momentum),
+            momentum=check_momentum(momentum),
             nesterov=check_flag("nesterov", nesterov),
             name=name,
             **kwargs,
@@ -57,7 +56,7 @@ class MomentumSGD(keras.optimizers.SGD):
         """Updates `variable` and its velocity."""
         step = gradient = ops.cast(gradient, variable.dtype)
         if self.momentum:
-            velocity = self.momentums[self._get_variable_index(variable)]
+            velocity = self.momentums[private_api.variable_index(self, variable)]
             step = self.momentum * velocity + gradient
             self.assign(velocity, step)
             if self.nesterov:

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from cb_keras.checks import check_number
+from cb_keras.checks import check_number, check_positive
 
 
 @keras.saving.register_keras_serializable(package="cb_keras")
@@ -40,16 +40,12 @@ class WarmupPiecewiseConstant(keras.optimizers.schedules.LearningRateSchedule):
         decay: float = 0.1,
     ) -> None:
         super().__init__()
-        self.peak = check_number("peak", peak)
+        self.peak = check_positive("peak", peak)
         self.warmup_steps = check_number("warmup_steps", warmup_steps)
         if not hasattr(boundaries, "__iter__") or isinstance(boundaries, str):
             raise ValueError(f"`boundaries` must be a list of steps, got {boundaries!r}.")
         self.boundaries = [check_number("boundaries", b) for b in boundaries]
-        self.decay = check_number("decay", decay)
-        if not 0 < self.peak < float("inf"):
-            raise ValueError(f"`peak` must be a finite number > 0, got {peak}.")
-        if not 0 < self.decay < float("inf"):
-            raise ValueError(f"`decay` must be a finite number > 0, got {decay}.")
+        self.decay = check_positive("decay", decay)
         if not 0 <= self.warmup_steps < float("inf"):
             raise ValueError(f"`warmup_steps` must be >= 0, got {warmup_steps}.")
         steps = [self.warmup_steps, *self.boundaries]

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from cb_keras.checks import check_labels, safe_class_ids, to_tensors
-from cb_keras.examples import along_leading, mask_of
+from cb_keras import private_api
+from cb_keras.checks import check_labels, safe_class_ids, sizes_fit, to_tensors
+from cb_keras.examples import along_leading
 
 
 class Scored(NamedTuple):
@@ -49,7 +50,7 @@ def scored_examples(
     Raises:
         ValueError: Shapes or dtypes do not fit; or multi-hot labels, where values can be seen.
     """
-    mask = mask_of(y_pred)
+    mask = private_api.keras_mask(y_pred)
     y_true, y_pred = to_tensors(y_true, y_pred)
     if threshold is None:
         _check_outputs(y_pred, num_classes)
@@ -100,16 +101,12 @@ def _one_output(y_true: Any, y_pred: Any) -> Any:
     labels, shape = tuple(y_true.shape), tuple(y_pred.shape)
     leading = shape if len(shape) < 2 else shape[:-1]
     one = len(shape) == 1 or shape[-1:] == (1,)
-    if not one or not (_fit(labels, leading) or _fit(labels, (*leading, 1))):
+    if not one or not (sizes_fit(labels, leading) or sizes_fit(labels, (*leading, 1))):
         raise ValueError(
             f"`y_true` has shape {labels} and `y_pred` {shape}: with a `threshold`, `y_pred` is "
             "one output, [..., 1] or [N], and `y_true` its 0/1 labels, [...] or [..., 1]."
         )
     return ops.expand_dims(y_pred, -1) if len(shape) == 1 else y_pred
-
-
-def _fit(a: Any, b: Any) -> bool:
-    return len(a) == len(b) and all(x == y or None in (x, y) for x, y in zip(a, b, strict=True))
 
 
 def _class_of_dense(y_true: Any) -> tuple[Any, Any, Any]:
@@ -134,9 +131,7 @@ def _refuse_multi_hot(several: Any, shape: Any) -> None:
 
 def _seen(tensor: Any) -> Any:
     """Values of a tensor, or None where they are symbolic: traced, or Keras' stand-ins for them."""
-    from keras.src import backend  # has no public name
-
-    if backend.in_stateless_scope():
+    if private_api.in_stateless_scope():
         return None
     if keras.backend.backend() == "tensorflow" and not hasattr(tensor, "numpy"):
         return None

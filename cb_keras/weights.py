@@ -16,7 +16,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from cb_keras.checks import check_beta, check_power
-from cb_keras.counts import ByClass, by_class
+from cb_keras.counts import ByClass, check_class_counts
 
 
 def effective_number(class_counts: ByClass, beta: float) -> NDArray[np.float64]:
@@ -71,31 +71,6 @@ def class_balanced_weights(
     counts = check_class_counts(class_counts)
     weights = _run(_class_balanced_weights, counts, check_beta(beta), check_power(power))
     return weights.astype("float32")
-
-
-def check_class_counts(class_counts: Any) -> NDArray[np.float64]:
-    """Returns `class_counts` as a float64 numpy array `[C]`, or raises ValueError."""
-    counts = np.asarray(by_class("class_counts", class_counts))
-    if counts.ndim != 1 or counts.size == 0:
-        raise ValueError(
-            "`class_counts` must be a list of one training count per class, "
-            f"got shape {counts.shape}: {class_counts!r}."
-        )
-    if counts.dtype.kind not in "iuf":
-        raise ValueError(
-            f"`class_counts` must be numbers, got dtype {counts.dtype}: {class_counts!r}; "
-            "count the labels first, e.g. np.bincount(labels, minlength=num_classes)."
-        )
-    counts = counts.astype("float64")
-    bad = np.flatnonzero(~(np.isfinite(counts) & (counts >= 1) & (counts == np.floor(counts))))
-    if bad.size:
-        where = ", ".join(f"class {c} has {counts[c]:g}" for c in bad[:5])
-        more = f" and {bad.size - 5} more" if bad.size > 5 else ""
-        raise ValueError(
-            f"`class_counts` must be whole numbers >= 1, but {where}{more}. A class without "
-            "training examples has no effective number: drop it, or give it at least one example."
-        )
-    return counts
 
 
 def _log_and_effective_number(counts: Any, beta: Any) -> tuple[Any, Any]:

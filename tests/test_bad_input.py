@@ -9,19 +9,13 @@ import pytest
 import sklearn.metrics
 
 import cb_keras
-from cb_keras import functional
 from tests.cb_keras import reference
+from tests.cb_keras.cases import CLASSES, LOSSES, kinds
 
 ROOT = pathlib.Path(__file__).parents[1]
-LOSSES = {
-    "softmax": cb_keras.losses.ClassBalancedSoftmaxCrossentropy,
-    "sigmoid": cb_keras.losses.ClassBalancedSigmoidCrossentropy,
-    "focal": cb_keras.losses.ClassBalancedFocalCrossentropy,
-}
 COUNTS = [50, 20, 10, 5]
 IDS = np.array([0, 1, 2, 3, 1, 0])
 LOGITS = np.random.default_rng(0).normal(size=(6, 4)).astype("float32")
-kinds = pytest.mark.parametrize("kind", LOSSES)
 
 
 def class_weights(counts, beta=0.9999):
@@ -46,9 +40,8 @@ def class_weights(counts, beta=0.9999):
 @kinds
 def test_labels_that_are_no_numbers_are_refused_with_their_dtype(kind, labels, dtype):
     message = rf"`y_true` must be class ids or one-hot labels, got dtype \S?{dtype}; number the"
-    function = getattr(functional, f"class_balanced_{kind}_crossentropy")
     metric = cb_keras.metrics.BalancedAccuracy(4)
-    for call in (LOSSES[kind](COUNTS), function, metric.update_state):
+    for call in (CLASSES[kind](COUNTS), LOSSES[kind], metric.update_state):
         with pytest.raises(ValueError, match=message):
             call(labels, LOGITS)
 
@@ -58,7 +51,7 @@ def test_predictions_that_are_no_numbers_are_refused_with_their_dtype(kind):
     with pytest.raises(
         ValueError, match=r"`y_pred` must be real numbers \[\.\.\., C\], got dtype "
     ):
-        LOSSES[kind](COUNTS)(IDS, LOGITS.astype("complex64"))
+        CLASSES[kind](COUNTS)(IDS, LOGITS.astype("complex64"))
 
 
 def test_balanced_accuracy_leaves_out_examples_that_are_in_no_class():
@@ -87,7 +80,7 @@ def linear(outputs, loss, **arguments):
 @pytest.mark.parametrize("labels", ["sparse", "one-hot"])
 @kinds
 def test_five_counts_for_ten_outputs_are_refused_with_both_numbers(kind, labels):
-    loss, ids = LOSSES[kind]([9, 7, 5, 3, 1]), np.arange(6)
+    loss, ids = CLASSES[kind]([9, 7, 5, 3, 1]), np.arange(6)
     y = ids if labels == "sparse" else np.eye(10)[ids]
     message = r"`y_pred` has 10 classes \(shape .*\) but there are 5 class counts or weights: give"
     with pytest.raises(ValueError, match=message):
@@ -119,7 +112,7 @@ def test_balanced_accuracy_refuses_a_number_of_classes_that_is_none(number):
 @kinds
 def test_a_class_of_count_zero_is_refused_by_its_number(kind):
     with pytest.raises(ValueError, match=r"class 2 has 0\. .*drop it, or give it at least one"):
-        LOSSES[kind]([50, 20, 0, 5])
+        CLASSES[kind]([50, 20, 0, 5])
 
 
 def test_choosing_no_example_of_a_class_leaves_it_out_and_keeps_the_others():
@@ -135,7 +128,7 @@ def test_choosing_no_example_of_a_class_leaves_it_out_and_keeps_the_others():
 def test_a_nan_image_makes_the_loss_of_its_own_example_nan_alone(kind):
     logits = LOGITS.copy()
     logits[2] = np.nan  # what a network makes of NaN pixels
-    loss = LOSSES[kind](COUNTS, reduction=None)
+    loss = CLASSES[kind](COUNTS, reduction=None)
     found = keras.ops.convert_to_numpy(loss(IDS, logits))
     targets = reference.one_hot(IDS, 4)
     expected = reference.loss(kind, LOGITS, targets, class_weights(COUNTS)[IDS])
@@ -151,17 +144,19 @@ def test_a_nan_image_makes_the_loss_of_fit_nan_from_its_batch_on_and_keras_can_s
     seen = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda batch, logs: losses.append(float(logs["loss"]))
     )
-    model = linear(4, LOSSES[kind](COUNTS))
+    model = linear(4, CLASSES[kind](COUNTS))
     callbacks = [keras.callbacks.TerminateOnNaN(), seen]
     model.fit(images, np.tile(IDS, 2), batch_size=2, shuffle=False, verbose=0, callbacks=callbacks)
     assert np.isfinite(losses).tolist() == [True, True, True, False]
 
 
-@pytest.mark.parametrize("batch_size", [1, 4, 5, 6, 7, 100])
-@kinds
+@pytest.mark.parametrize(
+    ("kind", "batch_size"),
+    [("softmax", 1), ("softmax", 4), ("sigmoid", 5), ("focal", 6), ("sigmoid", 7), ("focal", 100)],
+)
 def test_a_partial_or_too_large_batch_counts_by_its_examples_in_fit_and_evaluate(kind, batch_size):
     images = np.random.default_rng(1).normal(size=(6, 3)).astype("float32")
-    model = linear(4, LOSSES[kind](COUNTS), metrics=["accuracy"])
+    model = linear(4, CLASSES[kind](COUNTS), metrics=["accuracy"])
     weights, bias = (w.astype("float64") for w in model.get_weights())
     logits = images @ weights + bias
     losses = reference.loss(

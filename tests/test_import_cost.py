@@ -1,4 +1,4 @@
-"""What `import cb_keras` loads and does after `import keras`, in a fresh process."""
+"""What `import cb_keras` loads and does after `import keras`, and without a backend to import."""
 
 import json
 import os
@@ -56,7 +56,7 @@ def top_level(modules):
 def test_importing_cb_keras_after_keras_loads_nothing_but_cb_keras(report):
     """Not tensorflow_datasets, matplotlib, scikit-learn or absl, nor the experiments."""
     added = report["added by cb_keras"]
-    assert {"cb_keras", "cb_keras.losses.class_balanced"} <= set(added)
+    assert {"cb_keras", "cb_keras.losses.softmax"} <= set(added)
     assert top_level(added) - sys.stdlib_module_names == {"cb_keras"}
     # Some of those may be Keras' own doing (its scikit-learn wrappers), but not these.
     assert not top_level(report["added by keras"]) & {"tensorflow_datasets", "experiments"}
@@ -65,3 +65,31 @@ def test_importing_cb_keras_after_keras_loads_nothing_but_cb_keras(report):
 def test_importing_cb_keras_makes_no_more_than_a_hundredth_of_the_calls_of_importing_keras(report):
     """Counted, as time depends on the machine. With TensorFlow, Keras 3.15 makes 6.7 million."""
     assert 0 < report["calls"] < 6_700_000 / 100
+
+
+WITHOUT_A_BACKEND = """
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("tensorflow", "jax", "torch"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
+import cb_keras.losses
+"""
+
+
+def test_without_a_backend_the_message_is_keras_own_and_names_what_to_install():
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_A_BACKEND],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": "tensorflow"},
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=HANG_SECONDS,
+    )
+    assert done.returncode == 1
+    message = done.stderr.splitlines()[-1]
+    assert message.startswith("ImportError: No module named 'tensorflow'. ")
+    assert "pip install 'cb_keras[tensorflow]', or [jax] or [torch] with KERAS_BACKEND" in message

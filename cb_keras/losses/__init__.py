@@ -1,10 +1,8 @@
-"""Class-balanced losses as `keras.losses.Loss` classes."""
+"""Class-balanced losses as `keras.losses.Loss` classes, one file a family."""
 
-from cb_keras.losses.class_balanced import (
-    ClassBalancedFocalCrossentropy,
-    ClassBalancedSigmoidCrossentropy,
-    ClassBalancedSoftmaxCrossentropy,
-)
+from cb_keras.losses.focal import ClassBalancedFocalCrossentropy
+from cb_keras.losses.sigmoid import ClassBalancedSigmoidCrossentropy
+from cb_keras.losses.softmax import ClassBalancedSoftmaxCrossentropy
 
 __all__ = [
     "ClassBalancedFocalCrossentropy",

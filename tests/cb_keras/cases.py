@@ -41,7 +41,7 @@ IDS = np.array([0, 1, 2, 2])
 LOGITS = np.array([[2.0, -1.0, 0.5], [0.0, 3.0, -2.0], [-4.0, 1.0, 1.5], [0.25, 0.5, -1.0]])
 TARGETS = reference.one_hot(IDS, 3)
 WEIGHTS = np.array([0.2, 0.7, 2.1])
-BALANCED_WEIGHTS = cb_keras.class_balanced_weights(COUNTS)
+BALANCED = cb_keras.class_balanced_weights(COUNTS)
 
 # A batch of six for a linear model.
 INPUTS = np.random.default_rng(1).normal(size=(6, 4)).astype("float32")
@@ -53,10 +53,30 @@ MODES = {
     "compiled": {"jit_compile": True},
 }
 modes = pytest.mark.parametrize("mode", MODES)
+_kinds_and_modes = pytest.mark.parametrize(
+    ("kind", "mode", "both_ways"),
+    [
+        *(("softmax", "eager", "fused op"), ("sigmoid", "eager", "keras.ops")),
+        *(("focal", "eager", "fused op"), ("softmax", "graph", "keras.ops")),
+        *(("sigmoid", "graph", "fused op"), ("focal", "graph", "fused op")),
+        *(("softmax", "compiled", "keras.ops"), ("sigmoid", "compiled", "keras.ops")),
+        ("focal", "compiled", "keras.ops"),
+    ],
+    indirect=["both_ways"],
+)
+# Each mode with another loss, for what a mode may change and the formula may not.
+a_kind_a_mode = pytest.mark.parametrize(
+    ("kind", "mode"), [("softmax", "eager"), ("sigmoid", "graph"), ("focal", "compiled")]
+)
 
 INTEGERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
 if BACKEND == "torch":
     INTEGERS.remove("uint64")  # Keras has none there
+
+
+def kinds_and_modes(test):
+    """Each loss in each mode, by the op or keras.ops in turn; XLA can't call the op."""
+    return _kinds_and_modes(pytest.mark.usefixtures("both_ways")(test))
 
 
 def kinds_both_ways(test):

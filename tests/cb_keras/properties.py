@@ -4,9 +4,6 @@ from hypothesis import HealthCheck, settings
 
 from tests.cb_keras.gradients import BACKEND
 
-INTEGERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
-if BACKEND == "torch":
-    INTEGERS.remove("uint64")  # Keras has none there
 FLOATS = ["float16", "bfloat16", "float32", "float64"]
 
 

@@ -1,10 +1,12 @@
 """The losses and their gradients in float64 numpy, written from the papers' equations.
 
 `targets` are dense, `[N, C]`; SciPy's `log_softmax`, `expit` and `log_expit` do the special
-functions. Cui et al. 2019 number the losses 7 (softmax), 9 (sigmoid) and 11 (focal).
+functions. Cui et al. 2019 number the losses 7 (softmax), 9 (sigmoid) and 11 (focal). The class
+weights are computed with mpmath's 60 digits.
 """
 
 import numpy as np
+import pytest
 from scipy.special import expit, log_expit, log_softmax, softmax
 
 
@@ -59,3 +61,19 @@ def gradient(kind, z, targets, weight=1.0, gamma=1.0):
     if kind == "focal":
         return weight * focal_gradient(z, targets, gamma)
     return weight * {"softmax": softmax_gradient, "sigmoid": sigmoid_gradient}[kind](z, targets)
+
+
+def exact_effective_number(count, beta):
+    """(1 - beta^n) / (1 - beta) with 60 digits; beta is the float64 that the library is given."""
+    mpmath = pytest.importorskip("mpmath")
+    with mpmath.workdps(60):
+        beta = mpmath.mpf(beta)
+        return mpmath.mpf(count) if beta == 1 else (1 - beta**count) / (1 - beta)
+
+
+def exact_weights(counts, beta, power):
+    mpmath = pytest.importorskip("mpmath")
+    with mpmath.workdps(60):
+        unscaled = [exact_effective_number(n, beta) ** -mpmath.mpf(power) for n in counts]
+        total = mpmath.fsum(unscaled)
+        return np.array([float(len(counts) * u / total) for u in unscaled])

@@ -7,6 +7,7 @@ import sklearn.metrics
 from keras import ops
 
 from cb_keras.metrics import BalancedAccuracy
+from tests.cb_keras.cases import MODES, modes
 from tests.cb_keras.gradients import BACKEND
 
 RNG = np.random.default_rng(5)
@@ -16,13 +17,6 @@ TOKENS[:5, 3:] = 0  # padding, where the labels are arbitrary
 KEPT = TOKENS != 0
 KERNEL = RNG.normal(size=(12, 3)).astype("float32")
 LOGITS = KERNEL[TOKENS]  # [8, 5, 3]
-
-MODES = {
-    "eager": {"run_eagerly": True},
-    "graph": {"jit_compile": False},
-    "compiled": {"jit_compile": True},
-}
-modes = pytest.mark.parametrize("mode", MODES)
 
 
 def expected(labels=LABELS, logits=LOGITS, weight=None):
@@ -56,8 +50,10 @@ def sequence_model(mode, loss=None):
     return compiled_model(layers, KERNEL, loss, mode)
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-@modes
+@pytest.mark.parametrize(
+    ("mode", "weighted"),
+    [("eager", True), ("graph", False), ("graph", True), ("compiled", True)],
+)
 def test_padded_steps_count_in_no_recall_as_in_no_accuracy_of_keras(mode, weighted):
     weight = RNG.uniform(0.1, 3, (8, 5)) if weighted else None
     of_steps = KEPT * (weight if weighted else 1.0)

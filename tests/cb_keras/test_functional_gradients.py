@@ -4,18 +4,10 @@ import numpy as np
 import pytest
 
 from tests.cb_keras import reference
+from tests.cb_keras.cases import IDS, LOGITS, LOSSES, TARGETS, WEIGHTS, every_formula, kinds
 from tests.cb_keras.gradients import central_differences, compiled, value_and_gradient
-from tests.cb_keras.test_functional import IDS, LOGITS, LOSSES, TARGETS, WEIGHTS, kinds
 
 gammas = pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0, 5.0])
-CASES = [("softmax", {}), ("sigmoid", {})] + [
-    ("focal", {"gamma": gamma}) for gamma in (0.0, 0.5, 1.0, 2.0, 5.0)
-]
-every_loss = pytest.mark.parametrize(
-    ("kind", "kwargs"),
-    CASES,
-    ids=["softmax", "sigmoid", *(f"focal{g['gamma']}" for _, g in CASES[2:])],
-)
 labels = pytest.mark.parametrize("labels", [IDS, TARGETS], ids=["sparse", "one-hot"])
 
 
@@ -41,7 +33,7 @@ def test_a_gradient_by_hand_and_by_the_reference(kind, gradient):
 
 
 @labels
-@every_loss
+@every_formula
 def test_the_gradient_is_the_closed_form(kind, kwargs, labels):
     expected = reference.gradient(kind, LOGITS, TARGETS, WEIGHTS[IDS], **kwargs)
 
@@ -55,7 +47,7 @@ def test_the_gradient_is_the_closed_form(kind, kwargs, labels):
 
 
 @labels
-@every_loss
+@every_formula
 def test_the_gradient_is_the_central_difference(kind, kwargs, labels):
     def loss(z):
         return LOSSES[kind](labels, z, WEIGHTS, **kwargs)
@@ -86,7 +78,7 @@ def test_the_gradient_of_low_precision_logits_is_rounded_only_at_the_end(kind, d
 
 
 @pytest.mark.parametrize("case", ["eager, sparse", "eager, one-hot", "compiled, sparse"])
-@every_loss
+@every_formula
 def test_loss_and_gradient_are_finite_up_to_logits_of_ten_thousand(kind, kwargs, case):
     sizes = np.array([0, 1e-6, 1, 10, 50, 88, 89, 104, 500, 1e3, 1e4])
     z = np.concatenate([-sizes[::-1], sizes])
@@ -113,7 +105,7 @@ def test_soft_labels_at_logits_of_ten_thousand_are_finite(gamma):
     np.testing.assert_allclose(gradient, np.sign(logits) / 2, rtol=1e-6)
 
 
-@every_loss
+@every_formula
 def test_the_weight_scales_the_gradient_and_does_not_leak_into_the_focal_factor(kind, kwargs):
     _, plain = value_and_gradient(lambda z: LOSSES[kind](IDS, z, **kwargs), LOGITS)
     _, weighted = value_and_gradient(lambda z: LOSSES[kind](IDS, z, WEIGHTS, **kwargs), LOGITS)
@@ -121,7 +113,7 @@ def test_the_weight_scales_the_gradient_and_does_not_leak_into_the_focal_factor(
 
 
 @pytest.mark.parametrize("targets", [TARGETS, np.full_like(TARGETS, 0.25)], ids=["0 and 1", "soft"])
-@every_loss
+@every_formula
 def test_the_gradient_by_the_labels_is_the_difference_of_the_terms(kind, kwargs, targets):
     def loss(y):
         return LOSSES[kind](y, LOGITS.astype("float32"), **kwargs)

@@ -122,9 +122,21 @@ def test_classes_of_one_size_are_in_one_group_and_many_and_few_are_never_empty(r
             assert min(sizes[0]) > max(sizes[2])
 
 
-@pytest.mark.parametrize("counts", [[], 5, [3.5, 2], [-1, 3], [float("nan"), 3], ["3", "2"]])
-def test_shot_groups_refuse_what_is_no_list_of_counts(counts):
-    with pytest.raises(ValueError, match="`class_counts` must be whole numbers >= 0 of shape"):
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        *(
+            ([], r"a list .* \(0,\)"),
+            (5, r"a list .*shape \(\): 5"),
+            (["3", "2"], "numbers, .*<U1"),
+        ),
+        ([3.5, 2], r"whole numbers >= 0, but class 0 has 3\.5\.$"),
+        ([1, -1], r"whole numbers >= 0, but class 1 has -1\.$"),
+        ([float("nan"), 3], r"whole numbers >= 0, but class 0 has nan\.$"),
+    ],
+)
+def test_shot_groups_refuse_what_is_no_list_of_counts(counts, message):
+    with pytest.raises(ValueError, match=f"`class_counts` must be {message}"):
         shot_groups(counts)
 
 
@@ -174,7 +186,7 @@ def test_a_confusion_matrix_without_examples_is_refused():
 
 
 @absent_class
-@pytest.mark.parametrize("batch", [1, 7, 60])
+@pytest.mark.parametrize("batch", [7, 60] if BACKEND == "jax" else [1, 7, 60])
 def test_balanced_accuracy_over_batches_is_that_of_scikit_learn(batch):
     metric = BalancedAccuracy(5)
     for start in range(0, 60, batch):

@@ -14,9 +14,9 @@ from keras import ops
 
 import cb_keras
 from cb_keras import checks, weights
-from tests.cb_keras.losses.test_class_balanced import CLASSES
-from tests.cb_keras.properties import INTEGERS, properties
-from tests.cb_keras.test_weights import exact_effective_number, exact_weights
+from tests.cb_keras.cases import CLASSES, INTEGERS
+from tests.cb_keras.properties import properties
+from tests.cb_keras.reference import exact_effective_number, exact_weights
 
 whole_numbers = st.one_of(
     st.integers(1, 5), st.integers(1, 10**9), st.sampled_from([2**24 + 1, 2**53 + 1, 2**62])

@@ -8,27 +8,12 @@ from hypothesis import strategies as st
 
 import cb_keras
 from cb_keras import weights
+from tests.cb_keras.reference import exact_effective_number, exact_weights
 
 COUNTS = [1, 2, 3, *(10**k for k in range(1, 10))]
 BETAS = [0, 1e-9, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999, 1 - 1e-6, 1 - 1e-9, 1 - 1e-12, 1]
 POWERS = [0, 0.5, 1, 2, -1, 3.7]
 CIFAR = [5000, 3237, 2096, 1357, 878, 568, 368, 238, 154, 100]
-
-
-def exact_effective_number(count, beta):
-    """(1 - beta^n) / (1 - beta) with 60 digits; beta is the float64 that the library is given."""
-    mpmath = pytest.importorskip("mpmath")
-    with mpmath.workdps(60):
-        beta = mpmath.mpf(beta)
-        return mpmath.mpf(count) if beta == 1 else (1 - beta**count) / (1 - beta)
-
-
-def exact_weights(counts, beta, power):
-    mpmath = pytest.importorskip("mpmath")
-    with mpmath.workdps(60):
-        unscaled = [exact_effective_number(n, beta) ** -mpmath.mpf(power) for n in counts]
-        total = mpmath.fsum(unscaled)
-        return np.array([float(len(counts) * u / total) for u in unscaled])
 
 
 @pytest.mark.parametrize("beta", BETAS)

@@ -21,7 +21,10 @@ NEEDS = {
     "avx2": {"avx2", "fma", "bmi1", "bmi2", "f16c"},
     "avx512": {"avx2", "fma", "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"},
 }
-CHOSEN = "float64 or low_precision or ten_thousand or nan_logit or masked or (caches and focal and float32)"
+CHOSEN = (
+    "float64 or low_precision or ten_thousand or nan_logit or masked "
+    "or (caches and focal and float32)"
+)
 RUN_TESTS = """
 import sys
 import pytest

@@ -9,37 +9,19 @@ import pytest
 from keras import ops
 
 import cb_keras
-from cb_keras import losses
 from tests.cb_keras import reference
+from tests.cb_keras.cases import (
+    CLASSES,
+    COUNTS,
+    IDS,
+    LOGITS,
+    expected_losses,
+    kinds,
+    kinds_both_ways,
+    number,
+)
 
-CLASSES = {
-    "softmax": losses.ClassBalancedSoftmaxCrossentropy,
-    "sigmoid": losses.ClassBalancedSigmoidCrossentropy,
-    "focal": losses.ClassBalancedFocalCrossentropy,
-}
-kinds = pytest.mark.parametrize("kind", CLASSES)
-
-
-def kinds_both_ways(test):
-    """`kinds`, each by keras.ops and, on TensorFlow, by the fused op."""
-    return kinds(pytest.mark.usefixtures("both_ways")(test))
-
-
-COUNTS = [900, 90, 9]
-IDS = np.array([0, 1, 2, 2])
-LOGITS = np.array([[2.0, -1.0, 0.5], [0.0, 3.0, -2.0], [-4.0, 1.0, 1.5], [0.25, 0.5, -1.0]])
 LOG2, LOG3 = np.log(2), np.log(3)
-
-
-def number(tensor):
-    return ops.convert_to_numpy(tensor)
-
-
-def expected_losses(kind, ids=IDS, logits=LOGITS, counts=COUNTS, **kwargs):
-    """Per example, in float64 from `reference.py` and the library's weights."""
-    weights = cb_keras.class_balanced_weights(counts).astype("float64")
-    targets = reference.one_hot(ids, len(counts))
-    return reference.loss(kind, logits, targets, weights[ids], **kwargs)
 
 
 @pytest.mark.parametrize(

@@ -9,21 +9,14 @@ from keras import ops
 
 import cb_keras
 from tests.cb_keras import reference
-from tests.cb_keras.losses.test_class_balanced import (
+from tests.cb_keras.cases import (
     CLASSES,
     COUNTS,
     IDS,
     LOGITS,
     expected_losses,
     kinds,
-    kinds_both_ways,
     number,
-)
-
-low_precision = pytest.mark.parametrize(
-    "dtype",
-    ["bfloat16", "float16", "mixed_bfloat16", "mixed_float16", keras.DTypePolicy("mixed_bfloat16")],
-    ids=str,
 )
 
 
@@ -52,22 +45,28 @@ def round_trip(request, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("kind", "arguments"),
     [
-        {"class_counts": COUNTS},
-        {"class_counts": np.array(COUNTS, "uint16"), "beta": 0.99, "power": 0.5},
-        {"class_weights": [0.1, 1.2, 1.7]},
-        {"class_counts": COUNTS, "from_logits": False, "reduction": "sum", "name": "mine"},
-        {"class_counts": COUNTS, "reduction": None, "dtype": "bfloat16", "fused": False},
-        {"class_counts": COUNTS, "dtype": keras.DTypePolicy("mixed_float16")},
-        {"class_counts": COUNTS, "dtype": np.dtype("float32")},
-        {"class_counts": COUNTS, "dtype": ops.ones(1).dtype, "beta": np.float32(0.5)},
+        ("softmax", {"class_counts": COUNTS}),
+        ("sigmoid", {"class_counts": np.array(COUNTS, "uint16"), "beta": 0.99, "power": 0.5}),
+        ("focal", {"class_weights": [0.1, 1.2, 1.7], "gamma": 2.5}),
+        (
+            "focal",
+            {"class_counts": COUNTS, "from_logits": False, "reduction": "sum", "name": "mine"},
+        ),
+        (
+            "softmax",
+            {"class_counts": COUNTS, "reduction": None, "dtype": "bfloat16", "fused": False},
+        ),
+        ("sigmoid", {"class_counts": COUNTS, "dtype": keras.DTypePolicy("mixed_float16")}),
+        ("softmax", {"class_weights": [0.1, 1.2, 1.7], "dtype": np.dtype("float32")}),
+        ("focal", {"class_counts": COUNTS, "dtype": ops.ones(1).dtype, "beta": np.float32(0.5)}),
+        ("sigmoid", {"class_weights": [0.1, 1.2, 1.7], "from_logits": False}),
     ],
-    ids=["counts", "beta and power", "weights", "the others", "dtype", "policy", "numpy", "tensor"],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
 )
-@kinds
 def test_a_round_trip_keeps_every_argument(kind, arguments, round_trip):
-    loss = CLASSES[kind](**arguments, **({"gamma": 2.5} if kind == "focal" else {}))
+    loss = CLASSES[kind](**arguments)
     copy = round_trip(loss)
     assert type(copy) is type(loss)
     assert copy.get_config() == loss.get_config()
@@ -95,8 +94,15 @@ def test_the_config_holds_plain_values_and_the_counts_that_were_given(kind):
     assert (config["beta"], config["power"], config["class_weights"]) == (0.9, 2.0, None)
 
 
-@low_precision
-@kinds_both_ways
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [
+        *(("softmax", "bfloat16"), ("sigmoid", "float16"), ("focal", "mixed_bfloat16")),
+        *(("sigmoid", "mixed_float16"), ("softmax", keras.DTypePolicy("mixed_bfloat16"))),
+    ],
+    ids=str,
+)
+@pytest.mark.usefixtures("both_ways")
 def test_a_low_precision_loss_computes_in_float32(kind, dtype):
     loss = CLASSES[kind](COUNTS, dtype=dtype)
     value = loss(IDS, LOGITS)
@@ -116,8 +122,14 @@ def test_a_float64_loss_computes_in_float64(kind):
     np.testing.assert_allclose(value, expected_losses(kind), rtol=1e-12)
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "bfloat16", "float16"])
-@kinds_both_ways
+@pytest.mark.parametrize(
+    ("kind", "policy"),
+    [
+        *(("softmax", "mixed_bfloat16"), ("softmax", "float16"), ("sigmoid", "mixed_float16")),
+        ("focal", "bfloat16"),
+    ],
+)
+@pytest.mark.usefixtures("both_ways")
 def test_a_global_policy_leaves_the_loss_in_float32(kind, policy):
     keras.config.set_dtype_policy(policy)
     loss = CLASSES[kind](COUNTS)
@@ -130,9 +142,19 @@ def test_a_global_policy_leaves_the_loss_in_float32(kind, policy):
     )
 
 
-@pytest.mark.parametrize("logits_dtype", ["float32", "bfloat16", "float16"])
-@pytest.mark.parametrize("dtype", [None, "bfloat16", "mixed_float16"])
-@kinds_both_ways
+@pytest.mark.parametrize(
+    ("kind", "dtype", "logits_dtype"),
+    [
+        ("softmax", None, "float32"),
+        ("softmax", "bfloat16", "bfloat16"),
+        ("softmax", "mixed_float16", "float16"),
+        ("sigmoid", "mixed_float16", "float32"),
+        ("sigmoid", None, "float16"),
+        ("focal", "bfloat16", "float32"),
+        ("focal", None, "bfloat16"),
+    ],
+)
+@pytest.mark.usefixtures("both_ways")
 def test_class_8141_of_8142_stays_class_8141(kind, dtype, logits_dtype):
     # iNaturalist 2018 has 8142 classes; bfloat16 rounds 8141 to 8128, float16 to 8140.
     logits = np.zeros((1, 8142))
@@ -145,9 +167,10 @@ def test_class_8141_of_8142_stays_class_8141(kind, dtype, logits_dtype):
         np.testing.assert_allclose(value, expected[0], rtol=1e-5)
 
 
-@pytest.mark.parametrize("labels_dtype", ["bfloat16", "float16"])
-@pytest.mark.parametrize("dtype", [None, "bfloat16"])
-@kinds
+@pytest.mark.parametrize(
+    ("kind", "dtype", "labels_dtype"),
+    [("softmax", None, "bfloat16"), ("sigmoid", "bfloat16", "float16"), ("focal", None, "float16")],
+)
 def test_low_precision_class_ids_are_refused(kind, dtype, labels_dtype):
     with pytest.raises(ValueError, match=f"`y_true` holds class ids as {labels_dtype}"):
         CLASSES[kind](COUNTS, dtype=dtype)(ops.cast(IDS, labels_dtype), LOGITS)

@@ -13,7 +13,6 @@ import numpy as np
 from tests import HANG_SECONDS
 
 SCRIPT = """
-import itertools
 import json
 
 import keras
@@ -67,13 +66,15 @@ def own_loop(cls, fused, strategy):
 two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 one = tf.distribute.OneDeviceStrategy("CPU:0")
 assert two.num_replicas_in_sync == 2
-names = ["ClassBalanced" + kind + "Crossentropy" for kind in ("Softmax", "Sigmoid", "Focal")]
+cases = [("Softmax", False, fit), ("Softmax", True, own_loop), ("Sigmoid", False, own_loop),
+         ("Sigmoid", True, fit), ("Focal", False, fit), ("Focal", True, own_loop)]
 result = {}
-for cls, fused, function in itertools.product(names, (False, True), (fit, own_loop)):
+for kind, fused, function in cases:
+    cls = f"ClassBalanced{kind}Crossentropy"
     for name, strategy in (("two", two), ("one", one)):
         losses, model = function(cls, fused, strategy)
         weights = np.concatenate([w.ravel() for w in model.get_weights()])
-        result[f"{cls} {fused} {function.__name__} {name}"] = [*losses, *weights.tolist()]
+        result[f"{cls} {fused} {name}"] = [*losses, *weights.tolist()]
 print(json.dumps(result))
 """
 
@@ -88,11 +89,11 @@ def test_a_step_on_two_replicas_is_the_step_on_one_device(fused_op):
     )
     assert process.returncode == 0, process.stderr
     result = json.loads(process.stdout.splitlines()[-1])
-    assert len(result) == 24
+    assert len(result) == 12
     for case, on_two in result.items():
         if case.endswith("two"):
             on_one = result[case.removesuffix("two") + "one"]
             np.testing.assert_allclose(on_two, on_one, rtol=1e-4, atol=1e-6, err_msg=case)
             cls = case.split()[0]
-            composed = result[f"{cls} False own_loop one"]
+            composed = result[f"{cls} False one"]
             np.testing.assert_allclose(on_two, composed, rtol=1e-4, atol=1e-6, err_msg=case)

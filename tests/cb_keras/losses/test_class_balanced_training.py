@@ -7,50 +7,30 @@ from keras import ops
 
 import cb_keras
 from tests.cb_keras import reference
-from tests.cb_keras.gradients import BACKEND, compiled
-from tests.cb_keras.losses.test_class_balanced import (
+from tests.cb_keras.cases import (
+    BALANCED,
     CLASSES,
     COUNTS,
+    IDS_OF_INPUTS,
+    INPUTS,
+    KERNEL,
+    a_kind_a_mode,
+    fit,
     kinds,
+    kinds_and_modes,
     kinds_both_ways,
+    linear_model,
     number,
 )
+from tests.cb_keras.gradients import BACKEND, compiled
 
-INPUTS = np.random.default_rng(1).normal(size=(6, 4)).astype("float32")
-IDS = np.array([0, 2, 1, 0, 2, 2])
 LOGITS = np.random.default_rng(3).normal(size=(6, 3))
-KERNEL = np.random.default_rng(2).normal(size=(4, 3)).astype("float32")
-WEIGHTS = cb_keras.class_balanced_weights(COUNTS)
-
-MODES = {
-    "eager": {"run_eagerly": True},
-    "graph": {"jit_compile": False},
-    "compiled": {"jit_compile": True},
-}
-modes = pytest.mark.parametrize("mode", MODES)
 
 
-def linear_model(loss, mode="graph", learning_rate=0.5, **kwargs):
-    if BACKEND == "torch" and mode == "compiled":
-        pytest.skip("`jit_compile` is XLA's; on PyTorch Keras would need a C++ compiler")
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, use_bias=False)])
-    model.set_weights([KERNEL])
-    model.compile(keras.optimizers.SGD(learning_rate), loss, **MODES[mode], **kwargs)
-    return model
-
-
-def fit(model, labels=IDS, epochs=1, **kwargs):
-    history = model.fit(
-        INPUTS, labels, batch_size=6, epochs=epochs, shuffle=False, verbose=0, **kwargs
-    )
-    return history.history["loss"]
-
-
-@modes
-@kinds_both_ways
+@kinds_and_modes
 def test_a_training_step_is_the_reference_step_in_every_mode(kind, mode):
-    logits, targets = INPUTS.astype("float64") @ KERNEL, reference.one_hot(IDS, 3)
-    weight = WEIGHTS[IDS].astype("float64")
+    logits, targets = INPUTS.astype("float64") @ KERNEL, reference.one_hot(IDS_OF_INPUTS, 3)
+    weight = BALANCED[IDS_OF_INPUTS].astype("float64")
     slope = reference.gradient(kind, logits, targets, weight)
     model = linear_model(CLASSES[kind](COUNTS), mode)
     expected = reference.loss(kind, logits, targets, weight).mean()
@@ -59,31 +39,34 @@ def test_a_training_step_is_the_reference_step_in_every_mode(kind, mode):
     np.testing.assert_allclose(model.get_weights()[0], KERNEL - step, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("labels", [IDS[:, None], reference.one_hot(IDS, 3)])
-@kinds_both_ways
+@pytest.mark.parametrize(
+    ("kind", "labels"),
+    [("softmax", IDS_OF_INPUTS[:, None]), ("focal", reference.one_hot(IDS_OF_INPUTS, 3))],
+)
+@pytest.mark.usefixtures("both_ways")
 def test_fit_takes_the_other_label_formats(kind, labels):
     loss = CLASSES[kind](COUNTS)
     expected = fit(linear_model(loss))
     np.testing.assert_allclose(fit(linear_model(loss), labels), expected, rtol=1e-6)
 
 
-@kinds_both_ways
+@pytest.mark.parametrize("kind", ["softmax", "focal"])
+@pytest.mark.usefixtures("both_ways")
 def test_sample_weights_reach_the_loss(kind):
     weight = np.array([1, 0, 2, 0.5, 0, 1])
-    logits, targets = INPUTS.astype("float64") @ KERNEL, reference.one_hot(IDS, 3)
-    expected = (reference.loss(kind, logits, targets, WEIGHTS[IDS]) * weight).mean()
+    logits, targets = INPUTS.astype("float64") @ KERNEL, reference.one_hot(IDS_OF_INPUTS, 3)
+    expected = (reference.loss(kind, logits, targets, BALANCED[IDS_OF_INPUTS]) * weight).mean()
     loss = fit(linear_model(CLASSES[kind](COUNTS)), sample_weight=weight)
     np.testing.assert_allclose(loss, [expected], rtol=1e-5)
 
 
-@modes
-@kinds_both_ways
+@kinds_and_modes
 def test_weights_assigned_in_a_callback_change_the_next_step(kind, mode):
     loss = CLASSES[kind](COUNTS)
     model = linear_model(loss, mode, learning_rate=0.0)
 
     def schedule(epoch):
-        return WEIGHTS if epoch < 2 else 3 * WEIGHTS
+        return BALANCED if epoch < 2 else 3 * BALANCED
 
     def assign(epoch, logs):
         loss.class_weights.assign(schedule(epoch))
@@ -96,7 +79,8 @@ def test_weights_assigned_in_a_callback_change_the_next_step(kind, mode):
     np.testing.assert_allclose(history, history[0] * np.array([1, 1, 3, 3]), rtol=1e-5)
 
 
-@kinds_both_ways
+@pytest.mark.parametrize("kind", ["softmax", "focal"])
+@pytest.mark.usefixtures("both_ways")
 def test_weights_assigned_between_steps_of_a_tf_function_are_not_frozen(kind):
     if BACKEND != "tensorflow":
         pytest.skip("tf.function")
@@ -106,36 +90,34 @@ def test_weights_assigned_between_steps_of_a_tf_function_are_not_frozen(kind):
     logits = INPUTS @ KERNEL
     for jit_compile in (False, True):
         step = tf.function(lambda y, z: loss(y, z), jit_compile=jit_compile)
-        loss.class_weights.assign(WEIGHTS)
-        before = number(step(IDS, logits))
-        loss.class_weights.assign(3 * WEIGHTS)
-        np.testing.assert_allclose(number(step(IDS, logits)), 3 * before, rtol=1e-6)
+        loss.class_weights.assign(BALANCED)
+        before = number(step(IDS_OF_INPUTS, logits))
+        loss.class_weights.assign(3 * BALANCED)
+        np.testing.assert_allclose(number(step(IDS_OF_INPUTS, logits)), 3 * before, rtol=1e-6)
 
 
-@modes
-@kinds
+@a_kind_a_mode
 def test_fit_refuses_labels_that_do_not_fit(kind, mode):
     with pytest.raises(ValueError, match=r"`y_true` has shape .*2\), .*`y_pred` of shape .*3\)"):
         fit(linear_model(CLASSES[kind](COUNTS), mode), np.zeros((6, 2)))
 
 
-@modes
-@kinds
+@a_kind_a_mode
 def test_fit_refuses_another_number_of_classes(kind, mode):
     with pytest.raises(ValueError, match=r"`y_pred` has 3 classes .* but there are 4 class"):
         fit(linear_model(CLASSES[kind]([5, 4, 3, 2]), mode))
 
 
-@modes
-@kinds
+@a_kind_a_mode
 def test_a_label_that_is_no_class_makes_the_loss_of_fit_nan(kind, mode):
     model = linear_model(CLASSES[kind](COUNTS, fused=False), mode)
     assert np.isnan(fit(model, np.array([0, 2, 1, 0, 2, -1]))[0])
     assert np.isnan(model.get_weights()[0]).all()
 
 
-@pytest.mark.parametrize("mode", ["eager", "graph"])
-@kinds
+@pytest.mark.parametrize(
+    ("kind", "mode"), [("softmax", "graph"), ("sigmoid", "eager"), ("focal", "graph")]
+)
 def test_a_label_that_is_no_class_stops_fit_with_the_fused_op(kind, mode, fused_op):
     from tensorflow import device, errors
 
@@ -146,8 +128,11 @@ def test_a_label_that_is_no_class_stops_fit_with_the_fused_op(kind, mode, fused_
     np.testing.assert_array_equal(model.get_weights()[0], KERNEL)
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-@kinds_both_ways
+@pytest.mark.parametrize(
+    ("kind", "policy"),
+    [("softmax", "mixed_bfloat16"), ("sigmoid", "mixed_float16"), ("focal", "mixed_bfloat16")],
+)
+@pytest.mark.usefixtures("both_ways")
 def test_a_mixed_precision_step_raises_the_logit_of_class_8141_only(kind, policy):
     keras.config.set_dtype_policy(policy)  # either type rounds 8141 to another class
     dense = keras.layers.Dense(8142, kernel_initializer="zeros")
@@ -169,8 +154,9 @@ def test_training_with_the_loss_fits_a_rare_class_better(kind, rng):
         model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
         loss = CLASSES[kind](np.bincount(labels), power=power)
         model.compile(keras.optimizers.SGD(1.0), loss)
-        model.fit(inputs, labels, batch_size=1020, epochs=60, verbose=0)
-        predictions = model.predict(inputs[labels == 1], verbose=0).argmax(-1)
+        all_steps = np.tile(inputs, (60, 1)), np.tile(labels, 60)
+        model.fit(*all_steps, batch_size=1020, shuffle=False, verbose=0)
+        predictions = model.predict_on_batch(inputs[labels == 1]).argmax(-1)
         recall[power] = predictions.mean()
     assert recall[1] > recall[0] + 0.1
 
@@ -178,10 +164,12 @@ def test_training_with_the_loss_fits_a_rare_class_better(kind, rng):
 @kinds_both_ways
 def test_a_loss_can_be_made_while_a_function_is_traced(kind):
     """Also a second time, by another trace, and where nobody keeps it."""
-    right = reference.loss(kind, LOGITS, reference.one_hot(IDS, 3), WEIGHTS[IDS]).mean()
+    right = reference.loss(
+        kind, LOGITS, reference.one_hot(IDS_OF_INPUTS, 3), BALANCED[IDS_OF_INPUTS]
+    ).mean()
 
     def value(z):
-        return CLASSES[kind](COUNTS)(IDS, z)
+        return CLASSES[kind](COUNTS)(IDS_OF_INPUTS, z)
 
     traced = [compiled(value)]
     if BACKEND == "tensorflow":

@@ -14,9 +14,11 @@ from scipy.special import log_softmax
 
 import cb_keras
 from tests.cb_keras import reference
-from tests.cb_keras.gradients import value_and_gradient
-from tests.cb_keras.losses.test_class_balanced import CLASSES, number
+from tests.cb_keras.cases import CLASSES, number
+from tests.cb_keras.gradients import BACKEND, value_and_gradient
 
+if BACKEND == "jax":
+    pytest.skip("the peers are shown on TensorFlow and PyTorch", allow_module_level=True)
 torch = pytest.importorskip("torch")
 balanced_loss = pytest.importorskip("balanced_loss")
 cbloss = pytest.importorskip("cbloss.loss")
@@ -74,7 +76,7 @@ def of_one_output(gamma):
 
 
 @pytest.mark.usefixtures("both_ways")
-@pytest.mark.parametrize("beta", [0.0, 0.9, 0.999, 0.9999])
+@pytest.mark.parametrize("beta", [0.0, 0.9999])
 @pytest.mark.parametrize("name", AGREEMENTS)
 def test_the_peer_of_the_same_definition_has_our_value_and_gradient(name, beta, rng):
     kind, kwargs, factor, peer = AGREEMENTS[name]

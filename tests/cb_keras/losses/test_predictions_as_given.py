@@ -9,11 +9,17 @@ from keras import layers, ops
 
 from cb_keras import functional
 from tests.cb_keras import reference
+from tests.cb_keras.cases import (
+    CLASSES,
+    IDS,
+    LOGITS,
+    LOSSES,
+    WEIGHTS,
+    kinds_both_ways,
+    number,
+)
 from tests.cb_keras.gradients import BACKEND, compiled
-from tests.cb_keras.losses.test_class_balanced import CLASSES, IDS, LOGITS, kinds_both_ways, number
-from tests.cb_keras.test_functional import LOSSES
 
-WEIGHTS = np.array([0.2, 0.7, 2.1])
 PROBABILITIES = reference.softmax(LOGITS, axis=-1)
 # What a loss with from_logits=True is for these numbers; its softmax is taken once more.
 RIGHT = reference.loss("softmax", PROBABILITIES, reference.one_hot(IDS, 3), WEIGHTS[IDS])

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from experiments.runs import data_record
 from experiments.cli import UserError
 from experiments.datasets import Data, Split
+from experiments.runs import data_record
 
 RANDOM = np.random.default_rng(0)
 TRAIN = Split(RANDOM.integers(0, 256, (6, 2, 2, 1), "uint8"), np.array([0, 1, 2, 0, 1, 0], "int32"))

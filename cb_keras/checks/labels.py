@@ -1,8 +1,6 @@
-"""Checks of the losses' arguments, by value, shape and dtype; each raises ValueError."""
+"""Labels against predictions, by dtype and shape: what fits, and class ids safe to index with."""
 
 import contextlib
-import math
-import warnings
 from typing import Any
 
 import keras
@@ -11,59 +9,7 @@ from keras import ops
 from numpy.typing import ArrayLike
 
 Shape = tuple[int | None, ...]
-_LARGEST_FLOAT32 = 3.4028234663852886e38
-
-
-def check_number(name: str, value: Any, wanted: str = "a number") -> float:
-    """Returns `value` as a float, or raises ValueError where it is a text, a boolean or an array.
-
-    Tensors and numpy scalars without dimensions are. NaN and infinity are for the caller to judge.
-    """
-    is_bool = isinstance(value, bool | np.bool_) or "bool" in str(getattr(value, "dtype", ""))
-    has_dimensions = tuple(getattr(value, "shape", ())) != ()
-    if hasattr(value, "__float__") and not isinstance(value, str | bytes):
-        with contextlib.suppress(TypeError, ValueError, OverflowError):
-            if not is_bool and not has_dimensions:
-                return float(value)
-    given = f"{value!r}" + (" (text): leave out the quotes" if isinstance(value, str) else "")
-    raise ValueError(f"`{name}` must be {wanted}, got {given}.")
-
-
-def check_flag(name: str, value: Any) -> bool:
-    """Returns `value` as a bool, or raises ValueError: the text "False" would count as true."""
-    if not isinstance(value, bool | np.bool_):
-        raise ValueError(f"`{name}` must be True or False, got {value!r}.")
-    return bool(value)
-
-
-def check_gamma(gamma: Any) -> float:
-    """Returns `gamma` as a finite float >= 0, or raises ValueError."""
-    wanted = "a finite number >= 0"
-    value = check_number("gamma", gamma, wanted)
-    if not 0.0 <= value <= _LARGEST_FLOAT32:  # the losses compute in float32
-        raise ValueError(f"`gamma` must be {wanted}, got {gamma!r}; 0 is the sigmoid loss.")
-    return value
-
-
-def check_beta(beta: Any) -> float:
-    """Returns `beta` as a float in [0, 1], or raises ValueError."""
-    value = check_number("beta", beta)
-    if not 0.0 <= value <= 1.0:
-        raise ValueError(
-            f"`beta` must be in [0, 1], got {value}; usual values are 0.9, 0.99, 0.999, 0.9999, "
-            "and 1 for inverse frequency."
-        )
-    return value
-
-
-def check_power(power: Any) -> float:
-    """Returns `power` as a finite float, or raises ValueError."""
-    value = check_number("power", power)
-    if not math.isfinite(value):
-        raise ValueError(
-            f"`power` must be finite, got {value}; 0 is the plain loss, 1 the class-balanced one."
-        )
-    return value
+_TOO_NARROW = ("float16", "bfloat16", "bool")  # for class ids
 
 
 def to_tensors(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[Any, Any]:
@@ -189,7 +135,7 @@ def check_labels(y_true: Any, y_pred: Any, num_classes: int | None = None) -> bo
             "one output only: for 0/1 labels of a single output give them the shape of `y_pred`."
         )
     dtype = keras.backend.standardize_dtype(y_true.dtype)
-    if sparse and dtype in ("float16", "bfloat16", "bool"):
+    if sparse and dtype in _TOO_NARROW:
         raise ValueError(
             f"`y_true` holds class ids as {dtype}, which cannot tell all classes apart (bfloat16 "
             "rounds 257 to 256): cast them to int32 before anything else casts them."
@@ -227,70 +173,62 @@ def with_checked_sizes(labels: Any, logits: Any, sparse: bool) -> Any:
         return tf.reshape(labels, wanted)
 
 
-def warn_of_activation(y_pred: Any, look_at_values: bool) -> bool:
-    """Warns where predictions that are taken for logits are known to be probabilities.
+def canonical_labels(y_true: Any, y_pred: Any, num_classes: int | None = None) -> tuple[Any, bool]:
+    """Labels in one of two forms: class ids `[...]`, or dense labels `[..., C]`.
 
-    Known are the outputs of a softmax or sigmoid, by Keras' mark or by TensorFlow's op, and, where
-    `look_at_values`, rows of eager values that are positive and sum to 1.
+    What has one of them already costs a comparison of shapes; anything else is checked in full.
+
+    Args:
+        y_true: Labels, a tensor: class ids `[...]` or `[..., 1]`, or `[..., C]`.
+        y_pred: Predictions `[..., C]`, a tensor.
+        num_classes: Number of class weights, if there are any.
 
     Returns:
-        Whether there was something to see: a mark, an op or values.
+        The labels, and whether they are class ids.
+
+    Raises:
+        ValueError: As `check_labels`.
     """
-    found, values = _activation_of(y_pred), None
-    if found is None and look_at_values:
-        values = _eager_values(y_pred)
-        if values is not None and _are_distributions(values):
-            found = "rows of positive numbers that sum to 1"
-    if found:
-        warnings.warn(
-            f"`y_pred` is taken for logits (`from_logits=True`), but it is {found}: leave the "
-            "activation out of the model's last layer, or give the loss from_logits=False.",
-            stacklevel=3,
-        )
-    return found is not None or values is not None
+    sparse = _canonical_form(y_true, y_pred, num_classes)
+    if sparse is None:
+        sparse = check_labels(y_true, y_pred, num_classes)
+        if sparse and len(y_true.shape) == len(y_pred.shape):
+            y_true = ops.squeeze(y_true, axis=-1)
+    return y_true, sparse
 
 
-def _activation_of(y_pred: Any) -> str | None:
-    if getattr(y_pred, "_keras_logits", None) is not None:
-        return "the output of a softmax or sigmoid activation"
-    if keras.backend.backend() != "tensorflow":
+def _canonical_form(y_true: Any, y_pred: Any, num_classes: int | None) -> bool | None:
+    """Whether labels of a known form are class ids; None where only a full check can say."""
+    is_ranked = None not in (getattr(x.shape, "rank", 0) for x in (y_true, y_pred))
+    if not is_ranked or keras.backend.standardize_dtype(y_true.dtype) in _TOO_NARROW:
         return None
-    with contextlib.suppress(AttributeError):  # eager tensors and arrays come from no op
-        op = y_pred.op
-        while op.type in ("Cast", "Identity", "Reshape") and op.inputs:
-            op = op.inputs[0].op
-        return f"the output of {op.type}" if op.type in ("Softmax", "Sigmoid") else None
-    return None
-
-
-def _eager_values(y_pred: Any) -> Any:
-    """Float64 numpy array of the values, or None where a function is traced or compiled."""
-    if keras.backend.backend() == "torch":
-        import torch
-
-        if torch.compiler.is_compiling():
-            return None
-    try:
-        return np.asarray(ops.convert_to_numpy(y_pred), "float64")
-    except Exception:  # a tensor of a graph has no values, which every backend says in its own way
+    labels, predictions = tuple(y_true.shape), tuple(y_pred.shape)
+    classes = predictions[-1] if predictions else None
+    if classes in (None, 0, 1) or num_classes not in (None, classes):
         return None
+    sparse = _is_sparse(labels, predictions)
+    return None if sparse and len(labels) == len(predictions) else sparse
 
 
-def _are_distributions(values: Any) -> bool:
-    if values.ndim < 2 or values.shape[-1] < 2 or values.size == 0 or not (values >= 0).all():
-        return False
-    return bool(np.allclose(values.sum(-1), 1, rtol=0, atol=0.01))
+def sizes_fit(sizes: Shape, wanted: Shape, *, one_fits: bool = False) -> bool:
+    """Whether two shapes can be the same; an unknown size (None) can be any.
+
+    Args:
+        sizes: A shape.
+        wanted: Another.
+        one_fits: Whether a 1 in `sizes` fits any size, as it is broadcast to it.
+    """
+    return len(sizes) == len(wanted) and all(
+        a == b or None in (a, b) or (one_fits and a == 1)
+        for a, b in zip(sizes, wanted, strict=True)
+    )
 
 
 def _is_sparse(labels: Shape, predictions: Shape) -> bool | None:
     """True, False, or None where the shapes do not fit; unknown (None) sizes fit any size."""
-
-    def fit(a: Shape, b: Shape) -> bool:
-        return len(a) == len(b) and all(x == y or None in (x, y) for x, y in zip(a, b, strict=True))
-
-    if fit(labels, predictions[:-1]):
+    if sizes_fit(labels, predictions[:-1]):
         return True
-    if len(labels) != len(predictions) or not fit(labels[:-1], predictions[:-1]):
+    if len(labels) != len(predictions) or not sizes_fit(labels[:-1], predictions[:-1]):
         return None
     if labels[-1] is None:
         return None  # [..., 1] and [..., C] are both possible: never guess

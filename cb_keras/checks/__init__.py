@@ -1,0 +1,52 @@
+"""Checks of arguments, by value, shape and dtype; what is wrong raises ValueError."""
+
+from cb_keras.checks.activation import warn_of_activation
+from cb_keras.checks.labels import (
+    canonical_labels,
+    check_labels,
+    invalid_class_ids,
+    narrow_class_ids,
+    safe_class_ids,
+    sizes_fit,
+    to_tensors,
+    with_checked_sizes,
+)
+from cb_keras.checks.numbers import (
+    check_beta,
+    check_depth,
+    check_flag,
+    check_gamma,
+    check_imbalance_factor,
+    check_momentum,
+    check_number,
+    check_positive,
+    check_power,
+    check_weight_decay,
+    check_whole_number,
+)
+from cb_keras.counts import check_class_counts, check_class_weights
+
+__all__ = [
+    "canonical_labels",
+    "check_beta",
+    "check_class_counts",
+    "check_class_weights",
+    "check_depth",
+    "check_flag",
+    "check_gamma",
+    "check_imbalance_factor",
+    "check_labels",
+    "check_momentum",
+    "check_number",
+    "check_positive",
+    "check_power",
+    "check_weight_decay",
+    "check_whole_number",
+    "invalid_class_ids",
+    "narrow_class_ids",
+    "safe_class_ids",
+    "sizes_fit",
+    "to_tensors",
+    "warn_of_activation",
+    "with_checked_sizes",
+]

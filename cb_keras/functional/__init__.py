@@ -1,0 +1,38 @@
+"""The class-balanced losses as stateless functions, one value per example.
+
+All three take the same labels and logits:
+
+- `y_pred`: logits `[..., C]` (probabilities with `from_logits=False`), any float dtype. The
+  arithmetic is in float32, or float64 for float64 logits, and the result has that dtype. The
+  values are taken as they are: Keras' own losses look behind a softmax for its logits, these do
+  not. Where it can be known that "logits" are the output of a softmax or sigmoid, a warning says
+  so: on TensorFlow in graphs, and by Keras' mark on the tensor; the `Loss` classes also look at
+  the values of their first eager batch. Code compiled by JAX or PyTorch can't be warned.
+- `y_true`: sparse class ids `[...]` or `[..., 1]`, or one-hot / soft / multi-hot labels
+  `[..., C]`. A class id outside `[0, C)`, or not a whole number, makes that example's loss and
+  gradient NaN: nothing is clipped or wrapped to another class.
+  A label outside `[0, 1]` makes its example's sigmoid and focal losses NaN.
+- `class_weights`: `[C]`, or None for weight 1. A sparse label y has the weight `w_y`; dense
+  labels have the mean weight of their positive classes, `sum_c y_c w_c / sum_c y_c` (Wu et al.
+  2020, "Distribution-Balanced Loss", call it the average weight), and an example without
+  positives `mean(class_weights)`. An example of weight 0 has loss 0 and gradient 0, also where
+  its logits are infinite or NaN.
+"""
+
+from cb_keras.functional.focal import (
+    class_balanced_focal_crossentropy,
+    class_balanced_sigmoid_crossentropy,
+    label_slopes,
+)
+from cb_keras.functional.prepared import prepared_crossentropy
+from cb_keras.functional.softmax import class_balanced_softmax_crossentropy
+from cb_keras.functional.weighting import shares_of_weights
+
+__all__ = [
+    "class_balanced_focal_crossentropy",
+    "class_balanced_sigmoid_crossentropy",
+    "class_balanced_softmax_crossentropy",
+    "label_slopes",
+    "prepared_crossentropy",
+    "shares_of_weights",
+]

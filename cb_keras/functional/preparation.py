@@ -1,0 +1,84 @@
+"""What the functions are given, checked and brought into the form that the formulas take."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import keras
+from keras import ops
+from numpy.typing import ArrayLike
+
+from cb_keras import private_api
+from cb_keras.checks import (
+    canonical_labels,
+    check_flag,
+    to_tensors,
+    warn_of_activation,
+    with_checked_sizes,
+)
+from cb_keras.counts import ByClass, weights_tensor
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class Prepared(NamedTuple):
+    """Arguments of a formula.
+
+    Attributes:
+        labels: Class ids `[...]` of any type where `sparse`, else `[..., C]` of the dtype of the
+            predictions.
+        predictions: `[..., C]`, float32 or float64.
+        weights: Class weights `[C]` of that dtype, or None.
+        sparse: Whether the labels are class ids.
+    """
+
+    labels: Any
+    predictions: Any
+    weights: Any
+    sparse: bool
+
+
+def prepare(
+    y_true: ArrayLike, y_pred: ArrayLike, class_weights: ByClass | None, from_logits: bool
+) -> Prepared:
+    """Checks the arguments of a public function and prepares them.
+
+    Raises:
+        ValueError: Shapes or dtypes that do not fit together.
+    """
+    labels, predictions = to_tensors(y_true, y_pred)
+    if check_flag("from_logits", from_logits):
+        warn_of_activation(y_pred, look_at_values=False)
+    weights = None
+    if class_weights is not None:
+        weights = weights_tensor("class_weights", class_weights)
+        if len(weights.shape) != 1:
+            raise ValueError(f"`class_weights` must have shape [C], got {tuple(weights.shape)}.")
+    classes = None if weights is None else weights.shape[0]
+    labels, sparse = canonical_labels(labels, predictions, classes)
+    return prepare_checked(labels, predictions, weights, sparse)
+
+
+def prepare_checked(labels: Any, predictions: Any, weights: Any, sparse: bool) -> Prepared:
+    """Prepares what has been checked: labels as `canonical_labels` returns them, tensors."""
+    given = keras.backend.standardize_dtype(predictions.dtype)
+    dtype = "float64" if given == "float64" else "float32"
+    predictions = ops.cast(predictions, dtype)
+    if private_api.keras_logits(predictions) is not None:  # a new tensor: Keras finds none there
+        predictions = ops.reshape(predictions, ops.shape(predictions))
+    if weights is not None:
+        weights = ops.cast(weights, dtype)
+    if not sparse:
+        labels = ops.cast(labels, dtype)
+    return Prepared(with_checked_sizes(labels, predictions, sparse), predictions, weights, sparse)
+
+
+def clip_probabilities(p: Any) -> Any:
+    """Probabilities, away from 0 and 1 by Keras' epsilon, as Keras' own losses clip them."""
+    epsilon = keras.config.epsilon()
+    return ops.clip(p, epsilon, 1.0 - epsilon)
+
+
+def registered(function: _Function) -> _Function:
+    """Registers a function with Keras, `cb_keras>NAME`, and leaves it its types."""
+    keras.saving.register_keras_serializable(package="cb_keras")(function)
+    return function

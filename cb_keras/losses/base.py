@@ -1,0 +1,256 @@
+"""What the class-balanced losses share: class weights, labels, configuration, the fused op.
+
+A loss is a subclass that names its arguments and has `_formula`; where the fused op can compute
+it, `_fused_form` says under which name.
+"""
+
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import ArrayLike, NDArray
+
+from cb_keras import private_api
+from cb_keras.checks import (
+    canonical_labels,
+    check_beta,
+    check_class_counts,
+    check_class_weights,
+    check_flag,
+    check_power,
+    invalid_class_ids,
+    narrow_class_ids,
+    to_tensors,
+    warn_of_activation,
+)
+from cb_keras.counts import ByClass
+from cb_keras.examples import along_leading, left_out
+from cb_keras.functional.focal import invalid_multi_hot
+from cb_keras.functional.preparation import Prepared, prepare_checked
+from cb_keras.functional.weighting import tame_where
+from cb_keras.weights import class_balanced_weights, constant_variable
+
+if TYPE_CHECKING:
+    from cb_keras.fused import Kind
+
+_MAX_CLASSES = 2**24  # Keras hands labels to `call` as float32, exact up to here
+_BETA, _POWER = 0.9999, 1.0  # the defaults, at which they may stand next to `class_weights`
+
+Fused = bool | Literal["auto"]
+Reduction = Literal["sum_over_batch_size", "mean", "sum", "mean_with_sample_weight", "none"]
+
+
+class FusedForm(NamedTuple):
+    """A loss as `cb_keras.fused` knows it: its name there and its gamma."""
+
+    kind: "Kind"
+    gamma: float = 0.0
+
+
+class ClassBalancedLoss(keras.losses.Loss):
+    """Base of the losses whose examples have the weight of their class."""
+
+    def __init__(
+        self,
+        *,
+        class_counts: ByClass | None,
+        beta: float,
+        power: float,
+        class_weights: ByClass | None,
+        from_logits: bool,
+        fused: Fused,
+        reduction: Reduction | None,
+        name: str,
+        dtype: Any,
+    ) -> None:
+        self._requested_dtype = dtype
+        super().__init__(name=name, reduction=reduction, dtype=_at_least_float32(dtype))
+        if (class_counts is None) == (class_weights is None):
+            raise ValueError(
+                "give either `class_counts` (the weights are computed from them) or "
+                f"`class_weights`, got {'neither' if class_counts is None else 'both'}."
+            )
+        self.beta = check_beta(beta)
+        self.power = check_power(power)
+        self.from_logits = check_flag("from_logits", from_logits)
+        self.fused = _check_fused(fused)
+        self.class_counts = _plain_counts(class_counts)
+        if class_counts is None:
+            self._initial_weights = self._given_weights(class_weights)
+        else:
+            self._initial_weights = class_balanced_weights(class_counts, self.beta, self.power)
+        self._check_number_of_classes()
+        self.class_weights = constant_variable(self._initial_weights, "class_weights")
+        self._looks_at_values = self.from_logits  # once, for they have to come from the device
+
+    def _given_weights(self, class_weights: ByClass | None) -> NDArray[np.float32]:
+        if (self.beta, self.power) != (_BETA, _POWER):
+            raise ValueError(
+                f"`beta`={self.beta} and `power`={self.power} have no effect on "
+                "`class_weights`, which are used as they are: leave them at their defaults."
+            )
+        return check_class_weights("class_weights", class_weights)
+
+    def _check_number_of_classes(self) -> None:
+        number = self._initial_weights.size
+        if number == 1:
+            name = "class_weights" if self.class_counts is None else "class_counts"
+            raise ValueError(
+                f"`{name}` has one class, where there is nothing to balance. For a yes or no give "
+                "the model two outputs and ClassBalancedSoftmaxCrossentropy, with the counts "
+                "[n_negative, n_positive] and 0/1 labels."
+            )
+        if number > _MAX_CLASSES:
+            raise ValueError(f"at most {_MAX_CLASSES} classes are supported, got {number}.")
+
+    def __call__(
+        self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Any:
+        """The reduced loss.
+
+        Labels are checked and brought into one form here, before the base class casts them, which
+        would hide a class id of low precision; `call` sees by their shape that it is done.
+        """
+        labels, logits = to_tensors(y_true, y_pred)
+        labels, sparse = canonical_labels(labels, logits, len(self._initial_weights))
+        if self.from_logits and warn_of_activation(y_pred, self._looks_at_values):
+            self._looks_at_values = False
+        mask = private_api.keras_mask(y_pred)
+        if mask is not None or sample_weight is not None:
+            logits = ops.cast(logits, self.dtype)
+            labels, logits, sample_weight = _left_out(labels, logits, sparse, mask, sample_weight)
+        if sparse:
+            labels = narrow_class_ids(labels, self.dtype)
+        return super().__call__(labels, logits, sample_weight)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Loss per example, shape `[...]`."""
+        if not (ops.is_tensor(y_true) and ops.is_tensor(y_pred)):
+            y_true, y_pred = to_tensors(y_true, y_pred)
+        labels, sparse = canonical_labels(y_true, y_pred, len(self._initial_weights))
+        form = self._usable_fused_form(sparse, y_pred)
+        if form is not None:
+            return self._by_fused_op(form, labels, y_pred, sparse)
+        weights = ops.convert_to_tensor(self.class_weights)
+        return self._formula(prepare_checked(labels, y_pred, weights, sparse))
+
+    def _formula(self, prepared: Prepared) -> Any:
+        """Loss per example by `keras.ops`; every loss has one."""
+        raise NotImplementedError
+
+    def _fused_form(self) -> FusedForm | None:
+        """Name and gamma of this loss in the fused op; None of a loss that the op does not have."""
+        return None
+
+    def _usable_fused_form(self, sparse: bool, y_pred: Any) -> FusedForm | None:
+        """`_fused_form` where the op can be used here and now, else None.
+
+        Raises:
+            FusedOpError: `fused=True`, and it can't.
+        """
+        if self.fused is False or isinstance(y_pred, keras.KerasTensor):
+            return None
+        from cb_keras import fused  # not before it is needed: it may load the library
+
+        form = self._fused_form()
+        reason: str | None = "it does not have this loss"
+        if form is not None:
+            dtype = keras.backend.standardize_dtype(y_pred.dtype)
+            reason = fused.why_not(form.kind, sparse, dtype, self.from_logits)
+        if reason and self.fused is True:
+            raise fused.FusedOpError(
+                f"`fused=True`, but the fused op can't be used here: {reason}. "
+                '`fused="auto"` computes the same with keras.ops.'
+            )
+        return None if reason else form
+
+    def _by_fused_op(self, form: FusedForm, labels: Any, logits: Any, sparse: bool) -> Any:
+        from cb_keras import fused
+
+        averaged = self.reduction not in ("sum", "none", None)
+        return fused.prepared(
+            form.kind,
+            labels,
+            logits,
+            ops.convert_to_tensor(self.class_weights),
+            form.gamma,
+            expected_upstream=fused.mean_upstream(logits) if averaged else 1.0,
+            sparse=sparse,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that make the same loss, with the class weights it has now."""
+        config = {
+            "class_counts": self.class_counts,
+            "beta": self.beta,
+            "power": self.power,
+            "class_weights": None if self.class_counts else self._initial_weights.tolist(),
+            "from_logits": self.from_logits,
+            "fused": self.fused,
+            "reduction": self.reduction,
+            "name": self.name,
+            "dtype": _plain_dtype(self._requested_dtype),
+        }
+        current = ops.convert_to_numpy(self.class_weights.value)
+        if not np.array_equal(current, self._initial_weights):
+            # Somebody assigned other weights: keep those rather than restore the first ones.
+            assigned = {"class_weights": current.tolist(), "beta": _BETA, "power": _POWER}
+            config |= {"class_counts": None, **assigned}
+        return config
+
+
+def _plain_counts(class_counts: ByClass | None) -> list[int] | None:
+    if class_counts is None:
+        return None
+    return [int(count) for count in check_class_counts(class_counts)]
+
+
+def _check_fused(fused: Any) -> Fused:
+    if not (isinstance(fused, bool) or fused == "auto"):
+        raise ValueError(f'`fused` must be "auto", True or False, got {fused!r}.')
+    return fused
+
+
+def _left_out(
+    labels: Any, logits: Any, sparse: bool, mask: Any, sample_weight: Any
+) -> tuple[Any, Any, Any]:
+    """Labels, logits with their mask, and weights, of which what is left out can do no harm."""
+    static, shape = tuple(logits.shape[:-1]), ops.shape(logits)[:-1]
+    if mask is not None:
+        mask = along_leading("mask", mask, static, shape)
+    if sample_weight is not None:
+        sample_weight = along_leading("sample_weight", sample_weight, static, shape)
+    out = left_out(mask, sample_weight)
+    labels, logits = _harmless_where_left_out(out, labels, logits, sparse)
+    if mask is not None:
+        private_api.set_keras_mask(logits, mask)
+    return labels, logits, sample_weight
+
+
+def _harmless_where_left_out(out: Any, labels: Any, logits: Any, sparse: bool) -> tuple[Any, Any]:
+    """Labels and logits, without what would make 0 times NaN of an example that is left out.
+
+    Valid labels and usual logits stay, for the gradient by the sample weight is made of them.
+    """
+    rows = ops.expand_dims(out, -1)
+    if sparse:
+        bad = ops.logical_and(out, invalid_class_ids(labels, logits.shape[-1]))
+    else:
+        bad = ops.logical_and(rows, invalid_multi_hot(ops.cast(labels, logits.dtype)))
+    return ops.where(bad, ops.zeros_like(labels), labels), tame_where(rows, logits)
+
+
+def _plain_dtype(dtype: Any) -> Any:
+    """A dtype or policy as JSON can hold it; names and configurations stay as they are."""
+    if isinstance(dtype, keras.DTypePolicy):
+        return keras.dtype_policies.serialize(dtype)
+    is_plain = dtype is None or isinstance(dtype, str | dict)
+    return dtype if is_plain else keras.backend.standardize_dtype(dtype)
+
+
+def _at_least_float32(dtype: Any) -> str:
+    if not isinstance(dtype, keras.DTypePolicy):
+        dtype = _plain_dtype(dtype)
+    compute_dtype = keras.dtype_policies.get(dtype or keras.config.floatx()).compute_dtype
+    return "float64" if compute_dtype == "float64" else "float32"

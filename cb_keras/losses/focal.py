@@ -1,0 +1,116 @@
+"""Class-balanced focal loss."""
+
+from typing import Any
+
+import keras
+
+from cb_keras.checks import check_gamma
+from cb_keras.counts import ByClass
+from cb_keras.functional.focal import focal
+from cb_keras.functional.preparation import Prepared
+from cb_keras.losses.base import ClassBalancedLoss, Fused, FusedForm, Reduction
+
+
+@keras.saving.register_keras_serializable(package="cb_keras")
+class ClassBalancedFocalCrossentropy(ClassBalancedLoss):
+    """Class-balanced focal loss.
+
+    `w_y * sum_c (1 - p_t)^gamma * BCE(z_c, y_c)` for an example of class y with the logits z;
+    `p_t` is `sigmoid(z_c)` for a positive class and `1 - sigmoid(z_c)` for the others. Dense
+    labels have the mean weight of their positive classes, `sum_c y_c w_c / sum_c y_c`, and
+    `mean(w)` without a positive one.
+
+    Args:
+        class_counts: Training examples per class, shape `[C]`, integers >= 1, counted from the
+            labels that the model trains on. A dict, Counter or pandas Series is read by class.
+        beta: Float in `[0, 1]`; `1 - 1/N` for a prototype volume N. 1 is inverse frequency.
+        power: Power of the class-balanced term, any finite float: 0 none, 0.5 square root,
+            1 class-balanced, 2 squared.
+        gamma: Focusing parameter, a finite float >= 0; 0 is the sigmoid loss.
+        class_weights: `[C]`, finite and >= 0, in place of `class_counts` (and of `beta` and
+            `power`), used as they are.
+        from_logits: Whether `y_pred` are logits (default) or probabilities.
+        fused: Which of two ways to the same values. `"auto"` (default): the native op of
+            `cb_keras.fused` where it is built and can be used (TensorFlow, eager or in a graph,
+            float32 logits), `keras.ops` elsewhere (XLA, JAX, PyTorch). False: always `keras.ops`.
+            True: always the op, or an error when the loss is called. On the CPU the op refuses a
+            class id outside `[0, C)` by position and value; all else gives NaN for that example.
+        reduction: `"sum_over_batch_size"` (default; divides by the number of examples, the
+            official code's number of positives), `"mean"`, `"sum"`,
+            `"mean_with_sample_weight"` or None.
+        name: Name of the loss.
+        dtype: As in `keras.losses.Loss`; a type below float32 computes in float32 all the same.
+
+    Attributes:
+        class_weights: float32 `keras.Variable` of shape `[C]`, not trainable. Assigning to it
+            changes the loss from the next step on; on JAX the trainer compiles its value in, so
+            use `cb_keras.callbacks.ClassWeightScheduler`, which works everywhere.
+        gamma: The focusing parameter.
+
+    Call arguments:
+        y_true: Class ids `[...]` or `[..., 1]`, or one-hot, soft or multi-hot labels `[..., C]`.
+            Integers stay exact whatever the dtype policy.
+        y_pred: `[..., C]`, taken as it is: with `from_logits=True` never the output of a softmax
+            or sigmoid. Where that can be known (on TensorFlow in graphs, and for the first eager
+            batch on every backend) a warning says so; in code that JAX or PyTorch compiles it
+            can't be.
+        sample_weight: Optional, of the shape `[...]` of the losses or of its first axes: `[N]`
+            weights the images of losses `[N, H, W]`. An example of weight 0, or that a Keras mask
+            leaves out, has loss 0 and gradient 0 whatever its label and logits are.
+
+    Raises:
+        ValueError: An argument is out of range, there is only one class, both or neither of
+            `class_counts` and `class_weights` are given, or (when called or traced) shapes do not
+            fit.
+        cb_keras.fused.FusedOpError: When called: `fused=True` can't be honoured; says why.
+
+    Example:
+        >>> from keras import ops
+        >>> from cb_keras import losses
+        >>> loss = losses.ClassBalancedFocalCrossentropy([9, 1], beta=1.0)
+        >>> [round(float(w), 4) for w in ops.convert_to_numpy(loss.class_weights)]
+        [0.2, 1.8]
+        >>> round(float(loss([0, 1], [[0.0, 0.0]] * 2)), 4)  # 1/2 of the sigmoid loss: p_t is 1/2
+        0.6931
+
+        It goes into `model.compile(optimizer, loss)` like a loss of Keras.
+
+    Source: Cui et al., CVPR 2019, equation 11, after Lin et al., ICCV 2017; powers other than
+    1: Park & Hwang 2022.
+    """
+
+    def __init__(
+        self,
+        class_counts: ByClass | None = None,
+        beta: float = 0.9999,
+        power: float = 1.0,
+        gamma: float = 1.0,
+        class_weights: ByClass | None = None,
+        from_logits: bool = True,
+        fused: Fused = "auto",
+        reduction: Reduction | None = "sum_over_batch_size",
+        name: str = "class_balanced_focal_crossentropy",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(
+            class_counts=class_counts,
+            beta=beta,
+            power=power,
+            class_weights=class_weights,
+            from_logits=from_logits,
+            fused=fused,
+            reduction=reduction,
+            name=name,
+            dtype=dtype,
+        )
+        self.gamma = check_gamma(gamma)
+
+    def _formula(self, prepared: Prepared) -> Any:
+        return focal(prepared, self.gamma, self.from_logits)
+
+    def _fused_form(self) -> FusedForm:
+        return FusedForm("focal", self.gamma)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that make the same loss, with the class weights it has now."""
+        return {**super().get_config(), "gamma": self.gamma}

@@ -1,0 +1,176 @@
+"""The installed Keras and TensorFlow have the private names that the library uses.
+
+A test that fails here says which name changed with the new version; the rest of the suite says
+what goes wrong then.
+"""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from cb_keras import private_api
+from tests.cb_keras.gradients import BACKEND
+
+only_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="TensorFlow's own API")
+
+
+def still_there(what, version):
+    """Turns the error of a name that is gone into a sentence."""
+
+    def decorate(test):
+        @functools.wraps(test)
+        def checked(*args, **kwargs):
+            try:
+                test(*args, **kwargs)
+            except (AttributeError, ImportError) as error:
+                pytest.fail(f"{what} is not in version {version()} any more: {error}")
+
+        return checked
+
+    return decorate
+
+
+def keras_version():
+    return f"{keras.__version__} of Keras"
+
+
+def tensorflow_version():
+    import tensorflow as tf
+
+    return f"{tf.__version__} of TensorFlow"
+
+
+@still_there("keras.src.backend.get_keras_mask or set_keras_mask", keras_version)
+def test_a_mask_is_found_where_keras_layers_leave_it_and_set_where_keras_losses_look():
+    masked = keras.layers.Masking()(np.array([[[1.0]], [[0.0]]]))
+    assert np.array_equal(private_api.keras_mask(masked), [[True], [False]])
+    assert private_api.keras_mask(ops.ones((2, 1))) is None
+    y_pred = ops.convert_to_tensor([[1.0], [5.0]])
+    private_api.set_keras_mask(y_pred, ops.convert_to_tensor([True, False]))
+    value = keras.losses.MeanSquaredError()(ops.zeros((2, 1)), y_pred)
+    assert float(value) == 1.0, "keras.losses.Loss does not read the mask that was set"
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_keras_leaves_the_logits_on_the_result_of_an_activation(activation):
+    logits = ops.convert_to_tensor([[1.0, 2.0]])
+    result = keras.layers.Activation(activation)(logits)
+    found = private_api.keras_logits(result)
+    assert found is not None, (
+        f"keras.layers.Activation no longer sets `_keras_logits` ({activation})"
+    )
+    np.testing.assert_array_equal(ops.convert_to_numpy(found), [[1.0, 2.0]])
+    assert private_api.keras_logits(ops.ones((1, 2))) is None
+
+
+@still_there("keras.src.backend.in_stateless_scope", keras_version)
+def test_a_stateless_scope_is_seen():
+    assert not private_api.in_stateless_scope()
+    with keras.StatelessScope():
+        assert private_api.in_stateless_scope()
+
+
+@pytest.mark.parametrize("direction", ["up", "down"])
+def test_early_stopping_reads_the_direction_of_a_metric(direction):
+    metric = keras.metrics.MeanSquaredError(name="figure")
+    private_api.set_metric_direction(metric, direction)
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse", metrics=[metric])
+    stop = keras.callbacks.EarlyStopping(monitor="figure")
+    model.fit(np.ones((2, 1)), np.ones((2, 1)), verbose=0, callbacks=[stop])
+    better = {"up": ops.greater, "down": ops.less}[direction]
+    assert stop.monitor_op is better, "EarlyStopping no longer reads `_direction`"
+
+
+@still_there("keras.optimizers.Optimizer._get_variable_index", keras_version)
+def test_an_optimizer_knows_the_position_of_each_variable():
+    variables = [keras.Variable(np.zeros(n)) for n in (1, 2, 3)]
+    optimizer = keras.optimizers.SGD(momentum=0.9)
+    optimizer.build(variables)
+    assert [private_api.variable_index(optimizer, v) for v in variables] == [0, 1, 2]
+    assert tuple(optimizer.momentums[2].shape) == (3,)
+
+
+@only_tensorflow
+@still_there("tensorflow.python.eager.record.could_possibly_record", tensorflow_version)
+def test_a_tape_and_an_accumulator_are_seen_to_record():
+    import tensorflow as tf
+
+    assert not private_api.could_record()
+    with tf.GradientTape():
+        assert private_api.could_record()
+    x = tf.constant(1.0)
+    with tf.autodiff.ForwardAccumulator(x, tf.constant(1.0)):
+        assert private_api.could_record()
+    assert not private_api.could_record()
+
+
+@only_tensorflow
+@still_there("tensorflow.python.ops.gradients_util.PossibleTapeGradientTypes", tensorflow_version)
+def test_what_derivatives_may_be_asked_for_is_0_1_or_2():
+    import tensorflow as tf
+
+    x, other = tf.constant(1.0), tf.constant(2.0)
+    assert private_api.possible_gradient_types([x, other]) == 0
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        assert private_api.possible_gradient_types([other]) == 0
+        assert private_api.possible_gradient_types([x, other]) == 1
+        with tf.GradientTape() as inner:
+            inner.watch(x)
+            assert private_api.possible_gradient_types([x]) == 2
+    with tf.autodiff.ForwardAccumulator(x, tf.constant(1.0)):
+        assert private_api.possible_gradient_types([x]) > 0
+
+
+@only_tensorflow
+@still_there("tensorflow.python.saved_model.save_context", tensorflow_version)
+def test_the_writing_of_a_saved_model_is_seen(tmp_path):
+    import tensorflow as tf
+
+    seen = []
+
+    class Traced(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec((), "float32")])
+        def f(self, x):
+            seen.append(private_api.in_save_context())
+            return x
+
+    Traced().f(1.0)
+    assert seen == [False]
+    tf.saved_model.save(Traced(), tmp_path)
+    assert seen[-1] is True
+
+
+@only_tensorflow
+@still_there("`_jit_compile` of a tf.function", tensorflow_version)
+def test_a_function_says_whether_xla_compiles_it():
+    import tensorflow as tf
+
+    for jit_compile in (True, False, None):
+        function = tf.function(lambda x: x, jit_compile=jit_compile)
+        assert isinstance(function, private_api.function_type())
+        assert private_api.compiled_by_xla(function) is bool(jit_compile)
+    assert not isinstance(lambda x: x, private_api.function_type())
+
+
+@only_tensorflow
+def test_keras_exports_from_the_modules_of_which_the_library_knows(tmp_path):
+    import inspect
+
+    modules = set()
+
+    @keras.saving.register_keras_serializable(package="test_private_api")
+    class Callers(keras.layers.Layer):
+        def call(self, inputs):
+            modules.update(str(f.frame.f_globals.get("__name__")) for f in inspect.stack(0))
+            return inputs
+
+    model = keras.Sequential([keras.Input((1,)), Callers()])
+    modules.clear()
+    model.export(tmp_path / "exported", verbose=False)
+    known = private_api.KERAS_EXPORT_MODULES
+    assert any(module.startswith(known) for module in modules), f"Keras exports without {known}"
