@@ -29,10 +29,10 @@ LAYERS = [
     {"fused"},
     {"functional"},
     {
-        *("_progress", "_version", "callbacks", "layers", "long_tail", "metrics"),
-        *("optimizers", "resnet", "schedules", "weights"),
+        *("_version", "callbacks", "long_tail", "metrics", "optimizers", "resnet", "schedules"),
+        "weights",
     },
-    {"scored"},
+    {"_progress", "layers", "scored"},
     {"examples"},
     {"checks"},
     {"counts", "private_api"},
