@@ -13,9 +13,9 @@ _TOO_NARROW = ("float16", "bfloat16", "bool")  # for class ids
 
 
 def to_tensors(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[Any, Any]:
-    """Labels and predictions as tensors, or raises ValueError where they are no real numbers.
+    """Labels and predictions as tensors, or raises ValueError where they are not real numbers.
 
-    A label that is no class stays none, also where the backend has narrower types.
+    A label that is not a class does not become one where the backend has narrower types.
     """
     remedy = "number the classes first: np.unique(labels, return_inverse=True)[1]."
     predictions = _to_tensor("y_pred", y_pred, "real numbers [..., C]", "give the model's output.")

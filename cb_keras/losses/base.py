@@ -4,7 +4,7 @@ A loss is a subclass that names its arguments and has `_formula`; where the fuse
 it, `_fused_form` says under which name.
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import keras
 import numpy as np
@@ -31,6 +31,9 @@ from cb_keras.functional.preparation import Prepared, prepare_checked
 from cb_keras.functional.weighting import tame_where
 from cb_keras.weights import class_balanced_weights, constant_variable
 
+if TYPE_CHECKING:
+    from cb_keras.fused import Kind
+
 _MAX_CLASSES = 2**24  # Keras hands labels to `call` as float32, exact up to here
 _BETA, _POWER = 0.9999, 1.0  # the defaults, at which they may stand next to `class_weights`
 
@@ -41,7 +44,7 @@ Reduction = Literal["sum_over_batch_size", "mean", "sum", "mean_with_sample_weig
 class FusedForm(NamedTuple):
     """A loss as `cb_keras.fused` knows it: its name there and its gamma."""
 
-    kind: Literal["softmax", "sigmoid", "focal"]
+    kind: "Kind"
     gamma: float = 0.0
 
 
@@ -113,21 +116,13 @@ class ClassBalancedLoss(keras.losses.Loss):
         labels, sparse = canonical_labels(labels, logits, len(self._initial_weights))
         if self.from_logits and warn_of_activation(y_pred, self._looks_at_values):
             self._looks_at_values = False
-        mask, weight = private_api.keras_mask(y_pred), None
+        mask = private_api.keras_mask(y_pred)
         if mask is not None or sample_weight is not None:
-            static, shape = tuple(logits.shape[:-1]), ops.shape(logits)[:-1]
-            if mask is not None:
-                mask = along_leading("mask", mask, static, shape)
-            if sample_weight is not None:
-                weight = along_leading("sample_weight", sample_weight, static, shape)
             logits = ops.cast(logits, self.dtype)
-            out = left_out(mask, weight)
-            labels, logits = _harmless_where_left_out(out, labels, logits, sparse)
+            labels, logits, sample_weight = _left_out(labels, logits, sparse, mask, sample_weight)
         if sparse:
             labels = narrow_class_ids(labels, self.dtype)
-        if mask is not None:
-            private_api.set_keras_mask(logits, mask)
-        return super().__call__(labels, logits, weight)
+        return super().__call__(labels, logits, sample_weight)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Loss per example, shape `[...]`."""
@@ -215,6 +210,22 @@ def _check_fused(fused: Any) -> Fused:
     if not (isinstance(fused, bool) or fused == "auto"):
         raise ValueError(f'`fused` must be "auto", True or False, got {fused!r}.')
     return fused
+
+
+def _left_out(
+    labels: Any, logits: Any, sparse: bool, mask: Any, sample_weight: Any
+) -> tuple[Any, Any, Any]:
+    """Labels, logits with their mask, and weights, of which what is left out can do no harm."""
+    static, shape = tuple(logits.shape[:-1]), ops.shape(logits)[:-1]
+    if mask is not None:
+        mask = along_leading("mask", mask, static, shape)
+    if sample_weight is not None:
+        sample_weight = along_leading("sample_weight", sample_weight, static, shape)
+    out = left_out(mask, sample_weight)
+    labels, logits = _harmless_where_left_out(out, labels, logits, sparse)
+    if mask is not None:
+        private_api.set_keras_mask(logits, mask)
+    return labels, logits, sample_weight
 
 
 def _harmless_where_left_out(out: Any, labels: Any, logits: Any, sparse: bool) -> tuple[Any, Any]:

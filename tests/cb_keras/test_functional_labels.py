@@ -6,7 +6,7 @@ import pandas
 import pytest
 from keras import ops
 
-from cb_keras import class_balanced_weights, functional
+from cb_keras import checks, class_balanced_weights, functional
 from tests.cb_keras import reference
 from tests.cb_keras.cases import IDS, INTEGERS, LOGITS, LOSSES, TARGETS, WEIGHTS, kinds, loss_of
 from tests.cb_keras.gradients import BACKEND, value_and_gradient
@@ -188,9 +188,9 @@ def test_labels_of_unknown_width_are_never_guessed(kind):
 
 
 def test_check_labels_tells_class_ids_from_dense_labels():
-    assert functional.check_labels(IDS, LOGITS)
-    assert functional.check_labels(IDS[:, None], LOGITS)
-    assert not functional.check_labels(TARGETS, LOGITS)
+    assert checks.check_labels(IDS, LOGITS)
+    assert checks.check_labels(IDS[:, None], LOGITS)
+    assert not checks.check_labels(TARGETS, LOGITS)
 
 
 @pytest.mark.parametrize("label", [2**32 + 1, 2**31, -(2**32), 2**63])

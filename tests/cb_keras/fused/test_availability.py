@@ -12,6 +12,7 @@ import pytest
 
 from cb_keras import fused
 from cb_keras.fused import library as fused_library
+from cb_keras.fused.kinds import KINDS
 from tests.cb_keras import reference
 from tests.cb_keras.cases import (
     CLASSES,
@@ -24,7 +25,7 @@ from tests.cb_keras.cases import (
     linear_model,
     number,
 )
-from tests.cb_keras.fused.cases import Z, assert_not_used, tf, types, write_sealed
+from tests.cb_keras.fused.cases import Z, assert_not_used, raw_ops, tf, types, write_sealed
 from tests.fused_library import library_path
 
 pytestmark = pytest.mark.usefixtures("fused_op")
@@ -210,6 +211,18 @@ def test_fit_with_fused_true_says_that_it_is_compiled():
     model = linear_model(CLASSES["sigmoid"](COUNTS, fused=True), "compiled")
     with pytest.raises(fused.FusedOpError, match=r"`fused=True`, but .*XLA.*\(jit_compile\)"):
         fit(model)
+
+
+def test_the_table_of_losses_names_those_of_the_op_in_its_order():
+    arguments = (Z, IDS, np.ones(3, "float32"), 1.0)
+    with tf.Graph().as_default() as graph:
+        raw_ops().cb_keras_loss(*arguments, loss="softmax")
+        raw_ops().cb_keras_loss_and_gradient(*arguments, 1.0, loss="softmax")
+    ops = [op for op in graph.get_operations() if op.type.startswith("CbKeras")]
+    assert len(ops) == 2
+    for op in ops:
+        (names,) = (a.allowed_values.list.s for a in op.op_def.attr if a.name == "loss")
+        assert [name.decode() for name in names] == list(KINDS)
 
 
 @pytest.mark.parametrize("ask", [fused.why_not, fused.crossentropy], ids=lambda f: f.__name__)

@@ -110,14 +110,19 @@ DERIVATIVES = {
     "Hessian": hessians,
 }
 
-EAGER = ["gradient", "gradient penalty", "forward mode", "Hessian times a vector"]
-# Graphs, which take long to trace, for one loss with each kind of labels.
-CASES = [
-    (kind, form, name)
-    for name in DERIVATIVES
-    for kind, form in FORMS
-    if name in EAGER or (kind, form) in [("softmax", "ids"), ("focal", "soft")]
-]
+# All where it is quick; elsewhere ids and soft labels, and each loss somewhere.
+FORMS_OF = {
+    "gradient": FORMS,
+    "gradient in a function": [("softmax", "ids"), ("focal", "soft")],
+    "gradient of a function": [("softmax", "ids"), ("focal", "soft")],
+    "gradient penalty": FORMS,
+    "gradient penalty in a function": [("focal", "ids"), ("sigmoid", "soft")],
+    "gradient penalty of a function": [("softmax", "ids"), ("sigmoid", "soft")],
+    "forward mode": [("softmax", "ids"), ("focal", "soft")],
+    "Hessian times a vector": [("sigmoid", "ids"), ("focal", "soft")],
+    "Hessian": [("softmax", "ids"), ("sigmoid", "soft")],
+}
+CASES = [(kind, form, name) for name in DERIVATIVES for kind, form in FORMS_OF[name]]
 
 
 @pytest.mark.parametrize(("kind", "form", "name"), CASES)

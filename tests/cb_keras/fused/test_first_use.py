@@ -35,10 +35,9 @@ def trained(tmp_path_factory, fused_op):
 def found(trained):
     """What the process prints, by stage; each has a cache of its own, with the same good library.
 
-    Links, since TensorFlow can't load the ops of a copy next to those of the original.
+    By symbolic links: TensorFlow can't load the ops of a copy next to those of the original.
     """
     folder, content = trained[0], library_path().read_bytes()
-    good = shutil.copy(library_path(), folder / "good")
     end = content.index(b"}\0", content.index(b"cb_keras ops library: ")) + 2
     caches = {name: folder / name for name in ("empty", "cut", "threads", "next to", "package")}
     caches["not UTF-8"] = os.fsdecode(os.fsencode(folder) + b"/caf\xe9")
@@ -47,8 +46,10 @@ def found(trained):
     (caches["cut"] / "cut.so").write_bytes(content[:end])
     (caches["cut"] / "zeros.so").write_bytes(content[:end] + bytes(len(content) - end))
     write_sealed(caches["package"] / library.builder().LIBRARY, bytes(64) + content[64:])
-    for name in ("threads", "next to", "not UTF-8"):
-        os.link(good, os.path.join(caches[name], "good.so"))
+    good = os.path.join(caches["not UTF-8"], "good.so")
+    shutil.copy(library_path(), good)
+    for name in ("threads", "next to"):
+        os.symlink(good, caches[name] / "good.so")
     return report(RUN, folder=folder, CB_KERAS_CACHE=str(caches["empty"]))
 
 
@@ -85,12 +86,12 @@ def test_two_threads_at_first_use_and_a_module_imported_again_have_the_op(found)
     assert status.startswith("fused op: in use: ")
 
 
-def test_a_library_that_can_be_loaded_is_used_next_to_one_that_cannot(found, trained):
+def test_a_library_that_can_be_loaded_is_used_next_to_one_that_cannot(found):
     """The damaged one comes first, next to the package."""
     first, status = found["next to"]
     assert first.endswith(library.builder().LIBRARY)
-    good = trained[0] / "next to" / "good.so"
-    assert status.startswith(f"fused op: in use: {good} (CPU kernels: ")
+    assert status.startswith("fused op: in use: ")
+    assert "/good.so (CPU kernels: " in status
 
 
 def test_a_cache_whose_name_is_not_utf8_is_used_and_printed(found):

@@ -21,7 +21,10 @@ NEEDS = {
     "avx2": {"avx2", "fma", "bmi1", "bmi2", "f16c"},
     "avx512": {"avx2", "fma", "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"},
 }
-CHOSEN = "float64 or low_precision or ten_thousand or nan_logit or masked or (caches and focal)"
+CHOSEN = (
+    "float64 or low_precision or ten_thousand or nan_logit or masked "
+    "or (caches and focal and float32)"
+)
 RUN_TESTS = """
 import sys
 import pytest
@@ -41,7 +44,9 @@ def available():
     return [name for name, needed in NEEDS.items() if needed <= flags]
 
 
-@pytest.mark.parametrize("name", NEEDS)
+@pytest.mark.parametrize(
+    "name", [pytest.param("baseline", marks=pytest.mark.slow), "avx2", "avx512"]
+)
 def test_the_kernels_of_every_instruction_set_give_the_float64_values(name):
     if name not in available():
         pytest.skip(f"this processor has no {name}")

@@ -166,7 +166,7 @@ def test_either_counts_or_weights(kind):
 
 @pytest.mark.parametrize(("name", "value"), [("beta", 0.99), ("power", 0.5)])
 @kinds
-def test_beta_or_power_beside_class_weights_is_refused(kind, name, value):
+def test_beta_or_power_next_to_class_weights_is_refused(kind, name, value):
     with pytest.raises(ValueError, match=f"`{name}`={value}.* no effect on `class_weights`"):
         CLASSES[kind](class_weights=[1, 1, 1], **{name: value})
 

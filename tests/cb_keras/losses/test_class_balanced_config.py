@@ -181,3 +181,20 @@ def test_low_precision_one_hot_labels_are_fine(kind):
     labels = ops.cast(reference.one_hot(IDS, 3), "bfloat16")
     value = number(CLASSES[kind](COUNTS, dtype="bfloat16")(labels, LOGITS))
     np.testing.assert_allclose(value, expected_losses(kind).mean(), rtol=1e-6)
+
+
+def test_the_module_that_older_files_name_still_has_the_losses():
+    from cb_keras.losses import class_balanced
+
+    config = {"class_counts": COUNTS, "gamma": 0.5}
+    older = {
+        "module": "cb_keras.losses.class_balanced",
+        "class_name": "ClassBalancedFocalCrossentropy",
+        "config": config,
+        "registered_name": "cb_keras>ClassBalancedFocalCrossentropy",
+    }
+    loss = keras.losses.deserialize(older)
+    assert type(loss) is CLASSES["focal"]
+    assert loss.gamma == 0.5
+    for cls in CLASSES.values():
+        assert getattr(class_balanced, cls.__name__) is cls

@@ -58,7 +58,7 @@ def in_tf_function(function):
 def test_labels_are_checked_once_and_the_op_is_asked_for_once(kind, form, calls):
     loss = CLASSES[kind](COUNTS, reduction=None)
     runs = [loss]
-    if keras.backend.backend() == "tensorflow":
+    if keras.backend.backend() == "tensorflow" and form == "ids with an axis":
         runs.append(in_tf_function(loss))
     for run in runs:
         for sample_weight in (None, np.ones(4, "float32")):

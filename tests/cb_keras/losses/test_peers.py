@@ -1,4 +1,4 @@
-"""Our losses beside PyTorch and its packages balanced-loss and cbloss: agreement and differences.
+"""Our losses next to PyTorch and its packages balanced-loss and cbloss: agreement and differences.
 
 Where the peers define the same loss, they are the independent source. Where they differ,
 `reference.py` (float64, the paper's equations) or a number by hand says which one is right.
