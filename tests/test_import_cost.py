@@ -1,4 +1,4 @@
-"""What `import cb_keras` loads and does after `import keras`, and without a backend to import."""
+"""What an import loads and does, in a fresh process: cb_keras, and rooms without TensorFlow."""
 
 import json
 import os
@@ -9,8 +9,10 @@ import sys
 import pytest
 
 from tests import HANG_SECONDS
+from tests.source_files import python_files
 
 ROOT = pathlib.Path(__file__).parent.parent
+LIGHT = ("experiments.cli", "experiments.methods", "experiments.runs", "experiments.reporting")
 SCRIPT = """
 import json, sys
 
@@ -33,13 +35,22 @@ report = {
 }
 print(json.dumps(report))
 """
+ONE_AFTER_ANOTHER = """
+import importlib, json, sys
+
+report = {}
+for name in sys.argv[1:]:
+    before = set(sys.modules)
+    importlib.import_module(name)
+    report[name] = sorted({"tensorflow", "keras", "cb_keras"} & (set(sys.modules) - before))
+print(json.dumps(report))
+"""
 
 
-@pytest.fixture(scope="module")
-def report():
-    """What a process said; Keras comes first in it, so only the addition is ours."""
+def run(*arguments):
+    """What a fresh process prints, as JSON."""
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
+        [sys.executable, "-c", *arguments],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
@@ -47,6 +58,12 @@ def report():
         timeout=HANG_SECONDS,
     )
     return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def report():
+    """What a process said; Keras comes first in it, so only the addition is ours."""
+    return run(SCRIPT)
 
 
 def top_level(modules):
@@ -93,3 +110,10 @@ def test_without_a_backend_the_message_is_keras_own_and_names_what_to_install():
     message = done.stderr.splitlines()[-1]
     assert message.startswith("ImportError: No module named 'tensorflow'. ")
     assert "pip install 'cb_keras[tensorflow]', or [jax] or [torch] with KERAS_BACKEND" in message
+
+
+def test_flags_methods_runs_and_reports_are_there_without_tensorflow_keras_and_cb_keras():
+    rooms = [f.module for f in python_files() if ".".join(f.module.split(".")[:2]) in LIGHT]
+    assert {*LIGHT, "experiments.methods.class_balanced"} <= set(rooms)
+    report = run(ONE_AFTER_ANOTHER, *rooms, "experiments.training.flags")
+    assert {name: loaded for name, loaded in report.items() if loaded} == {}

@@ -1,14 +1,12 @@
 """Who may import whom: the one-way order of the rooms, read from the source of every file."""
 
 import ast
-import dataclasses
-import functools
 import graphlib
-import pathlib
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parent.parent
+from tests.source_files import File, native_files, python_files
+
 # Room: the rooms it may import from. `tests` may import from all.
 ROOMS = {
     "cb_keras": {"cb_keras"},
@@ -17,11 +15,16 @@ ROOMS = {
     "ops": {"ops"},
     "setup": {"setup", "ops"},
 }
-# Programs are run, not imported; what two of them need is in a module of its own.
-PROGRAMS = {
-    *("experiments.train", "experiments.evaluate", "experiments.demo", "experiments.sweep"),
-    *("experiments.report", "experiments.decision_boundary"),
-}
+# The rooms of experiments from top to bottom. Above them are the programs, the files next to them:
+# those are run, not imported, and what two of them need is in a room.
+EXPERIMENTS = [
+    *("boundary", "reporting", "sweeps", "exports", "training", "datasets", "runs", "methods"),
+    "cli",
+]
+# The rooms of experiments that are there at once and without TensorFlow, and whether a function of
+# theirs may import it. tests/test_import_cost.py imports them.
+LIGHT = {"reporting": False, "runs": False, "methods": True, "cli": True}
+HEAVY = {"tensorflow", "keras", "cb_keras"}
 # The library from top ("" is its __init__) to bottom: a module imports from rows below its own.
 LAYERS = [
     {""},
@@ -57,64 +60,8 @@ GUARDED = {
 } | {name: set() for name in ("absl", "jinja2", "matplotlib", "sklearn", "tensorflow_datasets")}
 # A function that torch.compile compiles has no values to look at.
 GUARDED["torch"] = {"cb_keras.checks.activation"}
+LONGEST_FILE = 400
 PICKLES = {"pickle", "cloudpickle", "dill", "joblib", "shelve"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Import:
-    """`target` is the full dotted name, `a.b.c` for `from a.b import c`."""
-
-    target: str
-    line: int
-    lazy: bool
-
-    @property
-    def top(self):
-        return self.target.split(".")[0]
-
-
-@dataclasses.dataclass(frozen=True)
-class File:
-    path: str
-    source: str
-
-    @property
-    def module(self):
-        return self.path.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
-
-    @property
-    def room(self):
-        return self.module.split(".")[0]
-
-    @functools.cached_property
-    def tree(self):
-        return ast.parse(self.source)
-
-    @functools.cached_property
-    def imports(self):
-        return list(self._imports(self.tree, lazy=False))
-
-    def _imports(self, node, lazy):
-        for child in ast.iter_child_nodes(node):
-            for target in self._targets(child):
-                yield Import(target, child.lineno, lazy)
-            in_function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-            yield from self._imports(child, lazy or in_function)
-
-    def _targets(self, node):
-        if isinstance(node, ast.Import):
-            return [alias.name for alias in node.names]
-        if isinstance(node, ast.ImportFrom):
-            base = [node.module] if node.module else []
-            if node.level:
-                is_package = self.path.endswith("/__init__.py")
-                package = self.module.split(".") + (["__init__"] if is_package else [])
-                base = package[: -node.level] + base
-            return [".".join([*base, alias.name]) for alias in node.names]
-        if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
-            function = getattr(node.func, "attr", getattr(node.func, "id", None))
-            return [node.args[0].value] if function in ("import_module", "__import__") else []
-        return []
 
 
 def rooms_import_one_way(file):
@@ -144,7 +91,7 @@ def the_library_imports_downwards(file):
 
 def programs_are_imported_by_tests_only(file):
     for i in file.imports:
-        if file.room != "tests" and ".".join(i.target.split(".")[:2]) in PROGRAMS:
+        if file.room != "tests" and _place_in_experiments(i.target) == -1:
             yield i.line, f"imports the program {i.target}"
 
 
@@ -152,6 +99,45 @@ def guarded_package(target):
     """The package of GUARDED that `target` is in, the innermost one, or None."""
     packages = [p for p in GUARDED if f"{target}.".startswith(f"{p}.")]
     return max(packages, key=len, default=None)
+
+
+def experiments_import_downwards(file):
+    own = _place_in_experiments(file.module)
+    if own is None:
+        return
+    if own == -1 and file.path.count("/") > 1:
+        yield 1, f"{file.module} is in a room that has no place in EXPERIMENTS"
+        return
+    for i in file.imports:
+        place = _place_in_experiments(i.target)
+        if place is not None and -1 < place < own:
+            yield i.line, f"{i.target} is not below {file.module} in EXPERIMENTS"
+
+
+def _place_in_experiments(module):
+    """Number of a module's room in EXPERIMENTS, -1 for a program, None outside of experiments."""
+    package, room, *_ = [*module.split("."), ""]
+    if package != "experiments":
+        return None
+    if not room:  # the package itself, which is imported before all of its rooms
+        return len(EXPERIMENTS)
+    return EXPERIMENTS.index(room) if room in EXPERIMENTS else -1
+
+
+def light_rooms_do_without_tensorflow(file):
+    room = [*file.module.split("."), ""][1]
+    if file.room != "experiments" or room not in LIGHT:
+        return
+    for i in file.imports:
+        if i.top in HEAVY and not (i.lazy and LIGHT[room]):
+            where = "outside a function" if LIGHT[room] else f"in {room}"
+            yield i.line, f"imports {i.target} {where}"
+
+
+def no_test_module_is_imported(file):
+    for i in file.imports:
+        if i.top == "tests" and any(part.startswith("test_") for part in i.target.split(".")):
+            yield i.line, f"imports {i.target}; what two test modules share is in cases.py"
 
 
 def the_library_imports_guarded_packages_in_listed_functions_only(file):
@@ -175,22 +161,24 @@ def nothing_outside_the_tests_hides_names_or_unpickles(file):
             yield node.lineno, "touches sys.path"
 
 
+def files_are_short(file):
+    lines = len(file.source.splitlines())
+    if lines > LONGEST_FILE:
+        yield lines, f"is longer than {LONGEST_FILE} lines; a second subject gets a file of its own"
+
+
 RULES = (
     rooms_import_one_way,
     the_library_imports_downwards,
     programs_are_imported_by_tests_only,
+    experiments_import_downwards,
+    light_rooms_do_without_tensorflow,
     the_library_imports_guarded_packages_in_listed_functions_only,
     nothing_outside_the_tests_hides_names_or_unpickles,
+    no_test_module_is_imported,
+    files_are_short,
 )
-ONE_WAY, DOWNWARDS, PROGRAM, GUARD, HIDDEN = RULES
-
-
-@functools.cache
-def repository():
-    paths = [ROOT / "setup.py"]
-    for room in (*ROOMS, "tests"):
-        paths += sorted((ROOT / room).rglob("*.py"))
-    return [File(path.relative_to(ROOT).as_posix(), path.read_text()) for path in paths]
+ONE_WAY, DOWNWARDS, PROGRAM, ROOM, WITHOUT, GUARD, HIDDEN, TEST, SHORT = RULES
 
 
 def import_order(files):
@@ -208,20 +196,20 @@ def import_order(files):
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_every_file_of_the_repository_keeps_the_rule(rule):
-    files = repository()
+    files = python_files() + (native_files() if rule is SHORT else [])
     assert {"cb_keras", "experiments.train", "benchmarks.timing"} <= {f.module for f in files}
     assert [f"{f.path}:{line}: {what}" for f in files for line, what in rule(f)] == []
 
 
 def test_modules_do_not_import_each_other_in_a_circle():
-    order = import_order(repository())
+    order = import_order(python_files())
     assert (
         order.index("cb_keras.weights") < order.index("cb_keras.losses") < order.index("cb_keras")
     )
 
 
 def test_the_list_of_guarded_imports_names_no_module_that_has_none():
-    files = {file.module: file for file in repository()}
+    files = {file.module: file for file in python_files()}
     for package, modules in GUARDED.items():
         for module in modules & set(files):
             assert package in {guarded_package(i.target) for i in files[module].imports}, module
@@ -240,6 +228,16 @@ def test_the_list_of_guarded_imports_names_no_module_that_has_none():
         (DOWNWARDS, "cb_keras/unheard_of.py", ""),
         (PROGRAM, "benchmarks/speed.py", "from experiments.train import main"),
         (PROGRAM, "experiments/sweep.py", "importlib.import_module('experiments.train')"),
+        (PROGRAM, "experiments/training/history.py", "from experiments import a_new_program"),
+        (ROOM, "experiments/runs/lock.py", "from experiments.training import machine"),
+        (ROOM, "experiments/reporting/page.py", "def a():\n    from ..boundary.picture import b"),
+        (ROOM, "experiments/cli.py", "from experiments import methods"),
+        (ROOM, "experiments/__init__.py", "from .cli import UserError"),
+        (ROOM, "experiments/unheard_of/files.py", ""),
+        (WITHOUT, "experiments/methods/__init__.py", "from cb_keras import losses"),
+        (WITHOUT, "experiments/cli.py", "import tensorflow as tf"),
+        (WITHOUT, "experiments/runs/lock.py", "def a():\n    import tensorflow"),
+        (WITHOUT, "experiments/reporting/page.py", "def a():\n    from keras import ops"),
         (GUARD, "cb_keras/weights.py", "import tensorflow as tf"),
         (
             GUARD,
@@ -253,10 +251,28 @@ def test_the_list_of_guarded_imports_names_no_module_that_has_none():
         (HIDDEN, "experiments/sweep.py", "from os.path import *"),
         (HIDDEN, "benchmarks/speed.py", "sys.path.insert(0, '..')"),
         (HIDDEN, "ops/build.py", "def load():\n    from pickle import loads"),
+        (TEST, "tests/ops/test_build.py", "from tests.ops.test_library import library"),
+        (TEST, "tests/experiments/kills.py", "from .runs import test_record"),
+        (SHORT, "ops/cuda/tile.cuh", "\n" * 401),
     ],
 )
 def test_the_rule_refuses_a_bad_file(rule, path, source):
     assert len(list(rule(File(path, source)))) == 1
+
+
+@pytest.mark.parametrize(
+    ("rule", "path", "source"),
+    [
+        (ROOM, "experiments/train.py", "from experiments.boundary import a, b"),
+        (ROOM, "experiments/reporting/page.py", "from experiments.reporting import charts"),
+        (ROOM, "experiments/runs/lock.py", "from experiments.cli.errors import UserError"),
+        (WITHOUT, "experiments/methods/ldam.py", "def make():\n    from cb_keras import losses"),
+        (TEST, "tests/ops/test_build.py", "from tests.ops.cases import library"),
+        (SHORT, "ops/cuda/tile.cuh", "\n" * 400),
+    ],
+)
+def test_the_rule_lets_a_good_file_pass(rule, path, source):
+    assert list(rule(File(path, source))) == []
 
 
 def test_a_circle_is_refused_unless_an_import_waits_for_its_function():
