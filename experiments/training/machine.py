@@ -41,7 +41,7 @@ def quota(root="/"):
         try:
             text = (root / "sys/fs/cgroup" / folder / "cpu.max").read_text(encoding="utf-8")
             limit, period = map(float, text.split())
-        except (OSError, ValueError):  # "max 100000" is no limit
+        except (OSError, ValueError):  # "max 100000" is not a limit
             continue
         found = min(found, limit / period)
     return found if found < math.inf else None

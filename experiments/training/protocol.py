@@ -53,24 +53,8 @@ def train(run, settings, flags):
 
     first_epoch, progress = _continue(run, model, settings, len(images.labels), record, begun)
     _write_config(run, flags, resolved, record, begun, first_epoch)
-    model.fit(
-        pipeline.training_dataset(
-            images,
-            settings["batch_size"],
-            settings["seed"],
-            first_epoch,
-            settings["train_epochs"],
-            resolved["augmentation"],
-        ),
-        initial_epoch=first_epoch,
-        epochs=settings["train_epochs"],
-        steps_per_epoch=resolved["steps_per_epoch"],
-        validation_data=pipeline.evaluation_dataset(data.test, settings["eval_batch_size"]),
-        validation_freq=settings["eval_epochs"],
-        shuffle=False,  # the pipeline shuffles, by seed
-        callbacks=_callbacks(run, progress, settings, schedule, record["data"]),
-        verbose=0,
-    )
+    callbacks = _callbacks(run, progress, settings, schedule, record["data"])
+    _fit(model, settings, resolved, images, data.test, first_epoch, callbacks)
     _check_trained(run, model, settings, resolved)
     return _export_and_measure(run, model, data.test, settings, flags, record, progress)
 
@@ -210,6 +194,28 @@ def _write_config(run, flags, resolved, record, begun, first_epoch):
     for change in sessions.changes(config["sessions"][-2:]):
         print(change)
     run.write_json("config.json", config)
+
+
+def _fit(model, settings, resolved, images, test, first_epoch, callbacks):
+    """Trains from `first_epoch`, counted from 0, to the last."""
+    model.fit(
+        pipeline.training_dataset(
+            images,
+            settings["batch_size"],
+            settings["seed"],
+            first_epoch,
+            settings["train_epochs"],
+            resolved["augmentation"],
+        ),
+        initial_epoch=first_epoch,
+        epochs=settings["train_epochs"],
+        steps_per_epoch=resolved["steps_per_epoch"],
+        validation_data=pipeline.evaluation_dataset(test, settings["eval_batch_size"]),
+        validation_freq=settings["eval_epochs"],
+        shuffle=False,  # the pipeline shuffles, by seed
+        callbacks=callbacks,
+        verbose=0,
+    )
 
 
 def _callbacks(run, progress, settings, schedule, data):
