@@ -18,7 +18,7 @@ ROOMS = {
 # The rooms of experiments from top to bottom. Above them are the programs, the files next to them:
 # those are run, not imported, and what two of them need is in a room.
 EXPERIMENTS = [
-    *("boundary", "reporting", "sweeps", "exports", "training", "datasets", "runs", "methods"),
+    *("boundary", "reporting", "sweeps", "training", "exports", "datasets", "runs", "methods"),
     "cli",
 ]
 # The rooms of experiments that are there at once and without TensorFlow, and whether a function of
