@@ -114,15 +114,25 @@ for name, value in sorted(outputs.items()):
 """
 
 
-def test_with_tensorflow_alone_it_gives_the_accuracy_of_the_run_and_refuses_other_shapes(
-    digits_run, run_python
-):
+@pytest.fixture(scope="module")
+def without_keras(digits_run, run_python):
+    """Lines of a process that has TensorFlow alone: the accuracy, then what no images give."""
     folder = digits_run.folder / "saved_model"
     done = run_python("-c", WITHOUT_KERAS, folder, json.dumps(OTHER_SHAPES))
     assert done.returncode == 0, done.stderr[-2000:]
-    accuracy, *of_no_image = done.stdout.splitlines()
-    assert float(accuracy.split()[-1]) == digits_run.metrics["accuracy"]
-    assert of_no_image == [
+    return done.stdout.splitlines()
+
+
+def test_a_saved_model_needs_tensorflow_alone_and_gives_the_accuracy_of_the_run(
+    digits_run, without_keras
+):
+    assert float(without_keras[0].split()[-1]) == digits_run.metrics["accuracy"]
+
+
+def test_images_of_another_shape_are_refused_by_the_signature_and_none_get_no_answers(
+    without_keras,
+):
+    assert without_keras[1:] == [
         *("classes (0,) int64", "logits (0, 10) float32", "probabilities (0, 10) float32"),
     ]
 

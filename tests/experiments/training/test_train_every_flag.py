@@ -181,12 +181,15 @@ def test_eval_batch_size_is_that_of_the_evaluations(tmp_path, train_tiny, monkey
 def test_exports_says_what_is_written(tmp_path, train_tiny, monkeypatch):
     def note(model, path, description):
         path.write_text(f"{model.name} {description['dataset']}")
+        raise KeyboardInterrupt  # the SavedModel comes after it
 
     monkeypatch.setitem(exports.EXPORTS, "note", note)
-    once = ("--train_epochs=1", "--warmup_epochs=0")
-    run = train_tiny(tmp_path / "run", "--exports=saved_model,note", *once)
-    assert (run.folder / "note").read_text() == "tiny digits"
-    assert (run.folder / "saved_model").is_dir()
+    folder = tmp_path / "run"
+    once = ("--train_epochs=1", "--warmup_epochs=0", "--eval_epochs=9")
+    with pytest.raises(KeyboardInterrupt):
+        train_tiny(folder, "--exports=note,saved_model", *once)
+    assert (folder / "note").read_text() == "tiny digits"
+    assert not (folder / "saved_model").exists()
 
 
 @pytest.mark.parametrize(
