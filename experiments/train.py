@@ -42,6 +42,7 @@ def _train(run, settings, flags):
     """Trains the run; returns its metrics."""
     from experiments.training import protocol  # which imports TensorFlow
 
+    pictures.remove(run.folder)  # those of figures that are about to be others
     return protocol.train(run, settings, flags)
 
 

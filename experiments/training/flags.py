@@ -104,7 +104,7 @@ GROUPS = {
 _NAMES = tuple(name for names in GROUPS.values() for name in names)
 
 # What may differ between a run and its continuation.
-_NOT_RECORDED = ("data_dir", "download", "output_dir", "resume", "plots")
+_NOT_RECORDED = ("data_dir", "download", "exports", "output_dir", "resume", "plots")
 
 
 def given_settings():

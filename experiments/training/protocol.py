@@ -10,7 +10,6 @@ from experiments import datasets, methods
 from experiments.cli import UserError
 from experiments.datasets import pipeline
 from experiments.exports import EXPORTS, evaluation
-from experiments.reporting import pictures
 from experiments.runs import atomic, data_record, directory, sessions
 from experiments.training import checkpoint, divergence, history, machine
 from experiments.training.progress import ThroughputProgress
@@ -268,6 +267,5 @@ def _export_and_measure(run, model, test, settings, flags, record, progress):
     measured = evaluation.evaluate(
         run.path("saved_model"), description, test, settings["eval_batch_size"]
     )
-    pictures.remove(run.folder)
     run.write_json("metrics.json", measured)
     return measured
