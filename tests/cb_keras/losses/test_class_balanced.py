@@ -89,8 +89,14 @@ def test_labels_and_sample_weights_may_have_a_last_axis_of_one(kind, shape):
     np.testing.assert_allclose(value, (expected_losses(kind) * weight).mean(), rtol=1e-6)
 
 
-@pytest.mark.parametrize("labels", ["ids", "ids with an axis", "one-hot"])
-@kinds_both_ways
+@pytest.mark.parametrize(
+    ("kind", "labels"),
+    [
+        *(("softmax", "ids"), ("softmax", "one-hot"), ("sigmoid", "ids with an axis")),
+        *(("focal", "one-hot"), ("focal", "ids")),
+    ],
+)
+@pytest.mark.usefixtures("both_ways")
 def test_images_of_logits_with_a_weight_per_pixel(kind, labels, rng):
     logits, ids = rng.normal(size=(2, 3, 4, 3)), rng.integers(0, 3, (2, 3, 4))
     weight = rng.uniform(size=(2, 3, 4))
