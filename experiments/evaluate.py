@@ -1,6 +1,8 @@
 """Evaluates a SavedModel of experiments.train on the test split of its data set.
 
-python -m experiments.evaluate --saved_model=runs/NAME/saved_model --dataset=cifar10
+python -m experiments.evaluate --saved_model=runs/NAME/saved_model
+
+Without --dataset it is the data set that the model was trained on, in the version that it was.
 """
 
 import json
@@ -69,4 +71,5 @@ def _dataset(given, description):
 
 
 if __name__ == "__main__":
+    flags.set_default(data_flags.DATASET, None)  # which depends on the model
     cli.run(main, groups=GROUPS)
