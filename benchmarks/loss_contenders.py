@@ -76,7 +76,7 @@ def tensors(problem):
 
 
 def finished(result):
-    """`result`, once it is there; on the CPU a call returns no sooner."""
+    """`result`, once it is computed; on the CPU a call does not return before."""
     if has_gpu():
         tf.test.experimental.sync_devices()
     return result

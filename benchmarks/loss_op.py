@@ -97,7 +97,7 @@ def time_all(loss, size, repetitions, seconds):
 
 
 def page_faults(step):
-    """Pages that one call gets from the system; none where it computes in memory it had before."""
+    """Pages that one call gets from the system; 0 where it uses memory that it had before."""
     step()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     step()

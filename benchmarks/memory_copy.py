@@ -26,7 +26,7 @@ def copies(problem):
         with AVX512_VNNI, it keeps freed blocks of 256 KiB and more, so that the memory is warm
         from the second call on; without (TF_ENABLE_ONEDNN_OPTS=0) large blocks come from the
         system each time, page by page. The benchmark's column of page faults shows which it is.
-    WARM: into memory that was written before, by numpy in threads. There is no such on a GPU.
+    WARM: into memory that was written before, by numpy in threads. Not on a GPU.
 
     Returns:
         Dict of name to a step that returns the copy.

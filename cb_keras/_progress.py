@@ -39,7 +39,7 @@ class ThroughputProgress(keras.callbacks.Callback):
     ) -> None:
         warnings.warn(
             "cb_keras.callbacks.ThroughputProgress is deprecated and will be removed: "
-            "`model.fit(verbose=1)` shows progress, too.",
+            "`model.fit(verbose=1)` shows progress too.",
             DeprecationWarning,
             stacklevel=2,
         )

@@ -118,7 +118,7 @@ def check_class_weights(name: str, values: Any, where: str = "") -> NDArray[np.f
             f"`{name}` must be numbers of shape [C], one per class, got {weights.dtype} "
             f"{weights.shape}{where}."
         )
-    with np.errstate(over="ignore"):  # what float32 can't hold becomes infinite, and is told
+    with np.errstate(over="ignore"):  # what float32 can't hold becomes infinite, and is refused
         weights = weights.astype("float32")
     bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
     if bad.size:

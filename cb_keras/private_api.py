@@ -34,7 +34,7 @@ def keras_logits(tensor: Any) -> Any:
 
 
 def in_stateless_scope() -> bool:
-    """Whether Keras runs a function without side effects, as JAX's trainer does; no values then."""
+    """Whether Keras runs a function without side effects, as JAX's trainer does."""
     from keras.src import backend
 
     return backend.in_stateless_scope()

@@ -139,7 +139,7 @@ def _seen(tensor: Any) -> Any:
 
 
 def _predicted(rows: Any, threshold: float | None) -> Any:
-    """Class ids of the predictions `[M, C]`, -1 for a row with a NaN, which says no class."""
+    """Class ids of the predictions `[M, C]`, -1 for a row with a NaN."""
     if threshold is None:
         predicted = ops.cast(ops.argmax(rows, axis=-1), "int32")
     else:

@@ -55,7 +55,7 @@ class Toolchain:
         `CB_KERAS_SANITIZE` names sanitizers.
 
         Raises:
-            BuildError: There is no usable compiler, or no nvcc where it is insisted on.
+            compilers.BuildError: There is no usable compiler, or no nvcc where it is insisted on.
         """
         cxx = compilers.existing_cxx()
         nvcc = compilers.find_nvcc()
@@ -137,7 +137,7 @@ def build(toolchain, output):
     """Compiles the library to the file `output`, which appears when it is whole.
 
     Raises:
-        BuildError: A compiler failed; the message holds the command and what it said.
+        compilers.BuildError: A compiler failed; the message holds the command and what it said.
     """
     output = pathlib.Path(output)
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@
 // class weights where sum_c y_c <= 0. Logits are read in their own type; all arithmetic is float32
 // at least; the gradient is rounded once, to the type of the logits.
 //
-// A class id that is outside [0, classes) or no whole number makes the row's loss and gradient NaN,
+// A class id that is not a whole number in [0, classes) makes the row's loss and gradient NaN,
 // and nothing outside the arrays is read or written. A NaN logit makes its row's loss NaN, and its
 // own gradient NaN (the whole row's, for softmax). Nothing in here assumes that numbers are finite.
 //

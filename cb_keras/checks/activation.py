@@ -56,7 +56,7 @@ def _eager_values(y_pred: Any) -> Any:
             return None
     try:
         return np.asarray(ops.convert_to_numpy(y_pred), "float64")
-    except Exception:  # a tensor of a graph has no values, which every backend says in its own way
+    except Exception:  # a tensor of a graph has no values: each backend raises another error
         return None
 
 

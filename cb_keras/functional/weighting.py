@@ -59,7 +59,7 @@ def nan_where(invalid: Any, x: Any) -> Any:
 def without_infinite(x: Any, labels: Any) -> Any:
     """x, with 0 for -inf where the label is 0: the product of their terms would be NaN.
 
-    Finite ones stay, for the gradient by a label of 0 is made of them.
+    Finite ones stay: the gradient by a label of 0 is computed from them.
     """
     is_left_out = ops.logical_and(ops.equal(labels, 0.0), ops.equal(x, -float("inf")))
     return ops.where(is_left_out, 0.0, x)
@@ -68,7 +68,7 @@ def without_infinite(x: Any, labels: Any) -> Any:
 def tame_where(rows: Any, logits: Any) -> Any:
     """Logits, 0 for those of the rows that are NaN, infinite or so large that a loss would be.
 
-    Usual ones stay, for the gradient by the weight is made of them.
+    Usual ones stay: the gradient by the weight is computed from them.
     """
     wild = ops.logical_not(ops.abs(logits) <= _LARGEST_LOGIT)
     return ops.where(ops.logical_and(rows, wild), 0.0, logits)
@@ -79,7 +79,7 @@ def tame_where_weightless(logits: Any, weight: Any, weights: Any) -> Any:
     if weights is None:
         return logits
     rows = ops.expand_dims(ops.equal(weight, 0.0), -1)
-    if keras.backend.backend() != "tensorflow":  # XLA makes it part of the loss; PyTorch has none
+    if keras.backend.backend() != "tensorflow":  # XLA makes it part of the loss; torch can't branch
         return tame_where(rows, logits)
     some = ops.any(ops.equal(weights, 0.0))
     return ops.cond(some, lambda: tame_where(rows, logits), lambda: logits)

@@ -2,8 +2,9 @@
 
 `python -m cb_keras.fused status` says in one line whether the op is in use and why;
 `python -m cb_keras.fused build` builds it for this machine's TensorFlow. The library is looked for
-next to the package, where `pip install` puts it if there is a C++ compiler, and in the folder of
-`cb_keras.fused.cache`, `$CB_KERAS_CACHE` or `~/.cache/cb_keras`, where `build` puts it.
+next to the package, where `pip install` puts it if TensorFlow and a C++ compiler are there already,
+and in the folder of `cb_keras.fused.cache`, `$CB_KERAS_CACHE` or `~/.cache/cb_keras`, where `build`
+puts it.
 
 A graph that holds the op loads only in a process that has it. What is traced for a SavedModel or an
 export takes keras.ops instead, but a concrete function is saved as it was traced: give a loss that

@@ -67,14 +67,14 @@ def build(builder: Any, toolchain: Any) -> pathlib.Path:
     Raises:
         CacheError: As in `make_folder`.
         OSError: A file can't be written.
-        ops.build.BuildError: It can't be compiled.
+        ops.compilers.BuildError: It can't be compiled.
     """
     library = make_folder() / f"{toolchain.key}.so"
     if _is_built(library, builder, toolchain):
         return library
     with _locked(library.with_suffix(".lock")) as alone:
         if not _is_built(library, builder, toolchain):
-            # What builds that were killed have left: none is at work on this library now.
+            # Left by builds that were killed: with the lock, nobody builds this library now.
             for left in library.parent.glob(f".building.{library.stem}.*") if alone else ():
                 shutil.rmtree(left, ignore_errors=True)
             builder.build(toolchain, library)

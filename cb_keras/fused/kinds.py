@@ -12,7 +12,7 @@ class Traits:
 
     Attributes:
         takes_gamma: A focusing parameter.
-        takes_dense_labels: Multi-hot labels `[..., C]`, besides class ids.
+        takes_dense_labels: Multi-hot labels `[..., C]`, as well as class ids.
     """
 
     takes_gamma: bool

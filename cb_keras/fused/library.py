@@ -94,7 +94,7 @@ def find() -> tuple[Any, str]:
 def _find(gpu: bool) -> tuple[Any, str]:
     try:
         module, why = _first_that_loads(gpu)
-    except Exception as error:  # whatever it is: no loss may fail of it, keras.ops is there
+    except Exception as error:  # any: the losses then use keras.ops and must not fail
         module, why = None, f"looking for it failed ({type(error).__name__}: {error})"
     return module, printable(why)
 
@@ -149,7 +149,7 @@ def _open(library: pathlib.Path, cuda: str | None) -> tuple[Any, str]:
 def _matching_libraries(tensorflow_version: str) -> tuple[list[cache.Library], list[str]]:
     """The libraries for this TensorFlow and these sources, and why others were left out.
 
-    One that was built with sanitizers is for processes that ask for them, and no other is.
+    A library with sanitizers is only for processes that ask for the same sanitizers.
     """
     ops = builder()
     wanted = {

@@ -66,14 +66,14 @@ def prepared(
     expected_upstream: Any,
     sparse: bool,
 ) -> Any:
-    """`crossentropy` of arguments that are checked already, where `why_not` has no reason.
+    """`crossentropy` of arguments that are checked already, where `why_not` returns None.
 
     Args:
         kind: `"softmax"`, `"sigmoid"` or `"focal"`.
         labels: A tensor: class ids `[...]` or `[..., 1]` where `sparse`, else `[..., C]`.
         logits: A tensor `[..., C]`, float32, bfloat16 or float16.
         class_weights: A tensor or variable `[C]`.
-        gamma: A finite float >= 0; without effect where the loss takes none.
+        gamma: A finite float >= 0; ignored where the loss has no gamma.
         expected_upstream: As of `crossentropy`.
         sparse: Whether the labels are class ids, as `check_labels` says.
 

@@ -1,7 +1,7 @@
-"""Who traces a function of TensorFlow: what the fused op needs to know, and nobody says.
+"""Whether XLA or an export traces a function of TensorFlow, where the fused op can't be used.
 
-Both look at the frames of the Python stack, for TensorFlow has no public way. What they look for
-there is named in `cb_keras.private_api`.
+Both functions look at the frames of the Python stack, for TensorFlow has no public way to ask. What
+they look for there is named in `cb_keras.private_api`.
 """
 
 import sys

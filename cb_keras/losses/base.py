@@ -144,10 +144,10 @@ class ClassBalancedLoss(keras.losses.Loss):
         return None
 
     def _usable_fused_form(self, sparse: bool, y_pred: Any) -> FusedForm | None:
-        """`_fused_form` where the op can be used here and now, else None.
+        """`_fused_form` where the op can be used for this call, else None.
 
         Raises:
-            FusedOpError: `fused=True`, and it can't.
+            FusedOpError: `fused=True`, but the op can't be used.
         """
         if self.fused is False or isinstance(y_pred, keras.KerasTensor):
             return None
@@ -215,7 +215,7 @@ def _check_fused(fused: Any) -> Fused:
 def _left_out(
     labels: Any, logits: Any, sparse: bool, mask: Any, sample_weight: Any
 ) -> tuple[Any, Any, Any]:
-    """Labels, logits with their mask, and weights, of which what is left out can do no harm."""
+    """Labels, logits with their mask, and weights; examples that are left out can do no harm."""
     static, shape = tuple(logits.shape[:-1]), ops.shape(logits)[:-1]
     if mask is not None:
         mask = along_leading("mask", mask, static, shape)
@@ -229,9 +229,9 @@ def _left_out(
 
 
 def _harmless_where_left_out(out: Any, labels: Any, logits: Any, sparse: bool) -> tuple[Any, Any]:
-    """Labels and logits, without what would make 0 times NaN of an example that is left out.
+    """Labels and logits, 0 where an example that is left out would have a loss of NaN or infinity.
 
-    Valid labels and usual logits stay, for the gradient by the sample weight is made of them.
+    Valid labels and usual logits stay: the gradient by the sample weight is computed from them.
     """
     rows = ops.expand_dims(out, -1)
     if sparse:

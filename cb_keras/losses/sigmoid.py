@@ -30,8 +30,9 @@ class ClassBalancedSigmoidCrossentropy(ClassBalancedLoss):
         fused: Which of two ways to the same values. `"auto"` (default): the native op of
             `cb_keras.fused` where it is built and can be used (TensorFlow, eager or in a graph,
             float32 logits), `keras.ops` elsewhere (XLA, JAX, PyTorch). False: always `keras.ops`.
-            True: always the op, or an error when the loss is called. On the CPU the op refuses a
-            class id outside `[0, C)` by position and value; all else gives NaN for that example.
+            True: always the op, or an error when the loss is called. A class id outside `[0, C)`
+            gives NaN for that example, but with the op on the CPU an error that names its
+            position and value.
         reduction: `"sum_over_batch_size"` (default; divides by the number of examples, the
             official code's number of positives), `"mean"`, `"sum"`,
             `"mean_with_sample_weight"` or None.

@@ -31,8 +31,8 @@ class ClassBalancedSoftmaxCrossentropy(ClassBalancedLoss):
             `cb_keras.fused` where it is built and can be used (TensorFlow, eager or in a graph,
             float32 logits, class ids), `keras.ops` elsewhere (XLA, JAX, PyTorch, one-hot
             labels). False: always `keras.ops`. True: always the op, or an error when the loss is
-            called. On the CPU the op refuses a class id outside `[0, C)` by position and value;
-            all else gives NaN for that example.
+            called. A class id outside `[0, C)` gives NaN for that example, but with the op on the
+            CPU an error that names its position and value.
         reduction: `"sum_over_batch_size"` (default; divides by the number of examples, the
             official code's number of positives), `"mean"`, `"sum"`,
             `"mean_with_sample_weight"` or None.

@@ -1,1 +1,1 @@
-"""Checks of the kernels without TensorFlow. No part of the library, nor of what names it."""
+"""Checks of the kernels without TensorFlow. Not part of the library or of its digest."""

@@ -179,7 +179,7 @@ void CheckFarRows(const Flags& flags, Report* report) {
 void CheckRefusals(Report* report) {
   CbkProblem problem = {};
   problem.classes = 10;
-  report->Add(CbkCudaLoss(&problem, nullptr) == cudaSuccess, "no rows are no error");
+  report->Add(CbkCudaLoss(&problem, nullptr) == cudaSuccess, "no rows are not an error");
   problem.labels_type = kCbkMultiHot;
   report->Add(CbkCudaLoss(&problem, nullptr) != cudaSuccess, "softmax has no multi-hot labels");
   problem.labels_type = kCbkDoubleIds + 1;

@@ -36,7 +36,7 @@ class DeviceArray {
       : before_(static_cast<size_t>(shift) + (use == kOutput ? kGuard : 0)),
         bytes_(static_cast<size_t>(bytes)),
         after_(use == kOutput ? kGuard : 0) {
-    // One byte at least: nobody is to mistake an empty array for an absent one.
+    // One byte at least: an empty array must not look like an absent one.
     Require(cudaMalloc(reinterpret_cast<void**>(&memory_), Total() + (Total() == 0)), "cudaMalloc");
     if (use == kOutput) Require(cudaMemset(memory_, 0xff, Total()), "cudaMemset");
   }

@@ -188,7 +188,7 @@ inline int64_t RandomClassId(const Case& what, uint64_t bits) {
   return what.labels_type == kCbkInt32 ? wrong_32[(bits >> 4) % 4] : wrong_64[(bits >> 4) % 5];
 }
 
-// Of the same ids; of the wrong ones some are no whole numbers.
+// Of the same ids; of the wrong ones some are not whole numbers.
 inline double RandomFloatId(const Case& what, uint64_t bits) {
   const double wrong[] = {0.5, -0.5, 0x1p-30, static_cast<double>(NAN),
                           static_cast<double>(INFINITY), 1e20};

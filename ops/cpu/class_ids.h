@@ -1,5 +1,5 @@
 // Class ids of every type. The functions are static: rows.cc is compiled for several instruction
-// sets, and none of them is to get another's copy.
+// sets, and each must get its own copy.
 
 #ifndef CB_KERAS_OPS_CPU_CLASS_IDS_H_
 #define CB_KERAS_OPS_CPU_CLASS_IDS_H_

@@ -1,9 +1,9 @@
 // Rows of few classes, as many at a time as a vector has lanes.
 //
-// A row of ten classes fills no vector, and its sums, its logarithm and its loops would be paid for
-// it alone. Here a block of rows is turned, so that each lane has a row to itself, and the block's
-// results are turned back. Numbers of different lanes never meet: what a row gives does not depend
-// on the rows next to it, nor on where a block begins.
+// A row of ten classes does not fill a vector, and would need sums, a logarithm and loops of its
+// own. Here a block of rows is transposed, so that each lane has a row to itself, and the block's
+// results are transposed back. Values of different lanes are never combined: what a row gives does
+// not depend on the rows next to it or on where a block begins.
 
 #ifndef CB_KERAS_OPS_CPU_FEW_CLASSES_H_
 #define CB_KERAS_OPS_CPU_FEW_CLASSES_H_
@@ -201,7 +201,7 @@ inline BlockWork WorkOf(const CbkProblem& problem) {
   return TermsWork<Modulator::kPower>(multi_hot, gradient);
 }
 
-// Labels, weights and upstream factors of n rows. Returns the first row whose class id is none,
+// Labels, weights and upstream factors of n rows. Returns the first row whose class id is invalid,
 // counted from `first`, or -1.
 inline int ReadLabels(const CbkProblem& problem, int64_t first, int n, Block* block) {
   for (int r = 0; r < n; ++r) block->upstreams[r] = UpstreamOf(problem, first + r);

@@ -160,7 +160,7 @@ float SparseLoss(const Row<Type>& row, int64_t label, float factor, float* expon
                   : SparseRow<Type, kModulator, kGradient>(row, label, factor);
 }
 
-// Returns the first row whose class id is none, or -1.
+// Returns the first row whose class id is invalid, or -1.
 template <typename Type, Modulator kModulator, bool kSoftmax, bool kGradient>
 int64_t SparseRows(const CbkProblem& problem, int64_t begin, int64_t end, Row<Type> row) {
   std::vector<float> exponentials(kSoftmax && kGradient ? problem.classes : 0);

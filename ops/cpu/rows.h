@@ -14,7 +14,7 @@ struct RowKernels {
   const char* instruction_set;
   // Rows [begin, end) of a problem; safe to call for disjoint ranges at the same time. `stream`
   // writes the gradient past the caches, for gradients that no cache would hold. Returns the first
-  // of these rows whose class id is none, or -1.
+  // of these rows whose class id is invalid, or -1.
   int64_t (*loss)(const CbkProblem& problem, int64_t begin, int64_t end, bool stream);
   void (*scale)(const CbkScaling& scaling, int64_t begin, int64_t end);
 };

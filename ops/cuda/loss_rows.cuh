@@ -31,7 +31,7 @@ struct LossArgs {
   bool staged;
 };
 
-// The class of a row; -1 where its label is out of range or no whole number.
+// The class of a row; -1 where its label is out of range or not a whole number.
 __device__ __forceinline__ int ReadLabel(const LossArgs& args, int64_t row) {
   const void* const labels = args.problem.labels;
   const int type = args.problem.labels_type;

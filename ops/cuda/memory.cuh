@@ -123,7 +123,7 @@ __device__ __forceinline__ Bits<T, n> LoadBits(const T* address) {
   return __ldg(reinterpret_cast<const Bits<T, n>*>(address));
 }
 
-// `stream`: leave the cache to others, because nobody will find these values there.
+// `stream`: keep the cache for other values, because these will not be read from there.
 template <typename T, int n>
 __device__ __forceinline__ void StoreBits(T* address, Bits<T, n> bits, bool stream) {
   auto* const target = reinterpret_cast<Bits<T, n>*>(address);

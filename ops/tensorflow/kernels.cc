@@ -122,11 +122,11 @@ struct OnCpu {
                         const int64_t row = kernels.loss(problem, begin, end, stream);
                         if (row >= 0) KeepSmallest(row, &first_invalid);
                       });
-    // Of an op that fails nobody sees the outputs.
+    // The outputs of an op that fails are not used.
     const int64_t row = first_invalid.load();
     OP_REQUIRES(ctx, row == problem.rows,
                 InvalidArgument("labels[", row, "] is ", LabelText(problem, row),
-                                ", which is no class: with ", problem.classes,
+                                ", which is not a class: with ", problem.classes,
                                 " logits per example a label must be a whole number in [0, ",
                                 problem.classes, ")."));
   }
@@ -271,7 +271,7 @@ class ScaleRowsOp : public OpKernel {
     const TensorShape rows({values.dim_size(0)});
     OP_REQUIRES(ctx, upstream.shape() == rows && (applied.dims() == 0 || applied.shape() == rows),
                 InvalidArgument("upstream must have shape ", rows.DebugString(),
-                                " and applied that or none, got ", upstream.shape().DebugString(),
+                                " and applied that or (), got ", upstream.shape().DebugString(),
                                 " and ", applied.shape().DebugString(), "."));
     CbkScaling scaling = {};
     scaling.float_type = FloatType(values.dtype());

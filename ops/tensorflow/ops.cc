@@ -103,7 +103,7 @@ REGISTER_OP("CbKerasScaleRows")
       return absl::OkStatus();
     })
     .Doc(R"(
-Rows of `values` [N, C] times `upstream / applied`; no work at all where the two are equal.
+Rows of `values` [N, C] times `upstream / applied`; nothing is computed where the two are equal.
 
 upstream: [N].
 applied: [N] or scalar.

@@ -15,7 +15,7 @@ using ::tensorflow::OpKernel;
 using ::tensorflow::OpKernelConstruction;
 using ::tensorflow::OpKernelContext;
 
-// Kernels that say what to do instead; without them XLA would say that it knows of none.
+// Kernels that say what to do instead; without them XLA would say that there are none.
 // Unimplemented, because where nobody asked for XLA TensorFlow then runs the ops as they are.
 class NotForXla : public OpKernel {
  public:

@@ -12,7 +12,7 @@ from cb_keras import losses
 
 def modules():
     found = pkgutil.walk_packages(cb_keras.__path__, "cb_keras.")
-    # The op's sources are no part of the package in a clone, and a __main__ runs when imported.
+    # The op's sources are not part of the package in a clone, and a __main__ runs when imported.
     names = [m.name for m in found if "_ops" not in m.name and not m.name.endswith("__main__")]
     return [importlib.import_module(name) for name in ["cb_keras", *names]]
 

@@ -1,4 +1,4 @@
-"""Labels of every format and type, labels that are no class, and shapes that do not fit."""
+"""Labels of every format and type, labels that are not a class, and shapes that do not fit."""
 
 import keras
 import numpy as np

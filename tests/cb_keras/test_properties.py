@@ -232,7 +232,7 @@ def test_only_an_example_whose_label_is_no_class_gets_nan(both_ways, data, kind)
     if both_ways == "fused op" and not valid.all():
         import tensorflow as tf
 
-        refused = pytest.raises(tf.errors.InvalidArgumentError, match="which is no class")
+        refused = pytest.raises(tf.errors.InvalidArgumentError, match="which is not a class")
         with tf.device("CPU:0"), refused:
             evaluated(**problem)
         return

@@ -59,6 +59,12 @@ def test_depth_32_has_the_parameters_of_the_protocol():
     assert count(model.non_trainable_variables) == 2_272
 
 
+def test_every_batch_normalization_has_the_momentum_and_epsilon_of_the_protocol():
+    norms = [n for n in cb_keras.resnet_cifar(depth=8).layers if isinstance(n, BatchNormalization)]
+    assert len(norms) == 7  # of the stem and of two convolutions in each of three blocks
+    assert {(n.momentum, n.epsilon) for n in norms} == {(0.9, 1e-5)}
+
+
 @pytest.mark.parametrize(
     ("argument", "value", "message"),
     [

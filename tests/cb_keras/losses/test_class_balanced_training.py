@@ -122,7 +122,7 @@ def test_a_label_that_is_no_class_stops_fit_with_the_fused_op(kind, mode, fused_
     from tensorflow import device, errors
 
     model = linear_model(CLASSES[kind](COUNTS, fused=True), mode)
-    message = r"labels\[5\] is -1, which is no class"  # that of the batch
+    message = r"labels\[5\] is -1, which is not a class"  # that of the batch
     with device("CPU:0"), pytest.raises(errors.InvalidArgumentError, match=message):
         fit(model, np.array([0, 2, 1, 0, 2, -1]))
     np.testing.assert_array_equal(model.get_weights()[0], KERNEL)
