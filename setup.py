@@ -71,7 +71,7 @@ def tensorflow_is_here():
 
 
 def can_build():
-    """Whether the op is built unasked: nobody downloads TensorFlow for a library that JAX uses."""
+    """Whether the op is built by default: where TensorFlow is installed and there is a compiler."""
     return tensorflow_is_here() and ops_build().compilers.find_cxx() is not None
 
 

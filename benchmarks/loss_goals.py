@@ -1,4 +1,4 @@
-"""What benchmarks.loss_op is to show, and whether it does.
+"""The goals of benchmarks.loss_op, and whether they are met.
 
 A goal is judged by the Loss class, as users have the op; the bare op stands next to it.
 """
@@ -10,7 +10,7 @@ from benchmarks.losses import LOSSES
 SMALL, LARGE = (128, 10), (4096, 8142)
 MANY_ROWS = ((1_000_000, 2), (1_000_000, 10))
 
-# Loss, size, contender, how many times as fast as it the fused op is to be.
+# Loss, size, contender, and how many times as fast as that the fused op should be.
 _FASTER = [
     ("focal", LARGE, COMPOSED, 10.0),
     ("focal", LARGE, XLA, 4.0),

@@ -75,7 +75,7 @@ def tame_where(rows: Any, logits: Any) -> Any:
 
 
 def tame_where_weightless(logits: Any, weight: Any, weights: Any) -> Any:
-    """Logits that make a finite loss of every example of class weight 0, whose loss is to be 0."""
+    """Logits with which examples of class weight 0 have a finite loss, so that times 0 it is 0."""
     if weights is None:
         return logits
     rows = ops.expand_dims(ops.equal(weight, 0.0), -1)

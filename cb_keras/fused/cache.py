@@ -118,7 +118,7 @@ def distrust(path: pathlib.Path) -> str | None:
 
     A file and the folder that it lies in must belong to this user or root, and neither they nor
     any folder above them may be one that everybody can write to. A folder with the sticky bit, like
-    /tmp, may: nobody can replace there what is another's. Groups are trusted, since many systems
+    /tmp, may: there nobody can replace the files of others. Groups are trusted, since many systems
     give each user a group of their own and let it write.
     """
     user = os.geteuid()

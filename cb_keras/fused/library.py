@@ -51,7 +51,7 @@ def build() -> pathlib.Path:
     """Builds the op library for the installed TensorFlow, if it is not built yet.
 
     Several processes may call it at once: one builds, the others wait for it. Libraries that older
-    versions left in the cache stay, since another environment may use them; delete them at will.
+    versions left in the cache stay, since another environment may use them; they may be deleted.
 
     Returns:
         Path of the library.

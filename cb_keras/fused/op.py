@@ -139,11 +139,11 @@ def _of_rows(
 
     module = library.find()[0]
     # float16 can't hold a gradient before the loss scale is in it: its gradient is computed in
-    # the backward pass, where the upstream gradient is known. So it is where nobody is recording.
+    # the backward pass, where the upstream gradient is known. The same where no tape records.
     if not private_api.could_record() or logits.dtype == tf.float16:
         return module.cb_keras_loss(logits, labels, weights, gamma, loss=kind)
     applied = tf.cast(expected_upstream, tf.float32)
-    # In a graph it is not known who will ask; what nobody asks for is pruned there.
+    # In a graph it is not known which gradients are wanted; those that are not are pruned.
     others = not tf.executing_eagerly() or _watched(labels, weights)
     soft_labels = [labels] if labels.dtype.is_floating else []
 

@@ -82,7 +82,7 @@ class ClassBalancedLoss(keras.losses.Loss):
             self._initial_weights = class_balanced_weights(class_counts, self.beta, self.power)
         self._check_number_of_classes()
         self.class_weights = constant_variable(self._initial_weights, "class_weights")
-        self._looks_at_values = self.from_logits  # once, for they have to come from the device
+        self._looks_at_values = self.from_logits  # once: they are copied from the device
 
     def _given_weights(self, class_weights: ByClass | None) -> NDArray[np.float32]:
         if (self.beta, self.power) != (_BETA, _POWER):

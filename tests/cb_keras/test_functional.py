@@ -51,7 +51,7 @@ def test_without_class_weights_every_weight_is_one(kind):
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @kinds
 def test_low_precision_logits_are_computed_in_float32(kind, dtype):
-    logits = ops.cast(ops.convert_to_tensor(LOGITS), dtype)  # exact but for 0.1, 0.2, 0.3
+    logits = ops.cast(ops.convert_to_tensor(LOGITS), dtype)  # exact except for 0.1, 0.2, 0.3
     result = LOSSES[kind](IDS, logits, WEIGHTS)
     assert keras.backend.standardize_dtype(result.dtype) == "float32"
     expected = loss_of(kind, IDS, ops.cast(logits, "float32"))

@@ -66,7 +66,7 @@ def ours(loss, logits, labels):
 
 
 def of_one_output(gamma):
-    """The mean focal loss of one output; the classes refuse it, for it has nothing to balance."""
+    """The mean focal loss of one output; the classes refuse it, since it has nothing to balance."""
 
     def loss(y_true, y_pred):
         losses = cb_keras.functional.class_balanced_focal_crossentropy(y_true, y_pred, gamma=gamma)
