@@ -1,13 +1,14 @@
 """The live display of a sweep: its table, with what is done, what is running and what is left."""
 
 import contextlib
+import json
 import time
 
 import rich.console
 import rich.live
 import rich.table
 
-from experiments.runs import directory, tails
+from experiments.runs import tails
 from experiments.runs.figures import accuracy, duration
 from experiments.runs.files import DamagedError, read_config
 
@@ -136,4 +137,5 @@ def _text(cell, job):
 
 
 def _accuracy(job):
-    return accuracy(directory.RunDirectory(job.folder).read_json("metrics.json")["accuracy"])
+    metrics = json.loads((job.folder / "metrics.json").read_text(encoding="utf-8"))
+    return accuracy(metrics["accuracy"])

@@ -11,7 +11,7 @@ from tests.experiments.cases import run_program
     [
         (["--imbalance_factor=50"], "--imbalance_factor: `imbalance_factor` must be in (0, 1]"),
         (["--gamma=2"], "--gamma=2.0 has no effect on --loss=softmax; it belongs to focal."),
-        (["--depth=33"], "--depth must be 6n + 2 (8, 14, 20, 26, 32, ...), got 33."),
+        (["--depth=33"], "--depth: `depth` must be 6n + 2 (8, 14, 20, 26, 32, ...), got 33."),
         (
             ["--long_tail=natural", "--imbalance_factor=0.1"],
             "--imbalance_factor has no effect with --long_tail=natural; leave one of them out.",
@@ -33,7 +33,7 @@ def test_a_wrong_flag_is_one_line_before_anything_is_done(
     [
         ("--loss=hinge", 1, "flag --loss=hinge: value should be one of <softmax|sigmoid|focal>"),
         ("--dept=8", 1, "Unknown command line flag 'dept'. Did you mean: depth ?"),
-        ("--depth=9", 2, "--depth must be 6n + 2 (8, 14, 20, 26, 32, ...), got 9."),
+        ("--depth=9", 2, "--depth: `depth` must be 6n + 2 (8, 14, 20, 26, 32, ...), got 9."),
     ],
 )
 def test_a_wrong_flag_is_the_only_line_of_a_program(run_python, monkeypatch, flag, status, line):

@@ -54,7 +54,7 @@ OLDER = {name: value for name, value in DESCRIPTION.items() if name != "class_we
 def config(**changes):
     """A `config.json` next to the SavedModel."""
     flags = {"loss": "softmax", "dataset": "digits", "cb_power": 0.5, "gamma": 1.0, "seed": 0}
-    flags |= {"imbalance_factor": 0.02}
+    flags |= {"imbalance_factor": 0.02, "cb_beta": 0.99}
     names = ["a", "b", "c"]
     right = {"flags": flags, "class_counts": COUNTS, "class_weights": WEIGHTS, "class_names": names}
     return json.dumps({**right, **changes})
@@ -78,7 +78,7 @@ def test_an_older_saved_model_has_the_class_weights_of_the_config_next_to_it(tmp
     ("content", "reason"),
     [
         (None, "config.json is missing"),
-        ("{", "config.json is no valid JSON"),
+        ("{", "config.json is not valid JSON"),
         (config(class_counts=[5, 5, 5]), "it is of other class counts"),
     ],
 )

@@ -15,7 +15,7 @@ import cb_keras
 from experiments import datasets
 from experiments.cli import UserError
 from experiments.exports import evaluation, saved_model
-from experiments.reporting import pictures
+from experiments.reporting.pictures import of_run
 from experiments.runs import directory
 from experiments.training import machine
 from tests.experiments.cases import SHORT
@@ -241,7 +241,7 @@ def test_a_picture_that_can_not_be_drawn_is_a_line_and_no_failed_run(
 
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(pictures, "_curves", fail)
+        patch.setitem(of_run._PICTURES, "curves", fail)
         train_tiny(folder, "--train_epochs=1", "--warmup_epochs=0", "--plots=true")
     printed = capsys.readouterr()
     assert printed.err.splitlines()[-1] == (
