@@ -38,7 +38,7 @@ def class_weights(counts, beta=0.9999):
     ],
 )
 @kinds
-def test_labels_that_are_no_numbers_are_refused_with_their_dtype(kind, labels, dtype):
+def test_labels_that_are_not_numbers_are_refused_with_their_dtype(kind, labels, dtype):
     message = rf"`y_true` must be class ids or one-hot labels, got dtype \S?{dtype}; number the"
     metric = cb_keras.metrics.BalancedAccuracy(4)
     for call in (CLASSES[kind](COUNTS), LOSSES[kind], metric.update_state):
@@ -47,7 +47,7 @@ def test_labels_that_are_no_numbers_are_refused_with_their_dtype(kind, labels, d
 
 
 @kinds
-def test_predictions_that_are_no_numbers_are_refused_with_their_dtype(kind):
+def test_predictions_that_are_not_numbers_are_refused_with_their_dtype(kind):
     with pytest.raises(
         ValueError, match=r"`y_pred` must be real numbers \[\.\.\., C\], got dtype "
     ):

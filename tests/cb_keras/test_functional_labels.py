@@ -82,7 +82,7 @@ def test_a_scalar_label_of_a_vector_of_logits(kind):
 @pytest.mark.parametrize("bad", [-1, 3, 1.5, -0.5, 1e10, float("nan"), float("inf")])
 @pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["plain", "weighted"])
 @kinds
-def test_a_label_that_is_no_class_gives_nan_to_its_example_only(kind, weights, bad):
+def test_a_label_that_is_not_a_class_gives_nan_to_its_example_only(kind, weights, bad):
     labels = np.array([0, bad, 0, 2], dtype="int32" if bad in (-1, 3) else "float32")
     value, gradient = value_and_gradient(lambda z: LOSSES[kind](labels, z, weights), LOGITS)
     np.testing.assert_array_equal(np.isnan(value), [False, True, False, False])

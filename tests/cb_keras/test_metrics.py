@@ -135,7 +135,7 @@ def test_classes_of_one_size_are_in_one_group_and_many_and_few_are_never_empty(r
         ([float("nan"), 3], r"whole numbers >= 0, but class 0 has nan\.$"),
     ],
 )
-def test_shot_groups_refuse_what_is_no_list_of_counts(counts, message):
+def test_shot_groups_refuse_what_is_not_a_list_of_counts(counts, message):
     with pytest.raises(ValueError, match=f"`class_counts` must be {message}"):
         shot_groups(counts)
 

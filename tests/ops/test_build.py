@@ -79,7 +79,7 @@ def test_without_a_compiler_the_error_says_what_to_install(build, monkeypatch):
 
 
 @pytest.mark.parametrize("value", [None, ""])
-def test_an_empty_cxx_is_no_cxx(value, build, monkeypatch):
+def test_an_empty_cxx_is_as_none(value, build, monkeypatch):
     monkeypatch.setattr(build.compilers, "shutil", types.SimpleNamespace(which=lambda name: name))
     monkeypatch.delenv("CXX", raising=False)
     if value is not None:

@@ -83,7 +83,7 @@ def test_the_library_is_described_without_being_loaded(library, builder, tmp_pat
     assert ("no CUDA" in fused.status()) == (description["cuda"] is None)
 
 
-def test_a_file_that_is_no_library_has_no_description(builder):
+def test_a_file_that_is_not_a_library_has_no_description(builder):
     assert builder.describe(__file__) is None
 
 

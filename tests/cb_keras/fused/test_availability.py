@@ -87,7 +87,7 @@ def test_a_library_that_was_built_for_something_else_is_not_loaded(name, library
     [b"", b"cb_keras ops library: {nonsense}\0", b"cb_keras ops library: {\xff}\0"],
     ids=["empty", "no JSON", "no text"],
 )
-def test_a_file_that_is_no_library_is_passed_over(content, cache):
+def test_a_file_that_is_not_a_library_is_passed_over(content, cache):
     (cache / "damaged.so").write_bytes(content)
     assert_not_used(
         r"it is not built for TensorFlow .*; .*damaged\.so is damaged or not a library.*"
@@ -126,7 +126,7 @@ def test_a_library_that_cannot_be_loaded_gives_the_reason_of_the_linker(library,
     ],
     ids=["URL", "relative", "file", "XDG file", "no home"],
 )
-def test_a_cache_that_cannot_be_used_is_named_and_no_loss_fails_of_it(
+def test_a_cache_that_cannot_be_used_is_named_and_no_loss_fails_because_of_it(
     variables, why, cache, monkeypatch
 ):
     monkeypatch.setattr(pwd, "getpwuid", lambda uid: {}[uid])  # a user without a name or a home
@@ -143,7 +143,7 @@ def test_a_library_that_everybody_can_change_is_not_loaded_and_the_status_says_s
     assert_not_used(r"it is not built .*ours\.so is not loaded: everybody can write to .*")
 
 
-def test_an_error_that_nobody_thought_of_is_a_reason_and_no_loss_fails_of_it(cache, monkeypatch):
+def test_an_unexpected_error_is_a_reason_and_no_loss_fails_because_of_it(cache, monkeypatch):
     def unreadable():
         raise PermissionError(13, "Permission denied", "/the/sources")
 

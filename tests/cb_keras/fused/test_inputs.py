@@ -172,7 +172,7 @@ def test_a_row_of_weight_zero_is_zero_whatever_its_logits(kind, dtype, classes, 
     ids=lambda value: str(value) if isinstance(value, np.ndarray) else "",
 )
 @kinds
-def test_a_label_that_is_no_class_is_refused_by_position_and_value(kind, labels, message, tape):
+def test_a_label_that_is_not_a_class_is_refused_by_position_and_value(kind, labels, message, tape):
     logits = LOGITS.reshape(*labels.shape, 3)
     with tf.device("CPU:0"), pytest.raises(InvalidArgument, match=message):
         ours(kind, labels, logits, WEIGHTS) if tape else loss(kind, labels, logits)
@@ -190,7 +190,7 @@ def test_of_many_invalid_labels_the_first_is_named(kind, classes):
 
 
 @kinds
-def test_a_label_that_is_no_class_is_refused_in_a_graph(kind):
+def test_a_label_that_is_not_a_class_is_refused_in_a_graph(kind):
     with tf.device("CPU:0"), pytest.raises(InvalidArgument, match=r"labels\[1\] is 3"):
         tf.function(lambda labels: loss(kind, labels))(tf.constant([0, 3, 1, 2]))
 

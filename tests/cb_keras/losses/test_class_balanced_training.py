@@ -109,7 +109,7 @@ def test_fit_refuses_another_number_of_classes(kind, mode):
 
 
 @a_kind_a_mode
-def test_a_label_that_is_no_class_makes_the_loss_of_fit_nan(kind, mode):
+def test_a_label_that_is_not_a_class_makes_the_loss_of_fit_nan(kind, mode):
     model = linear_model(CLASSES[kind](COUNTS, fused=False), mode)
     assert np.isnan(fit(model, np.array([0, 2, 1, 0, 2, -1]))[0])
     assert np.isnan(model.get_weights()[0]).all()
@@ -118,7 +118,7 @@ def test_a_label_that_is_no_class_makes_the_loss_of_fit_nan(kind, mode):
 @pytest.mark.parametrize(
     ("kind", "mode"), [("softmax", "graph"), ("sigmoid", "eager"), ("focal", "graph")]
 )
-def test_a_label_that_is_no_class_stops_fit_with_the_fused_op(kind, mode, fused_op):
+def test_a_label_that_is_not_a_class_stops_fit_with_the_fused_op(kind, mode, fused_op):
     from tensorflow import device, errors
 
     model = linear_model(CLASSES[kind](COUNTS, fused=True), mode)

@@ -209,7 +209,7 @@ def test_cross_entropy_of_pytorch_divides_class_ids_by_their_weights_and_ours_by
 
 
 @pytest.mark.parametrize("bad", [-100, -1, 4])
-def test_a_label_that_is_no_class_stops_the_peers_and_is_nan_in_ours(bad):
+def test_a_label_that_is_not_a_class_stops_the_peers_and_is_nan_in_ours(bad):
     """Ours cannot raise in a compiled step, which does not look at values before it runs."""
     logits, ids = np.zeros((3, 4)), np.array([0, bad, 3])
     for peer in (balanced("focal_loss", 0.9999), weighted_by_cbloss(0.9999)):
