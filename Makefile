@@ -44,11 +44,13 @@ test-slow: .venv/tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 # The library on the other backends of Keras; the programs are TensorFlow's.
+# JAX compiles more in these tests than it computes, so it optimises little.
 test-jax: .venv/tests
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -n 2 --dist worksteal tests/cb_keras
+	KERAS_BACKEND=jax XLA_FLAGS=--xla_backend_optimization_level=0 \
+	  $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" tests/cb_keras
 
 test-torch: .venv/tests
-	KERAS_BACKEND=torch $(BIN)/python -m pytest -n 2 --dist worksteal tests/cb_keras
+	KERAS_BACKEND=torch $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" tests/cb_keras
 
 check: lint types sanitize
 
