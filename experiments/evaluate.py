@@ -25,11 +25,11 @@ def main(argv):
     del argv
     given = {name: flags.FLAGS[name].value for names in GROUPS.values() for name in names}
     _check(given)
-    from experiments.exports import evaluation, saved_model  # which import TensorFlow
-
     folder = cli.local_path("--saved_model", given["saved_model"])
     data_dir = cli.local_path("--data_dir", given["data_dir"])
     cli.check_loadable("--saved_model", folder)
+    from experiments.exports import evaluation, saved_model  # which import TensorFlow
+
     description = saved_model.description(folder)
     data = datasets.load(_dataset(given, description), data_dir, given["download"])
     different = data_record.differences(description, {"data": data_record.of(data)})

@@ -42,8 +42,10 @@ def _train(run, settings, flags):
     """Trains the run; returns its metrics."""
     from experiments.training import protocol  # which imports TensorFlow
 
-    pictures.remove(run.folder)  # those of figures that are about to be others
-    return protocol.train(run, settings, flags)
+    metrics = protocol.train(run, settings, flags)
+    pictures.remove(run.folder)  # of an evaluation before this one
+    run.write_json("metrics.json", metrics)
+    return metrics
 
 
 def _draw(folder):

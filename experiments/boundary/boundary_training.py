@@ -14,7 +14,7 @@ DIGITS = (8, 3, 2)  # head to tail: neighbours in the projection
 POWERS = {0: "none", **{power: powers.POWERS[power].words for power in (0.5, 1, 2)}}
 NUM_SEEDS = 5  # splits and networks that the means are taken over; the first is drawn
 STEPS = 500
-_MAX_COUNT = 150  # of the 174 to 183 images of a digit: some are left to test on even untailed
+_MAX_COUNT = 150  # of the 174 to 183 images of a digit: some must be left to test on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,7 @@ def load_problem(imbalance_factor, seed):
 
 
 def train(problem, settings, power, seed, steps=STEPS):
-    """Trains the network on all training points at once, so that there is no order to them.
+    """Trains the network on all training points at once, so that their order does not matter.
 
     Args:
         problem: `Problem`.

@@ -1,4 +1,4 @@
-"""Standard output and errors that end no training."""
+"""Standard output and standard error such that writing to them never ends a training."""
 
 import errno
 import io
@@ -7,7 +7,7 @@ import sys
 
 
 def open_streams():
-    """Gives standard output and errors such a form, also where one of them was closed."""
+    """Replaces both by such streams, even where one of them was closed."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # it was closed, which must not end a training either
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115

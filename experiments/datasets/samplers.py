@@ -1,14 +1,14 @@
-"""In which order an epoch shows the training images. Adding a sampler is a function and a line."""
+"""Which images an epoch has, and in which order: adding a sampler is a function and a line here."""
 
 import tensorflow as tf
 
 
 def uniform(labels, key):
-    """Every example once, in an order of this key's own.
+    """Every example once, in an order that the key determines.
 
     Args:
         labels: int32 tensor `[N]`, of all training images.
-        key: Seed `[2]` of a stateless random stream, another one in every epoch.
+        key: Seed `[2]` of a stateless random stream, a different one in every epoch.
 
     Returns:
         int32 tensor `[N]` of positions: a permutation.

@@ -1,4 +1,7 @@
-"""What leaves a training run: adding an export is a file here and its name in `_FILES`."""
+"""What leaves a training run: adding an export is a file here and its name in `_FILES`.
+
+What it writes is also listed in `_CONTENT` of `runs/directory.py`, with the rest of a run's files.
+"""
 
 import functools
 import importlib

@@ -88,12 +88,13 @@ def with_class_weights(description, folder):
             raise files.DamagedError("it is of other class counts")
     except files.DamagedError as error:
         settings, counts = description["settings"], description["class_counts"]
-        loss = methods.of(settings).make_loss(settings, class_counts=counts)
+        method = methods.of(settings)
+        loss = method.make_loss(settings, class_counts=counts)
         weights = keras.ops.convert_to_numpy(loss.class_weights).tolist()
+        given = " and ".join(f"--{p.name}={p.value(settings)}" for p in method.parameters)
         print(
             f"no class weights are recorded in {folder} or {path} ({error}): they are computed "
-            f"from the class counts, with --cb_beta={settings['cb_beta']} and "
-            f"--cb_power={settings['cb_power']}"
+            f"from the class counts, with {given}"
         )
         return {**description, "class_weights": weights}
     print(f"no class weights are recorded in {folder}: those of {path} are used")

@@ -1,4 +1,4 @@
-"""What the data of a run were, so that it is continued, and averaged, on the same data alone."""
+"""What data a run was trained on, so that only runs on the same data are continued or averaged."""
 
 import hashlib
 import json

@@ -28,8 +28,6 @@ _CONTENT = {
     **dict.fromkeys(("checkpoint", "plots", "saved_model", "tensorboard"), True),
     **dict.fromkeys(("config.json", "history.csv", "metrics.json", "model.keras"), False),
 }
-
-
 # All that is below these is the run's: "saved_model.tmp" is the export until it is whole.
 OWN_FOLDERS = (*(name for name, is_folder in _CONTENT.items() if is_folder), "saved_model.tmp")
 

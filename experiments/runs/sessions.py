@@ -20,7 +20,7 @@ def begin(first_epoch, resolved, environment, variables):
         first_epoch: The epoch it begins with, from 1; one more than there are where only the
             figures are left to do.
         resolved: `resolved` of `config.json`.
-        environment: Of `record.environment`.
+        environment: Of `machine.environment`.
         variables: The environment variables, a mapping.
     """
     set_here = {name: _without_paths(variables[name]) for name in _VARIABLES if name in variables}

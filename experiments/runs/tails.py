@@ -1,4 +1,4 @@
-"""What the settings say about the long tail: a natural tail has no factor."""
+"""What the settings say about the long tail: a natural tail does not have a factor."""
 
 from experiments.methods.method import short
 

@@ -16,7 +16,7 @@ from experiments.training.progress import ThroughputProgress
 
 
 def train(run, settings, flags):
-    """Trains, exports and measures; writes all files of the run but the pictures.
+    """Trains, exports and measures; writes the run's files but `metrics.json` and the pictures.
 
     Args:
         run: `RunDirectory`, empty or of the same run, which is then continued.
@@ -248,7 +248,7 @@ def _check_trained(run, model, settings, resolved):
 
 
 def _export_and_measure(run, model, test, settings, flags, record, progress):
-    """Writes `model.keras`, the exports and `metrics.json`; returns the content of the last.
+    """Writes `model.keras` and the exports; returns the content of `metrics.json`.
 
     The figures are the exported model's after the last epoch, never the best epoch's.
     """
@@ -264,8 +264,6 @@ def _export_and_measure(run, model, test, settings, flags, record, progress):
         model.save(temporary)
     for name in settings["exports"]:
         EXPORTS[name](model, run.path(name), description)
-    measured = evaluation.evaluate(
+    return evaluation.evaluate(
         run.path("saved_model"), description, test, settings["eval_batch_size"]
     )
-    run.write_json("metrics.json", measured)
-    return measured

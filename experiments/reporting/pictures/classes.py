@@ -110,7 +110,7 @@ def accuracy_by_name(one, title):
 
 
 def comparison(series, title):
-    """Training images of each class, and its test accuracy, the bars of the series next to another.
+    """Training images and test accuracy of each class, the bars of the series next to each other.
 
     The bars are means over a series' runs, with their standard deviation.
     """

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2_contingency, chisquare
 
-from experiments.datasets import pipeline
+from experiments.datasets import Split, pipeline
 
 
 def augment(images, seed=0, epoch=0, step=0, flip=True):
@@ -55,6 +55,22 @@ def test_without_flip_no_image_is_flipped():
     images = random_images(60, (8, 8, 1))
     crops = augment(images, flip=False)
     assert not any(search(i, c, 1, 1)[2] for i, c in zip(images, crops, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("kind", "flips", "offsets"),
+    [("none", {False}, 1), ("crop", {False}, 9), ("crop_flip", {False, True}, 9)],
+)
+def test_the_batches_of_a_training_are_cropped_and_mirrored_as_their_kind_says(
+    kind, flips, offsets
+):
+    images = random_images(120, (8, 8, 1))
+    split = Split(images, np.arange(120, dtype="int32"))
+    dataset = pipeline.training_dataset(split, 120, 0, 0, 1, kind)
+    ((crops, labels),) = dataset.as_numpy_iterator()
+    draws = [search(i, c, 1, 1) for i, c in zip(images[labels], crops, strict=True)]
+    assert {flipped for *_, flipped in draws} == flips
+    assert len({(row, column) for row, column, _ in draws}) == offsets
 
 
 @pytest.mark.parametrize(("side", "pad"), [(32, 4), (28, 4), (8, 1), (64, 8), (1, 1)])

@@ -91,6 +91,6 @@ def test_without_a_record_the_class_weights_follow_from_beta_and_power_and_a_lin
     np.testing.assert_allclose(found["class_weights"], weights(0.99, 0.5), rtol=1e-6)
     printed = capsys.readouterr().out
     assert (
-        "they are computed from the class counts, with --cb_beta=0.99 and --cb_power=0.5" in printed
+        "they are computed from the class counts, with --cb_power=0.5 and --cb_beta=0.99" in printed
     )
     assert reason in printed

@@ -10,6 +10,8 @@ from experiments.sweeps import progress
 from experiments.sweeps.jobs import Job
 from tests.experiments.sweeps.cases import cells_of
 
+NUMBERS = {"cb_power": 1.0, "cb_beta": 0.9999, "imbalance_factor": 0.02, "seed": 0}
+
 
 @pytest.fixture
 def sweep(tmp_path):
@@ -24,7 +26,13 @@ def sweep(tmp_path):
 def train(job, epochs, images=1000, accuracy=None):
     """Leaves in the job's folder what a training has written after some epochs."""
     job.folder.mkdir(exist_ok=True)
-    (job.folder / "config.json").write_text(json.dumps({"class_counts": [images - 1, 1]}))
+    config = {
+        "flags": {"loss": "softmax", "dataset": "digits", **NUMBERS},
+        "class_counts": [images - 1, 1],
+        "class_weights": [1, 1],
+        "class_names": ["a", "b"],
+    }
+    (job.folder / "config.json").write_text(json.dumps(config))
     (job.folder / "history.csv").write_text("epoch\n" + "1\n" * epochs)
     job.state = "running"
     if accuracy is not None:
@@ -71,9 +79,10 @@ def test_cells_with_more_images_count_for_more(tmp_path, monkeypatch):
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     clock = progress.WorkClock(cells, jobs)
     train(jobs[0], 5, images=4000)
-    train(jobs[1], 5, images=1000)
+    train(jobs[1], 0, images=1000)
     now[0] = 50.0
-    assert clock.seconds_left() == pytest.approx(50.0)  # half of each is done
+    # 5 epochs of 4000 in 50 seconds; left are 5 of 4000 and 10 of 1000.
+    assert clock.seconds_left() == pytest.approx(50.0 * 30 / 20)
 
 
 def test_where_there_is_no_terminal_every_change_is_a_line(sweep):

@@ -140,12 +140,15 @@ def test_depth_precision_and_weight_decay_are_those_of_the_network(network_of):
 
 
 def test_method_and_loss_choose_the_head_of_the_network(network_of):
-    starts = {
-        loss: network_of(f"--loss={loss}").trainable_variables[-1].numpy()
-        for loss in ("softmax", "focal")
-    }
-    assert not starts["softmax"].any()
-    np.testing.assert_allclose(starts["focal"], -np.log(9), rtol=1e-6)  # the protocol
+    # The protocol: where the last bias starts, and whether it is among the penalised variables.
+    for loss, start, penalised in (
+        ("softmax", 0.0, True),
+        ("sigmoid", -np.log(9), False),
+        ("focal", -np.log(9), False),
+    ):
+        model = network_of(f"--loss={loss}")
+        np.testing.assert_allclose(model.trainable_variables[-1].numpy(), start, rtol=1e-6)
+        assert (model.layers[-1].bias_regularizer is not None) is penalised
 
 
 def test_dataset_and_data_dir_name_the_data(tmp_path, only_train, write_tfds):
