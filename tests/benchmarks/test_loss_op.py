@@ -138,6 +138,7 @@ def test_the_copies_are_copies(size):
         memory_copy.check(copies, problem)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_op")
 def test_the_peak_memory_of_the_fused_loss_is_logits_and_gradient():
     figures = loss_memory.peak_memory(FUSED_LOSS, "softmax", (512, 1000))

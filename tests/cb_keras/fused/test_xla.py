@@ -70,6 +70,7 @@ def test_a_function_with_the_op_that_xla_compiles_later_says_what_to_do(way):
     assert "No registered" not in error
 
 
+@pytest.mark.slow
 def test_where_tensorflow_chooses_what_xla_compiles_the_op_runs_as_it_is():
     """In a process of its own: XLA's settings are read once."""
     flags = "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit --tf_xla_min_cluster_size=1"

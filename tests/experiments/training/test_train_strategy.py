@@ -22,12 +22,8 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 distribute = tf.distribute.MirroredStrategy
 tf.distribute.MirroredStrategy = lambda: distribute(["CPU:0", "CPU:1"])
 
-import cb_keras
 from experiments import cli, train
-from tests.experiments.training.cases import tiny_network
 
-if TINY:
-    cb_keras.resnet_cifar = tiny_network
 for arguments in ARGUMENTS:
     try:
         with flagsaver.flagsaver():
@@ -38,26 +34,27 @@ for arguments in ARGUMENTS:
 """
 
 
-@pytest.fixture(scope="module", params=["tiny", pytest.param("resnet", marks=pytest.mark.slow)])
-def runs(request, train_tiny, train_short, run_python, tmp_path_factory):
+@pytest.fixture(scope="module")
+def runs(train_short, run_python, tmp_path_factory):
     """The same run on one device and on two, and what the second printed."""
-    folder, tiny = tmp_path_factory.mktemp("mirrored"), request.param == "tiny"
+    folder = tmp_path_factory.mktemp("mirrored")
     rate = "--learning_rate=0.01"
-    one = (train_tiny if tiny else train_short)(folder / "one", rate)
+    one = train_short(folder / "one", rate)
     mirrored = [*SHORT, rate, "--strategy=mirrored", f"--output_dir={folder / 'two'}"]
     uneven = [*SHORT, "--batch_size=341", "--strategy=mirrored", f"--output_dir={folder / '3'}"]
-    script = TWO_DEVICES.replace("ARGUMENTS", json.dumps([mirrored, uneven]))
-    done = run_python("-c", script.replace("TINY", str(tiny)))
+    done = run_python("-c", TWO_DEVICES.replace("ARGUMENTS", json.dumps([mirrored, uneven])))
     assert done.returncode == 0, done.stderr
     return one, Run(folder / "two"), done.stdout
 
 
+@pytest.mark.slow
 def test_both_devices_are_used_and_named(runs):
     assert "mirrored over 2 device(s)" in runs[2]
     assert "CPU:0" in runs[2]
     assert "CPU:1" in runs[2]
 
 
+@pytest.mark.slow
 def test_two_devices_train_as_one_does(runs):
     one, two, _ = runs
     assert two.config["class_counts"] == one.config["class_counts"]
@@ -68,11 +65,13 @@ def test_two_devices_train_as_one_does(runs):
     assert sum(map(sum, two.metrics["confusion_matrix"])) == 500
 
 
+@pytest.mark.slow
 def test_the_figures_of_two_devices_are_those_of_the_last_evaluation(runs):
     two = runs[1]
     assert two.metrics["accuracy"] == pytest.approx(two.column("val_accuracy")[-1], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_last_batch_too_small_for_the_devices_is_refused(runs):
     assert "refused: --batch_size=341 leaves a last batch of 1 images for 2 devices" in runs[2]
 
