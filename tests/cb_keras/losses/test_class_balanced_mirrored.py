@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 from tests import HANG_SECONDS
 
@@ -79,6 +80,7 @@ print(json.dumps(result))
 """
 
 
+@pytest.mark.slow
 def test_a_step_on_two_replicas_is_the_step_on_one_device(fused_op):
     process = subprocess.run(
         [sys.executable, "-c", SCRIPT],

@@ -169,6 +169,7 @@ def cifar10():
     return datasets.load("cifar10")
 
 
+@pytest.mark.slow
 def test_cifar10_is_whole(cifar10):
     assert cifar10.train.images.shape == (50000, 32, 32, 3)
     assert np.bincount(cifar10.train.labels).tolist() == [5000] * 10
@@ -177,6 +178,7 @@ def test_cifar10_is_whole(cifar10):
     assert cifar10.augmentation == "crop_flip"
 
 
+@pytest.mark.slow
 def test_cifar10_at_002_has_the_counts_of_the_paper(cifar10):
     kept, counts = datasets.cut_long_tail(cifar10.train, 10, "exponential", 0.02, seed=0)
     # Cui et al. 2019, official code: img_num_per_cls of CIFAR-10 at 0.02.
