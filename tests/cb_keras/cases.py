@@ -23,8 +23,8 @@ CLASSES = {
     "sigmoid": losses.ClassBalancedSigmoidCrossentropy,
     "focal": losses.ClassBalancedFocalCrossentropy,
 }
-# The sigmoid loss is the focal loss with gamma 0, in code too: TensorFlow's tests show that, and the
-# other backends' need not do all of it twice.
+# The sigmoid loss is the focal loss with gamma 0, in code too: TensorFlow's tests show that, and
+# those of the other backends need not do all of it twice.
 KINDS = [*LOSSES] if BACKEND == "tensorflow" else ["softmax", "focal"]
 kinds = pytest.mark.parametrize("kind", KINDS)
 # The formulas at which a loss can differ: gamma of softmax and sigmoid has no effect.
