@@ -90,6 +90,11 @@ def problems(settings):
     except ValueError as error:
         yield str(error)
         return
+    if settings.get("fused_op") == "on" and not method.loss(settings["loss"]).fused_op:
+        yield (
+            f"--fused_op=on can't be used with {_given(method, settings)}, a loss that the native "
+            "op does not have; leave it out."
+        )
     for parameter in PARAMETERS.values():
         value = parameter.value(settings)
         if parameter not in effective and value != parameter.default:

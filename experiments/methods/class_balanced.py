@@ -56,9 +56,15 @@ CLASS_BALANCED = Method(
     name=DEFAULT,
     title="weights from the effective number of samples, under a power (Cui et al. 2019)",
     losses=(
-        Loss("softmax", "softmax", _make("ClassBalancedSoftmaxCrossentropy")),
-        Loss("sigmoid", "sigmoid", _make("ClassBalancedSigmoidCrossentropy")),
-        Loss("focal", "sigmoid", _make("ClassBalancedFocalCrossentropy", GAMMA), (GAMMA,)),
+        Loss("softmax", "softmax", _make("ClassBalancedSoftmaxCrossentropy"), fused_op=True),
+        Loss("sigmoid", "sigmoid", _make("ClassBalancedSigmoidCrossentropy"), fused_op=True),
+        Loss(
+            name="focal",
+            head="sigmoid",
+            make=_make("ClassBalancedFocalCrossentropy", GAMMA),
+            parameters=(GAMMA,),
+            fused_op=True,
+        ),
     ),
     parameters=(CB_POWER, CB_BETA),
 )

@@ -48,12 +48,14 @@ class Loss:
         make: Function of `(settings, fused=..., class_counts=... or class_weights=...)` that
             returns the `keras.losses.Loss`; it imports the library itself.
         parameters: Tuple of `Parameter` that have a meaning for this loss alone.
+        fused_op: Whether the native op has this loss; without it keras.ops compute it.
     """
 
     name: str
     head: str
     make: Callable[..., Any]
     parameters: tuple[Parameter, ...] = ()
+    fused_op: bool = False
 
     def __post_init__(self):
         if self.head not in HEADS:

@@ -99,12 +99,13 @@ def jit_compile(asked):
     return bool(gpus()) if asked == "auto" else asked == "true"
 
 
-def fused_op(asked, xla):
+def fused_op(asked, xla, has_loss):
     """Whether the loss runs as the native op, which XLA can't call.
 
     Args:
-        asked: `--fused_op`: "auto", "on" or "off".
+        asked: `--fused_op`: "auto", "on" or "off"; not "on" where the op does not have the loss.
         xla: Whether XLA compiles the training step.
+        has_loss: Whether the op has the loss of the run.
 
     Raises:
         UserError: It was asked for, and the step is compiled.
@@ -116,7 +117,7 @@ def fused_op(asked, xla):
             "--fused_op=on can't be used with XLA, which --jit_compile=auto turns on where there "
             "is a GPU; add --jit_compile=false."
         )
-    return asked != "off" and not xla and fused.available()
+    return asked != "off" and has_loss and not xla and fused.available()
 
 
 def make_deterministic():

@@ -93,9 +93,10 @@ def resolve(settings, data, class_counts):
     decay = settings["balanced_lr_decay"] if balanced else None
     jit_compile = machine.jit_compile(settings["jit_compile"])
     augmentation = settings["augmentation"]
+    op_has_loss = methods.of(settings).loss(settings["loss"]).fused_op
     return {
         "augmentation": data.augmentation if augmentation == "auto" else augmentation,
-        "fused_op": machine.fused_op(settings["fused_op"], jit_compile),
+        "fused_op": machine.fused_op(settings["fused_op"], jit_compile, op_has_loss),
         "jit_compile": jit_compile,
         "lr_decay": settings["lr_decay"] if decay is None else decay,
         "steps_per_epoch": pipeline.steps_per_epoch(

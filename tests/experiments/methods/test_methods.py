@@ -150,6 +150,14 @@ def test_an_unknown_method_or_loss_is_refused_naming_the_known():
             {"method": "other", "loss": "hinge", "gamma": 1.0, "cb_beta": 0.9999, "cb_power": 0.0},
             ["--cb_power=0.0 has no effect on --method=other with --loss=hinge; it belongs to --m"],
         ),
+        (
+            {"method": "other", "loss": "hinge", "gamma": 1.0, "cb_beta": 0.9999, "cb_power": 1.0}
+            | {"fused_op": "on"},
+            [
+                "--fused_op=on can't be used with --method=other with --loss=hinge, a loss that the n"
+            ],
+        ),
+        ({"fused_op": "on"}, []),
         ({"method": "other", "margin": 1.0}, ["--loss=focal does not go with --method=other, whi"]),
         ({"method": "x"}, ["--method=x is unknown; there are class_balanced, other."]),
         (
@@ -162,6 +170,13 @@ def test_what_is_wrong_with_the_settings_is_told_line_by_line(two, changes, expe
     found = list(methods.problems({**SETTINGS, **changes}))
     assert len(found) == len(expected)
     assert all(line.startswith(words) for line, words in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("name", ["softmax", "sigmoid", "focal"])
+def test_a_method_knows_whether_the_native_op_has_its_loss(name):
+    method = methods.get("class_balanced")
+    loss = method.make_loss({**SETTINGS, "loss": name}, class_counts=COUNTS)
+    assert method.loss(name).fused_op == (loss._fused_form() is not None)
 
 
 def test_two_methods_may_share_a_parameter_but_not_differ_in_it(monkeypatch):

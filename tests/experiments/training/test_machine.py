@@ -7,6 +7,7 @@ import keras
 import matplotlib
 import pytest
 
+from cb_keras import fused
 from experiments import datasets, decision_boundary, sweep, train
 from experiments.boundary import boundary_training
 from experiments.cli import UserError
@@ -129,3 +130,11 @@ def test_pictures_that_can_not_be_drawn_are_refused_before_the_training(
     assert status == 2
     assert line.startswith("error: --plots: matplotlib can't draw here (RuntimeError: no font was ")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("has_loss", "expected"), [(True, True), (False, False)])
+def test_a_loss_that_the_op_does_not_have_is_computed_without_it(monkeypatch, has_loss, expected):
+    monkeypatch.setattr(fused, "available", lambda: True)
+    assert machine.fused_op("auto", False, has_loss) is expected
+    assert machine.fused_op("auto", True, has_loss) is False
+    assert machine.fused_op("off", False, has_loss) is False
