@@ -151,6 +151,7 @@ def test_a_disk_that_is_full_from_the_start_is_named_and_left_as_it_was(disk, pr
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_stops_the_run_and_resume_finishes_it(
     short_run, disk, program, call_train
 ):

@@ -116,6 +116,7 @@ def test_the_training_is_gradient_descent_on_the_weighted_loss(problem):
         np.testing.assert_allclose(weight, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_four_networks_were_trained_with_the_class_balanced_weights(runs):
     effective = (1 - 0.9999 ** np.array([150, 21, 3])) / (1 - 0.9999)  # Cui et al., equation 2
     assert list(runs) == [0, 0.5, 1, 2]
@@ -167,6 +168,7 @@ def test_a_seed_gives_the_same_again(problem, shortly, briefly_trained):
 @pytest.mark.parametrize(
     "changes", [{"loss": "softmax"}, {"cb_beta": 0.9}, {"gamma": 2.0}, {"seed": 1}, {"power": 0.5}]
 )
+@pytest.mark.slow
 def test_every_setting_changes_the_network(shortly, briefly_trained, changes):
     pairs = zip(shortly(**changes), briefly_trained, strict=True)
     assert max(np.abs(a - b).max() for a, b in pairs) > 1e-4

@@ -14,7 +14,7 @@ from tests.cb_keras.cases import CLASSES, COUNTS, IDS_OF_INPUTS, INPUTS, fit, li
 from tests.cb_keras.fused.cases import digest, write_sealed
 from tests.fused_library import library_path, report
 
-pytestmark = pytest.mark.usefixtures("fused_op")
+pytestmark = [pytest.mark.usefixtures("fused_op"), pytest.mark.slow]
 
 RUN = "import sys; from tests.cb_keras.fused import first_use; first_use.main()"
 TRAIN = "import sys; from tests.cb_keras.fused import first_use; first_use.main(['untrained'])"

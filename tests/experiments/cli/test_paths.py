@@ -88,6 +88,7 @@ def test_no_program_takes_a_url_for_a_folder(capsys, tmp_path, monkeypatch, main
 
 
 @pytest.mark.parametrize("name", ["lr=[0.1]", "back\\slash"])
+@pytest.mark.slow
 def test_a_folder_that_no_saved_model_can_be_loaded_from_is_refused_before_anything_is_done(
     capsys, tmp_path, monkeypatch, short_run, name
 ):

@@ -123,6 +123,7 @@ def without_keras(digits_run, run_python):
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_a_saved_model_needs_tensorflow_alone_and_gives_the_accuracy_of_the_run(
     digits_run, without_keras
 ):

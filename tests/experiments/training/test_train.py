@@ -167,6 +167,7 @@ def test_the_figures_are_the_last_epochs_and_not_the_best_ones(tmp_path, train_s
     )
 
 
+@pytest.mark.slow
 def test_the_same_flags_on_the_same_machine_give_the_same_run_to_the_last_bit(
     tmp_path, train_short, short_run
 ):

@@ -113,6 +113,7 @@ def plain(only_train, tmp_path_factory):
 
 
 @pytest.mark.parametrize("flag", CHANGES)
+@pytest.mark.slow
 def test_a_changed_flag_changes_the_run(flag, tmp_path, only_train, plain):
     arguments, check = CHANGES[flag]
     run = only_train(tmp_path / "run", *arguments)
@@ -204,6 +205,7 @@ def test_precision_float16_scales_the_loss(precision, scaled):
     assert isinstance(optimizer, keras.optimizers.LossScaleOptimizer) == scaled
 
 
+@pytest.mark.slow
 def test_jit_compile_hands_the_model_to_xla(tmp_path, only_train, monkeypatch):
     seen, fit = [], keras.Model.fit
 
@@ -263,6 +265,7 @@ def test_resume_is_needed_where_a_run_was_begun(short_run, train_short, capsys):
     assert "is complete" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_plots_are_drawn_or_not(digits_run, short_run):
     assert len(list((digits_run.folder / "plots").glob("*.png"))) == 4
     assert not (short_run.folder / "plots").exists()

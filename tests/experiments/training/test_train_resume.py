@@ -129,6 +129,7 @@ def on_tiny(train_tiny, write_tfds, tmp_path):
     return lambda *arguments: train_tiny(tmp_path / "run", *own, "--resume", *arguments)
 
 
+@pytest.mark.slow
 def test_a_run_is_not_continued_on_a_newer_version_of_its_data_and_nothing_changes(
     on_tiny, write_tfds, tmp_path, capsys
 ):
@@ -150,6 +151,7 @@ def test_a_run_is_not_continued_on_a_newer_version_of_its_data_and_nothing_chang
     assert "is complete" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_that_did_not_record_its_data_is_held_to_its_classes_and_its_checkpoint(
     on_tiny, write_tfds, tmp_path
 ):
@@ -199,6 +201,7 @@ def test_a_run_whose_checkpoint_was_lost_is_not_trained_over(
     assert only_train(finished, *FOUR, "--resume").column("loss") == whole.column("loss")
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_its_first_checkpoint_says_that_it_starts_again(
     train_tiny, only_train, whole, tmp_path, capsys
 ):
@@ -212,6 +215,7 @@ def test_a_run_killed_before_its_first_checkpoint_says_that_it_starts_again(
 
 
 @pytest.mark.parametrize("drawn", [True, False])
+@pytest.mark.slow
 def test_new_figures_never_stand_next_to_old_pictures(whole, train_tiny, tmp_path, drawn):
     run = tmp_path / "run"
     shutil.copytree(whole.folder, run)
@@ -257,6 +261,7 @@ def test_a_damaged_checkpoint_without_another_is_refused_with_the_remedy(stopped
     assert not (stopped / "metrics.json").exists()
 
 
+@pytest.mark.slow
 def test_the_checkpoint_of_another_model_is_refused(stopped, short_run, train_tiny):
     shutil.copy(short_run.folder / "checkpoint" / "state.npz", stopped / "checkpoint")
     with pytest.raises(UserError, match="the variables of another model"):
