@@ -17,7 +17,7 @@ from tests.cb_keras.cases import CLASSES, INTEGERS, LOSSES
 from tests.cb_keras.gradients import BACKEND, float64_enabled, value_and_gradient
 from tests.cb_keras.properties import FLOATS, properties
 
-pytestmark = [pytest.mark.slow] if BACKEND == "jax" else []
+pytestmark = pytest.mark.slow
 LEADING = [(), (0,), (5,), (2, 3)]
 CLASS_NUMBERS = [2, 3, 33]
 if BACKEND == "jax":  # which compiles for each shape

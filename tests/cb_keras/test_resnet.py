@@ -14,6 +14,8 @@ import cb_keras
 from cb_keras.layers import BatchNormalization
 from tests.cb_keras.gradients import BACKEND, float64_enabled, value_and_gradient
 
+# What does not depend on the backend; JAX takes long to make so many layers.
+slow_on_jax = pytest.mark.slow if BACKEND == "jax" else pytest.mark.usefixtures()
 IMAGES = np.random.default_rng(5).integers(0, 256, (2, 16, 16, 3)).astype("uint8")
 
 
@@ -51,6 +53,7 @@ def count(variables):
     return sum(math.prod(v.shape) for v in variables)
 
 
+@slow_on_jax
 def test_depth_32_has_the_parameters_of_the_protocol():
     model = cb_keras.resnet_cifar()
     dense = model.get_layer("logits").trainable_variables
@@ -59,6 +62,7 @@ def test_depth_32_has_the_parameters_of_the_protocol():
     assert count(model.non_trainable_variables) == 2_272
 
 
+@slow_on_jax
 def test_every_batch_normalization_has_the_momentum_and_epsilon_of_the_protocol():
     norms = [n for n in cb_keras.resnet_cifar(depth=8).layers if isinstance(n, BatchNormalization)]
     assert len(norms) == 7  # of the stem and of two convolutions in each of three blocks
@@ -97,6 +101,7 @@ def test_a_model_of_open_size_gives_the_logits_of_one_of_fixed_size(size, rng):
     ("head", "num_classes", "bias"),
     [("softmax", 10, 0), ("sigmoid", 10, -math.log(9)), ("sigmoid", 2, 0), ("sigmoid", 1, 0)],
 )
+@slow_on_jax
 def test_the_last_bias_starts_where_the_head_has_it(head, num_classes, bias):
     model = cb_keras.resnet_cifar(8, num_classes=num_classes, head=head)
     expected = np.full(num_classes, bias, "float32")
@@ -106,6 +111,7 @@ def test_the_last_bias_starts_where_the_head_has_it(head, num_classes, bias):
 @pytest.mark.parametrize(
     ("head", "end", "decay"), [("softmax", None, 2e-4), ("sigmoid", -1, 2e-4), ("softmax", None, 0)]
 )
+@slow_on_jax
 def test_the_penalty_is_half_the_decay_times_all_squares_but_for_the_sigmoid_bias(head, end, decay):
     model = network(head=head, weight_decay=decay)
     variables = [convert_to_numpy(v) for v in model.trainable_variables[:end]]
@@ -132,6 +138,7 @@ def test_logits_are_close_and_have_32_bits_at_least_under_every_policy(policy, g
 
 
 @pytest.mark.parametrize("input_shape", [(16, 16, 3), (None, None, 3)])
+@slow_on_jax
 def test_a_keras_file_gives_the_same_logits(input_shape, tmp_path):
     model = network(input_shape=input_shape, head="sigmoid")
     model.save(tmp_path / "model.keras")
@@ -267,6 +274,7 @@ def test_every_batch_normalization_is_one_fused_operation_forward_and_one_back()
 
 
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+@slow_on_jax
 def test_a_model_saved_as_hdf5_gives_the_same_logits_when_it_is_loaded(tmp_path):
     model = network()
     model.save(tmp_path / "model.h5")

@@ -12,7 +12,7 @@ from tests.cb_keras.cases import CLASSES, COUNTS, IDS, INPUTS, expected_losses, 
 from tests.cb_keras.fused.cases import Z, tf, types
 from tests.fused_library import report
 
-pytestmark = pytest.mark.usefixtures("fused_op")
+pytestmark = [pytest.mark.usefixtures("fused_op"), pytest.mark.slow]
 
 SIGNATURE = tf.TensorSpec((None, 3), "float32")
 LOAD = """

@@ -29,6 +29,7 @@ JOBS = min(2, len(os.sched_getaffinity(0)))
 FLAGS = [flag for flag in SHORT if not flag.startswith(("--loss", "--train_epochs"))]
 
 
+@pytest.mark.slow
 def test_a_sweep_that_was_stopped_trains_what_is_missing_and_nothing_twice(tmp_path, monkeypatch):
     def launch(jobs, slots, retries, on_change, on_poll):
         """Trains the first cell that is missing, in this process, then is stopped."""
