@@ -1,7 +1,5 @@
 """The picture of `experiments.decision_boundary`."""
 
-import io
-
 import numpy as np
 
 from experiments.boundary import boundary_training as training
@@ -17,10 +15,8 @@ _MARKER_SIZES = (14, 28, 90)
 
 def png(problem, runs, settings, dpi=120):
     """The picture of `draw` as the bytes of a PNG file."""
-    file = io.BytesIO()
     with drawing.own_settings():
-        draw(problem, runs, settings).savefig(file, format="png", dpi=dpi)
-    return file.getvalue()
+        return drawing.png(draw(problem, runs, settings), dpi)
 
 
 def draw(problem, runs, settings):

@@ -98,9 +98,9 @@ def write_png(path, draw, *arguments, **options):
         atomic.write_atomically(path, png(draw(*arguments, **options)))
 
 
-def png(made):
+def png(made, dpi=120):
     """A figure as PNG; `own_settings` must be those that it was drawn under."""
-    return _saved(made, format="png", dpi=120)
+    return _saved(made, format="png", dpi=dpi)
 
 
 def _saved(made, **options):
