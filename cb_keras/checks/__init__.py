@@ -9,6 +9,7 @@ from cb_keras.checks.labels import (
     safe_class_ids,
     sizes_fit,
     to_tensors,
+    void_class_ids,
     with_checked_sizes,
 )
 from cb_keras.checks.numbers import (
@@ -16,6 +17,7 @@ from cb_keras.checks.numbers import (
     check_depth,
     check_flag,
     check_gamma,
+    check_ignore_class,
     check_imbalance_factor,
     check_momentum,
     check_number,
@@ -34,6 +36,7 @@ __all__ = [
     "check_depth",
     "check_flag",
     "check_gamma",
+    "check_ignore_class",
     "check_imbalance_factor",
     "check_labels",
     "check_momentum",
@@ -47,6 +50,7 @@ __all__ = [
     "safe_class_ids",
     "sizes_fit",
     "to_tensors",
+    "void_class_ids",
     "warn_of_activation",
     "with_checked_sizes",
 ]

@@ -33,7 +33,7 @@ def _narrowed(labels: Any, shape_of_predictions: Shape) -> Any:
     if not isinstance(labels, np.ndarray | np.generic):
         return labels
     if labels.dtype in (np.int64, np.uint64):
-        return np.clip(labels, -1, 2**31 - 1)
+        return np.clip(labels, 0 if labels.dtype.kind == "u" else -(2**31), 2**31 - 1)
     if labels.dtype == np.float64 and labels.shape != shape_of_predictions:
         rounded = labels.astype("float32")
         return np.where(_becomes_whole(labels, rounded, np.floor), np.float32("nan"), rounded)
@@ -65,6 +65,30 @@ def safe_class_ids(class_ids: Any, num_classes: int) -> tuple[Any, Any]:
     """Class ids as int32 that are safe to index with, 0 for invalid ones; and which are valid."""
     valid = ops.logical_not(invalid_class_ids(class_ids, num_classes))
     return ops.cast(ops.where(valid, class_ids, ops.zeros_like(class_ids)), "int32"), valid
+
+
+def void_class_ids(labels: Any, sparse: bool, ignore_class: int | None) -> Any:
+    """Where class ids are `ignore_class`, bool of their shape; None where nothing is ignored.
+
+    Raises:
+        ValueError: There is a class to ignore, but the labels are dense.
+    """
+    if ignore_class is None:
+        return None
+    if not sparse:
+        raise ValueError(
+            f"`ignore_class` must be None with dense labels, got {ignore_class} for `y_true` of "
+            f"shape {tuple(labels.shape)}: give class ids, or a `sample_weight` of 0 where an "
+            "example is not to count."
+        )
+    dtype = keras.backend.standardize_dtype(labels.dtype)
+    if dtype in ("uint32", "uint64"):
+        labels = ops.cast(labels, "int64")  # what is too large for it becomes negative
+        if ignore_class < 0:
+            return ops.zeros_like(labels, dtype="bool")
+    elif "float" not in dtype and dtype != "int64":
+        labels = ops.cast(labels, "int32")  # a type that is narrower may not hold `ignore_class`
+    return ops.equal(labels, ignore_class)
 
 
 def _becomes_whole(numbers: Any, rounded: Any, floor: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 _LARGEST_FLOAT32 = 3.4028234663852886e38
+_EXACT_FLOAT32 = 2**24  # Keras hands class ids to losses as float32, exact below here
 
 
 def check_number(name: str, value: Any, wanted: str = "a number") -> float:
@@ -38,6 +39,19 @@ def check_gamma(gamma: Any) -> float:
     if not 0.0 <= value <= _LARGEST_FLOAT32:  # the losses compute in float32
         raise ValueError(f"`gamma` must be {wanted}, got {gamma!r}; 0 is the sigmoid loss.")
     return value
+
+
+def check_ignore_class(ignore_class: Any) -> int | None:
+    """Returns `ignore_class` as an int, None where it is None, or raises ValueError."""
+    if ignore_class is None:
+        return None
+    number = check_number("ignore_class", ignore_class, "a whole number or None")
+    if number % 1 or not -_EXACT_FLOAT32 < number < _EXACT_FLOAT32:
+        raise ValueError(
+            "`ignore_class` must be a whole number between -16777215 and 16777215 or None, got "
+            f"{ignore_class!r}; usual values are 255 and -1."
+        )
+    return int(number)
 
 
 def check_beta(beta: Any) -> float:

@@ -26,6 +26,8 @@ def class_balanced_sigmoid_crossentropy(
     y_pred: ArrayLike,
     class_weights: ByClass | None = None,
     from_logits: bool = True,
+    *,
+    ignore_class: int | None = None,
 ) -> Any:
     """Class-balanced sigmoid cross-entropy, `w_y * sum_c BCE(z_c, y_c)`.
 
@@ -34,16 +36,19 @@ def class_balanced_sigmoid_crossentropy(
         y_pred: Logits `[..., C]`, or probabilities with `from_logits=False`.
         class_weights: `[C]`, from `class_balanced_weights`, or None.
         from_logits: Whether `y_pred` are logits.
+        ignore_class: Class id of examples that do not count, such as the 255 of a segmentation's
+            void pixels; their loss and gradient are 0, whatever their logits are. None: all count.
 
     Returns:
         Loss per example, summed (not averaged) over classes, shape `[...]`, at least float32.
 
     Raises:
-        ValueError: Shapes or dtypes that do not fit together.
+        ValueError: Shapes or dtypes that do not fit together; `ignore_class` with dense labels.
 
     Source: Cui et al., CVPR 2019, equation 9.
     """
-    return focal(prepare(y_true, y_pred, class_weights, from_logits), 0.0, from_logits)
+    prepared = prepare(y_true, y_pred, class_weights, from_logits, ignore_class)
+    return focal(prepared, 0.0, from_logits)
 
 
 @registered
@@ -53,6 +58,8 @@ def class_balanced_focal_crossentropy(
     class_weights: ByClass | None = None,
     gamma: float = 1.0,
     from_logits: bool = True,
+    *,
+    ignore_class: int | None = None,
 ) -> Any:
     """Class-balanced focal loss, `w_y * sum_c (1 - p_t)^gamma * BCE(z_c, y_c)`.
 
@@ -67,38 +74,38 @@ def class_balanced_focal_crossentropy(
         class_weights: `[C]`, from `class_balanced_weights`, or None.
         gamma: Focusing parameter, a finite float >= 0; 0 is the sigmoid loss.
         from_logits: Whether `y_pred` are logits.
+        ignore_class: Class id of examples that do not count, such as the 255 of a segmentation's
+            void pixels; their loss and gradient are 0, whatever their logits are. None: all count.
 
     Returns:
         Loss per example, summed over classes, shape `[...]`, at least float32.
 
     Raises:
-        ValueError: `gamma` out of range; shapes or dtypes that do not fit together.
+        ValueError: `gamma` out of range; shapes or dtypes that do not fit together;
+            `ignore_class` with dense labels.
 
     Source: Cui et al., CVPR 2019, equation 11, after Lin et al., ICCV 2017.
     """
     gamma = check_gamma(gamma)
-    return focal(prepare(y_true, y_pred, class_weights, from_logits), gamma, from_logits)
+    prepared = prepare(y_true, y_pred, class_weights, from_logits, ignore_class)
+    return focal(prepared, gamma, from_logits)
 
 
 def focal(prepared: Prepared, gamma: Any, from_logits: bool = True) -> Any:
     """The loss of arguments that are prepared; `gamma` is a float >= 0 or a scalar tensor."""
-    labels, predictions, weights, sparse = prepared
-    logits = predictions
-    if not from_logits:
-        p = clip_probabilities(predictions)
-        logits = ops.log(p) - ops.log1p(-p)
+    labels, predictions, weights, sparse, void = prepared
     if not sparse:
         weight = ops.convert_to_tensor(average_weight(labels, weights), dtype=labels.dtype)
         weight = nan_where(ops.any(invalid_multi_hot(labels), axis=-1), weight)
-        logits = tame_where_weightless(logits, weight, weights)
+        logits = _logits(tame_where_weightless(predictions, weight, weights), from_logits)
         positive, negative = _terms(labels, logits, gamma)
         return weight * ops.sum(labels * positive + (1.0 - labels) * negative, axis=-1)
-    class_ids, weight = class_ids_and_weight(labels, logits, weights)
-    logits = tame_where_weightless(logits, weight, weights)
+    class_ids, weight = class_ids_and_weight(labels, predictions, weights, void)
+    logits = _logits(tame_where_weightless(predictions, weight, weights, void), from_logits)
     classes = ops.arange(logits.shape[-1], dtype=class_ids.dtype)
     is_label = ops.equal(ops.expand_dims(class_ids, -1), classes)
     z_t = ops.where(is_label, logits, -logits)
-    return weight * ops.sum(_binary_focal(z_t, gamma), axis=-1)
+    return weight * ops.sum(binary_focal(z_t, gamma), axis=-1)
 
 
 def label_slopes(labels: Any, logits: Any, gamma: Any) -> Any:
@@ -112,13 +119,20 @@ def invalid_multi_hot(labels: Any) -> Any:
     return ops.logical_not(ops.logical_and(labels >= 0.0, labels <= 1.0 + _ROUNDING))
 
 
+def _logits(predictions: Any, from_logits: bool) -> Any:
+    if from_logits:
+        return predictions
+    p = clip_probabilities(predictions)
+    return ops.log(p) - ops.log1p(-p)
+
+
 def _terms(labels: Any, logits: Any, gamma: Any) -> tuple[Any, Any]:
     """Losses of each output where its class is positive, and where it is negative."""
-    positive = _binary_focal(without_infinite(logits, labels), gamma)
-    return positive, _binary_focal(without_infinite(-logits, 1.0 - labels), gamma)
+    positive = binary_focal(without_infinite(logits, labels), gamma)
+    return positive, binary_focal(without_infinite(-logits, 1.0 - labels), gamma)
 
 
-def _binary_focal(z_t: Any, gamma: Any) -> Any:
+def binary_focal(z_t: Any, gamma: Any) -> Any:
     """`(1 - sigmoid(z_t))^gamma * -log sigmoid(z_t)`, elementwise."""
     crossentropy = ops.softplus(-z_t)
     if isinstance(gamma, float) and gamma < _SMALLEST_GAMMA:

@@ -11,7 +11,9 @@ from cb_keras import private_api
 from cb_keras.checks import (
     canonical_labels,
     check_flag,
+    check_ignore_class,
     to_tensors,
+    void_class_ids,
     warn_of_activation,
     with_checked_sizes,
 )
@@ -29,22 +31,29 @@ class Prepared(NamedTuple):
         predictions: `[..., C]`, float32 or float64.
         weights: Class weights `[C]` of that dtype, or None.
         sparse: Whether the labels are class ids.
+        void: Which examples `[...]` do not count, bool, or None.
     """
 
     labels: Any
     predictions: Any
     weights: Any
     sparse: bool
+    void: Any = None
 
 
 def prepare(
-    y_true: ArrayLike, y_pred: ArrayLike, class_weights: ByClass | None, from_logits: bool
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    class_weights: ByClass | None,
+    from_logits: bool,
+    ignore_class: int | None = None,
 ) -> Prepared:
     """Checks the arguments of a public function and prepares them.
 
     Raises:
-        ValueError: Shapes or dtypes that do not fit together.
+        ValueError: Shapes or dtypes that do not fit together; `ignore_class` with dense labels.
     """
+    ignore_class = check_ignore_class(ignore_class)
     labels, predictions = to_tensors(y_true, y_pred)
     if check_flag("from_logits", from_logits):
         warn_of_activation(y_pred, look_at_values=False)
@@ -55,10 +64,12 @@ def prepare(
             raise ValueError(f"`class_weights` must have shape [C], got {tuple(weights.shape)}.")
     classes = None if weights is None else weights.shape[0]
     labels, sparse = canonical_labels(labels, predictions, classes)
-    return prepare_checked(labels, predictions, weights, sparse)
+    return prepare_checked(labels, predictions, weights, sparse, ignore_class)
 
 
-def prepare_checked(labels: Any, predictions: Any, weights: Any, sparse: bool) -> Prepared:
+def prepare_checked(
+    labels: Any, predictions: Any, weights: Any, sparse: bool, ignore_class: int | None = None
+) -> Prepared:
     """Prepares what has been checked: labels as `canonical_labels` returns them, tensors."""
     given = keras.backend.standardize_dtype(predictions.dtype)
     dtype = "float64" if given == "float64" else "float32"
@@ -69,7 +80,9 @@ def prepare_checked(labels: Any, predictions: Any, weights: Any, sparse: bool) -
         weights = ops.cast(weights, dtype)
     if not sparse:
         labels = ops.cast(labels, dtype)
-    return Prepared(with_checked_sizes(labels, predictions, sparse), predictions, weights, sparse)
+    labels = with_checked_sizes(labels, predictions, sparse)
+    void = void_class_ids(labels, sparse, ignore_class)
+    return Prepared(labels, predictions, weights, sparse, void)
 
 
 def clip_probabilities(p: Any) -> Any:

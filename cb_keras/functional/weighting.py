@@ -10,17 +10,23 @@ from cb_keras.checks import safe_class_ids
 _LARGEST_LOGIT = 1e30  # whose losses can be added up in float32
 
 
-def class_ids_and_weight(labels: Any, logits: Any, weights: Any) -> tuple[Any, Any]:
+def class_ids_and_weight(
+    labels: Any, logits: Any, weights: Any, void: Any = None
+) -> tuple[Any, Any]:
     """Class ids that are safe to index with, and the weight of each example, NaN where invalid.
 
-    `logits` `[..., C]` says how many classes there are, and in which dtype weights of 1 are.
+    `logits` `[..., C]` says how many classes there are, and in which dtype weights of 1 are. The
+    weight is 0 where `void`, whatever the label is.
     """
     class_ids, valid = safe_class_ids(labels, logits.shape[-1])
     if weights is None:
         weight = ops.ones_like(class_ids, dtype=logits.dtype)
     else:
         weight = ops.take(weights, class_ids, axis=0)
-    return class_ids, nan_where(ops.logical_not(valid), weight)
+    if void is None:
+        return class_ids, nan_where(ops.logical_not(valid), weight)
+    invalid = ops.logical_not(ops.logical_or(valid, void))
+    return class_ids, ops.where(void, 0.0, nan_where(invalid, weight))
 
 
 def average_weight(labels: Any, weights: Any) -> Any:
@@ -74,12 +80,12 @@ def tame_where(rows: Any, logits: Any) -> Any:
     return ops.where(ops.logical_and(rows, wild), 0.0, logits)
 
 
-def tame_where_weightless(logits: Any, weight: Any, weights: Any) -> Any:
-    """Logits with which examples of class weight 0 have a finite loss, so that times 0 it is 0."""
-    if weights is None:
+def tame_where_weightless(logits: Any, weight: Any, weights: Any, void: Any = None) -> Any:
+    """Logits with which examples of weight 0 have a finite loss, so that times 0 it is 0."""
+    if weights is None and void is None:
         return logits
     rows = ops.expand_dims(ops.equal(weight, 0.0), -1)
     if keras.backend.backend() != "tensorflow":  # XLA makes it part of the loss; torch can't branch
         return tame_where(rows, logits)
-    some = ops.any(ops.equal(weights, 0.0))
+    some = ops.any(ops.equal(weights, 0.0) if void is None else rows)
     return ops.cond(some, lambda: tame_where(rows, logits), lambda: logits)

@@ -18,10 +18,12 @@ from cb_keras.checks import (
     check_class_counts,
     check_class_weights,
     check_flag,
+    check_ignore_class,
     check_power,
     invalid_class_ids,
     narrow_class_ids,
     to_tensors,
+    void_class_ids,
     warn_of_activation,
 )
 from cb_keras.counts import ByClass
@@ -63,6 +65,7 @@ class ClassBalancedLoss(keras.losses.Loss):
         reduction: Reduction | None,
         name: str,
         dtype: Any,
+        ignore_class: int | None = None,
     ) -> None:
         self._requested_dtype = dtype
         super().__init__(name=name, reduction=reduction, dtype=_at_least_float32(dtype))
@@ -75,6 +78,7 @@ class ClassBalancedLoss(keras.losses.Loss):
         self.power = check_power(power)
         self.from_logits = check_flag("from_logits", from_logits)
         self.fused = _check_fused(fused)
+        self.ignore_class = check_ignore_class(ignore_class)
         self.class_counts = _plain_counts(class_counts)
         if class_counts is None:
             self._initial_weights = self._given_weights(class_weights)
@@ -125,15 +129,24 @@ class ClassBalancedLoss(keras.losses.Loss):
         return super().__call__(labels, logits, sample_weight)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Loss per example, shape `[...]`."""
+        """Loss per example, shape `[...]`, with the Keras mask of those that count.
+
+        Where no class is ignored there is no mask.
+        """
         if not (ops.is_tensor(y_true) and ops.is_tensor(y_pred)):
             y_true, y_pred = to_tensors(y_true, y_pred)
         labels, sparse = canonical_labels(y_true, y_pred, len(self._initial_weights))
+        void = void_class_ids(labels, sparse, self.ignore_class)
         form = self._usable_fused_form(sparse, y_pred)
         if form is not None:
-            return self._by_fused_op(form, labels, y_pred, sparse)
-        weights = ops.convert_to_tensor(self.class_weights)
-        return self._formula(prepare_checked(labels, y_pred, weights, sparse))
+            losses = self._by_fused_op(form, labels, y_pred, sparse)
+        else:
+            weights = ops.convert_to_tensor(self.class_weights)
+            prepared = prepare_checked(labels, y_pred, weights, sparse, self.ignore_class)
+            losses = self._formula(prepared)
+        if void is not None:  # Keras leaves them out of the mean
+            private_api.set_keras_mask(losses, ops.logical_not(void))
+        return losses
 
     def _formula(self, prepared: Prepared) -> Any:
         """Loss per example by `keras.ops`; every loss has one."""
@@ -158,6 +171,8 @@ class ClassBalancedLoss(keras.losses.Loss):
         if form is not None:
             dtype = keras.backend.standardize_dtype(y_pred.dtype)
             reason = fused.why_not(form.kind, sparse, dtype, self.from_logits)
+        if self.ignore_class is not None:
+            reason = "it has no `ignore_class` yet"
         if reason and self.fused is True:
             raise fused.FusedOpError(
                 f"`fused=True`, but the fused op can't be used here: {reason}. "
@@ -191,6 +206,7 @@ class ClassBalancedLoss(keras.losses.Loss):
             "reduction": self.reduction,
             "name": self.name,
             "dtype": _plain_dtype(self._requested_dtype),
+            "ignore_class": self.ignore_class,
         }
         current = ops.convert_to_numpy(self.class_weights.value)
         if not np.array_equal(current, self._initial_weights):
@@ -218,7 +234,7 @@ def _left_out(
     """Labels, logits with their mask, and weights; examples that are left out can do no harm."""
     static, shape = tuple(logits.shape[:-1]), ops.shape(logits)[:-1]
     if mask is not None:
-        mask = along_leading("mask", mask, static, shape)
+        mask = ops.cast(along_leading("mask", mask, static, shape), "bool")
     if sample_weight is not None:
         sample_weight = along_leading("sample_weight", sample_weight, static, shape)
     out = left_out(mask, sample_weight)

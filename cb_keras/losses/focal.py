@@ -41,6 +41,9 @@ class ClassBalancedFocalCrossentropy(ClassBalancedLoss):
             `"mean_with_sample_weight"` or None.
         name: Name of the loss.
         dtype: As in `keras.losses.Loss`; a type below float32 computes in float32 all the same.
+        ignore_class: Class id of examples that do not count, such as the 255 of a segmentation's
+            void pixels, also one of the C classes. Their loss and gradient are 0 whatever their
+            logits are, and no mean counts them, as under a Keras mask. For class ids only.
 
     Attributes:
         class_weights: float32 `keras.Variable` of shape `[C]`, not trainable. Assigning to it
@@ -92,6 +95,8 @@ class ClassBalancedFocalCrossentropy(ClassBalancedLoss):
         reduction: Reduction | None = "sum_over_batch_size",
         name: str = "class_balanced_focal_crossentropy",
         dtype: Any = None,
+        *,
+        ignore_class: int | None = None,
     ) -> None:
         super().__init__(
             class_counts=class_counts,
@@ -103,6 +108,7 @@ class ClassBalancedFocalCrossentropy(ClassBalancedLoss):
             reduction=reduction,
             name=name,
             dtype=dtype,
+            ignore_class=ignore_class,
         )
         self.gamma = check_gamma(gamma)
 

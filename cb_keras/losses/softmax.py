@@ -38,6 +38,9 @@ class ClassBalancedSoftmaxCrossentropy(ClassBalancedLoss):
             `"mean_with_sample_weight"` or None.
         name: Name of the loss.
         dtype: As in `keras.losses.Loss`; a type below float32 computes in float32 all the same.
+        ignore_class: Class id of examples that do not count, such as the 255 of a segmentation's
+            void pixels, also one of the C classes. Their loss and gradient are 0 whatever their
+            logits are, and no mean counts them, as under a Keras mask. For class ids only.
 
     Attributes:
         class_weights: float32 `keras.Variable` of shape `[C]`, not trainable. Assigning to it
@@ -86,6 +89,8 @@ class ClassBalancedSoftmaxCrossentropy(ClassBalancedLoss):
         reduction: Reduction | None = "sum_over_batch_size",
         name: str = "class_balanced_softmax_crossentropy",
         dtype: Any = None,
+        *,
+        ignore_class: int | None = None,
     ) -> None:
         super().__init__(
             class_counts=class_counts,
@@ -97,6 +102,7 @@ class ClassBalancedSoftmaxCrossentropy(ClassBalancedLoss):
             reduction=reduction,
             name=name,
             dtype=dtype,
+            ignore_class=ignore_class,
         )
 
     def _formula(self, prepared: Prepared) -> Any:

@@ -62,6 +62,7 @@ def round_trip(request, tmp_path):
         ("softmax", {"class_weights": [0.1, 1.2, 1.7], "dtype": np.dtype("float32")}),
         ("focal", {"class_counts": COUNTS, "dtype": ops.ones(1).dtype, "beta": np.float32(0.5)}),
         ("sigmoid", {"class_weights": [0.1, 1.2, 1.7], "from_logits": False}),
+        ("softmax", {"class_counts": COUNTS, "ignore_class": 255}),
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),
 )
