@@ -1,4 +1,4 @@
-"""Void labels: exactly no loss and no gradient, and out of every mean, as if they were not there."""
+"""Void labels: no loss, no gradient, and out of every mean, as if they were not there."""
 
 import keras
 import numpy as np
