@@ -31,7 +31,8 @@ def main(argv):
     from experiments.exports import evaluation, saved_model  # which import TensorFlow
 
     description = saved_model.description(folder)
-    data = datasets.load(_dataset(given, description), data_dir, given["download"])
+    choices = {**data_record.choices(description), **_split(given)}
+    data = datasets.load(_dataset(given, description), data_dir, given["download"], choices)
     different = data_record.differences(description, {"data": data_record.of(data)})
     if different:
         print(f"not the data of the training (there): {'; '.join(different)}")
@@ -55,8 +56,16 @@ def _check(given):
         raise cli.UserError(
             f"--eval_batch_size must be at least 1, got {given['eval_batch_size']}."
         )
+    for problem in data_flags.problems(given, all_for_test=True):
+        raise cli.UserError(problem)
     if given["output"] and (problem := outputs.output_problem(given["output"])):
         raise cli.UserError(problem)
+
+
+def _split(given):
+    """How the test set is split off, where it is not as in the training."""
+    names = ("test_fraction", "split_seed")
+    return {name: given[name] for name in names if flags.FLAGS[name].present}
 
 
 def _dataset(given, description):
@@ -71,5 +80,6 @@ def _dataset(given, description):
 
 
 if __name__ == "__main__":
-    flags.set_default(data_flags.DATASET, None)  # which depends on the model
+    for flag in (data_flags.DATASET, data_flags.TEST_FRACTION, data_flags.SPLIT_SEED):
+        flags.set_default(flag, None)  # which depends on the model
     cli.run(main, groups=GROUPS)

@@ -1,9 +1,9 @@
-"""Data sets by name, in memory: adding a source is a file and a line in `SOURCES`.
+"""Data sets by name: adding a source is a file and a line in `SOURCES`.
 
 Names and what `--help` says are there without TensorFlow and without the data.
 """
 
-from experiments.datasets import digits, tfds
+from experiments.datasets import digits, folder, tfds
 from experiments.datasets.class_names import test_split_for
 from experiments.datasets.data import Data, Split
 from experiments.datasets.long_tail import cut_long_tail
@@ -15,7 +15,9 @@ __all__ = [
     "Data",
     "Source",
     "Split",
+    "canonical",
     "check_name",
+    "choices_of",
     "cut_long_tail",
     "default_long_tail",
     "full_name",
@@ -23,7 +25,7 @@ __all__ = [
     "test_split_for",
 ]
 
-SOURCES = (tfds.CIFAR, digits.SOURCE, tfds.ANY)
+SOURCES = (tfds.CIFAR, digits.SOURCE, tfds.ANY, folder.SOURCE)
 
 
 def _listed(entries):
@@ -37,16 +39,30 @@ NAMES = _listed(f"{source.names} {source.title}".strip() for source in SOURCES)
 
 def check_name(name):
     """Raises ValueError unless `name` is a data set that `load` knows."""
-    _source(name)
+    _source(name).check(name)
 
 
-def load(name, data_dir=None, download=False):
-    """Reads a data set into memory.
+def canonical(name):
+    """The name that is the same everywhere, such as with an absolute path; unknown ones as is."""
+    known = (source.canonical(name) for source in SOURCES if source.accepts(name))
+    return next(known, name)
+
+
+def choices_of(name):
+    """Names of the `choices` that `load` takes with a data set, a tuple."""
+    return _source(name).choices
+
+
+def load(name, data_dir=None, download=False, choices=None):
+    """Reads a data set.
 
     Args:
         name: Its name, as one of `SOURCES` accepts it.
         data_dir: Folder of prepared data; None for the default of the source.
         download: Whether what is absent may be downloaded and prepared.
+        choices: Dict of how it is read: `image_size`, `channels`, `test_fraction`, `split_seed`;
+            None or left out for what the source does by itself, and not heeded by a source that
+            does not have it.
 
     Returns:
         `Data`.
@@ -55,7 +71,10 @@ def load(name, data_dir=None, download=False):
         UserError: The data is absent, or not what experiments.train can train on.
         ValueError: No source accepts the name.
     """
-    return _source(name).load(name, data_dir, download)
+    source = _source(name)
+    given = {key: value for key, value in (choices or {}).items() if value is not None}
+    own = {key: value for key, value in given.items() if key in source.choices}
+    return source.load(name, data_dir, download, **own)
 
 
 def full_name(name, data_dir=None):

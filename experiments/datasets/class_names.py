@@ -41,6 +41,17 @@ def test_split_for(data, class_names):
     return Split(data.test.images, new_ids[data.test.labels])
 
 
+def tell_untested(data):
+    """Says which classes of a data set have no test images."""
+    tested = np.unique(data.test.labels)
+    untested = [n for c, n in enumerate(data.class_names) if c not in tested]
+    if untested:
+        print(
+            f"{data.name} has no test images of {len(untested)} of its {len(data.class_names)} "
+            f"classes, which count in no mean: {some(untested)}"
+        )
+
+
 def some(names):
     """The first few of many names, as text."""
     rest = f" and {len(names) - 5} more" if len(names) > 5 else ""

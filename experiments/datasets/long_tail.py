@@ -3,7 +3,6 @@
 import numpy as np
 
 from experiments.cli import UserError
-from experiments.datasets.data import Split
 from experiments.runs import tails
 
 
@@ -44,5 +43,5 @@ def cut_long_tail(split, num_classes, long_tail, imbalance_factor, seed):
             f"--imbalance_factor: {error} Or keep all images as they are: --long_tail=natural."
         ) from error
     chosen = cb_keras.choose_long_tail(split.labels, counts, seed)
-    kept = Split(split.images[chosen], split.labels[chosen])
+    kept = split.take(chosen)
     return kept, np.bincount(kept.labels, minlength=num_classes)

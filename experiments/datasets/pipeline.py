@@ -33,7 +33,7 @@ def training_dataset(split, batch_size, seed, first_epoch, epochs, augmentation,
     Returns:
         `tf.data.Dataset` of `(images uint8 [B, H, W, channels], labels int32 [B])`.
     """
-    images, labels = tf.constant(split.images), tf.constant(split.labels)
+    read, labels = _reader(split.images), tf.constant(split.labels)
     steps = steps_per_epoch(len(split.labels), batch_size)
 
     def epoch_batches(epoch):
@@ -43,7 +43,7 @@ def training_dataset(split, batch_size, seed, first_epoch, epochs, augmentation,
         )
 
     def batch(epoch, step, chosen):
-        pixels = tf.gather(images, chosen)
+        pixels = read(chosen)
         if augmentation != "none":
             pixels = augment(pixels, seed, epoch, step, flip=augmentation == "crop_flip")
         return pixels, tf.gather(labels, chosen)
@@ -55,8 +55,29 @@ def training_dataset(split, batch_size, seed, first_epoch, epochs, augmentation,
 
 def evaluation_dataset(split, batch_size):
     """Batches of `split` in its own order."""
-    dataset = tf.data.Dataset.from_tensor_slices((split.images, split.labels))
-    return dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    if isinstance(split.images, np.ndarray):
+        dataset = tf.data.Dataset.from_tensor_slices((split.images, split.labels))
+        return dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    read = _reader(split.images)
+    dataset = tf.data.Dataset.from_tensor_slices((np.arange(len(split.labels)), split.labels))
+    batches = dataset.batch(batch_size).map(
+        lambda chosen, labels: (read(chosen), labels), num_parallel_calls=tf.data.AUTOTUNE
+    )
+    return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def _reader(images):
+    """Function of positions `[B]` that gives the images there, uint8 `[B, H, W, channels]`."""
+    if isinstance(images, np.ndarray):
+        constant = tf.constant(images)
+        return lambda chosen: tf.gather(constant, chosen)
+
+    def read(chosen):
+        # Without state, so that tf.data may read several batches at once and in any order.
+        found = tf.numpy_function(images.__getitem__, [chosen], tf.uint8, stateful=False)
+        return tf.ensure_shape(found, [None, *images.shape[1:]])
+
+    return read
 
 
 def augment(images, seed, epoch, step, flip):

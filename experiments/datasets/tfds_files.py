@@ -3,7 +3,7 @@
 import numpy as np
 
 from experiments.cli import UserError
-from experiments.datasets.class_names import some
+from experiments.datasets.class_names import tell_untested
 from experiments.datasets.data import Data, Split
 
 
@@ -35,7 +35,7 @@ def read(folder, name, augmentation):
     )
     if test != "test":
         print(f"{name} has no split `test`: its split `{test}` is the test set")
-    _tell_untested(data)
+    tell_untested(data)
     return data
 
 
@@ -77,16 +77,6 @@ def _check_features(features, folder):
         raise UserError(
             f"{folder} has {len(class_names)} class ({', '.join(class_names)}), a classifier needs "
             "two at least; use another --dataset."
-        )
-
-
-def _tell_untested(data):
-    tested = np.unique(data.test.labels)
-    untested = [n for c, n in enumerate(data.class_names) if c not in tested]
-    if untested:
-        print(
-            f"{data.name} has no test images of {len(untested)} of its {len(data.class_names)} "
-            f"classes, which count in no mean: {some(untested)}"
         )
 
 

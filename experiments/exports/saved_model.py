@@ -32,14 +32,15 @@ def export(model, folder, description):
         model: The network, raw pixels `[N, H, W, channels]` to logits.
         folder: SavedModel folder; appears when it is whole, and replaces an older one.
         description: JSON-able dict, kept in `assets.extra`: `settings` (of `methods.settings_of`),
-            `dataset`, `data` (of `data_record.of`), `class_counts`, `class_weights`,
-            `class_names`, `epochs`, `train_seconds`, `images_per_second`.
+            `dataset`, `data` (of `data_record.of`), `resizes` (whether it takes images of any
+            size), `class_counts`, `class_weights`, `class_names`, `epochs`, `train_seconds`,
+            `images_per_second`.
     """
     folder = pathlib.Path(folder)
     temporary = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        _archive(model, description["settings"]).write_out(str(temporary), verbose=False)
+        _archive(model, description).write_out(str(temporary), verbose=False)
         (temporary / _DESCRIPTION).parent.mkdir()
         text = json.dumps(description, indent=2) + "\n"
         atomic.write_atomically(temporary / _DESCRIPTION, text.encode())
@@ -52,11 +53,16 @@ def export(model, folder, description):
     atomic.sync_folder(folder.parent)
 
 
-def _archive(model, settings):
+def _archive(model, description):
     """The `keras.export.ExportArchive` of the network, its outputs as the method gives them."""
+    settings = description["settings"]
     method = methods.of(settings)
+    resizes = description.get("resizes", False)
+    size, channels = model.input_shape[1:3], model.input_shape[3]
 
     def predict(images):
+        if resizes:
+            images = _resized(images, size)
         # A loaded signature checks the type of what it is given and not the shape: the network
         # would answer images of other sizes, and a missing dimension aborts in its kernels.
         images = tf.ensure_shape(images, [None, *model.input_shape[1:]])
@@ -73,9 +79,24 @@ def _archive(model, settings):
 
     archive = keras.export.ExportArchive()
     archive.track(model)
-    signature = tf.TensorSpec([None, *model.input_shape[1:]], tf.uint8, name="images")
+    sides = [None, None] if resizes else size
+    signature = tf.TensorSpec([None, *sides, channels], tf.uint8, name="images")
     archive.add_endpoint("serve", predict, [signature])
     return archive
+
+
+def _resized(images, size):
+    """Images of any size, uint8, at the size of the network: `datasets.folder.decode.pixels`.
+
+    Both round to whole numbers, in other places, so that a pixel differs by one at most.
+    """
+
+    def resize():
+        resized = tf.image.resize(images, size, "bilinear", antialias=True)
+        return tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
+
+    as_it_is = tf.reduce_all(tf.shape(images)[1:3] == size)
+    return tf.ensure_shape(tf.cond(as_it_is, lambda: images, resize), [None, *size, None])
 
 
 def description(folder):

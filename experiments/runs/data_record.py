@@ -6,7 +6,7 @@ import json
 import numpy as np
 
 from experiments.cli import UserError
-from experiments.runs import tails
+from experiments.runs import naming, tails
 
 TO_BE_TRAINED = "a cell to be trained now"  # in place of the directory of a run
 
@@ -19,9 +19,11 @@ def of(data):
 
     Returns:
         JSON-able dict of `name`, with the version, and of `train` and `test`: how many `images`,
-        and digests of their `labels` and `pixels`, in their order, which the seed goes by.
+        and digests of their `labels` and `pixels`, in their order, which the seed goes by; and
+        the `choices` with which the same are read again, where the source has some.
     """
-    return {"name": data.name, "train": _split(data.train), "test": _split(data.test)}
+    record = {"name": data.name, "train": _split(data.train), "test": _split(data.test)}
+    return {**record, "choices": data.choices} if data.choices else record
 
 
 def name(about):
@@ -30,10 +32,20 @@ def name(about):
     return recorded if isinstance(recorded, str) else None
 
 
+def choices(about):
+    """How a run or a SavedModel recorded that its data were read, a dict."""
+    recorded = _at(about, ("data", "choices"))
+    return recorded if isinstance(recorded, dict) else {}
+
+
 def label(record):
     """A data set's name and a digest of all that is known about it, short enough for a table."""
+    called = str(record.get("name"))
+    if naming.is_path(called):
+        called = naming.without_folders(called)
+        record = {**record, "name": None}
     text = json.dumps(record, sort_keys=True).encode()
-    return f"{record.get('name')} ({hashlib.blake2b(text, digest_size=4).hexdigest()})"
+    return f"{called} ({hashlib.blake2b(text, digest_size=4).hexdigest()})"
 
 
 def differences(there, here):
@@ -54,7 +66,9 @@ def differences(there, here):
         if None not in (old, new) and old != new:
             words.append(what.format(old, new))
 
-    compare("the data set is {} there, {} here", "data", "name")
+    # Where the files of a user are does not matter, what is in them does.
+    if not (naming.is_path(name(there)) and naming.is_path(name(here))):
+        compare("the data set is {} there, {} here", "data", "name")
     words += _of_classes(there, here, "class_names", "class {} is {!r} there, {!r} here")
     for split in ("train", "test"):
         compare(f"{{}} {split} images there, {{}} here", "data", split, "images")
@@ -81,7 +95,7 @@ def check(there, here, folder):
         return
     began, now = name(there), name(here)
     fix = "point --data_dir at those data"
-    if None not in (began, now) and began != now:
+    if None not in (began, now) and began != now and not naming.is_path(began):
         tail = _at(there, ("flags", "long_tail"))
         given = f"--output_dir={folder} --dataset={began}{f' --long_tail={tail}' if tail else ''}"
         fix = f"continue it with {given}, point --data_dir at a folder with that version alone"
@@ -138,10 +152,11 @@ def _not_alike(first, folder, different):
 
 
 def _split(split):
+    images = split.images
     return {
         "images": len(split.labels),
         "labels": _digest(split.labels),
-        "pixels": _digest(split.images),
+        "pixels": images.digest() if hasattr(images, "digest") else _digest(images),
     }
 
 

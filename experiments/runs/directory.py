@@ -6,7 +6,7 @@ import json
 import pathlib
 
 from experiments.cli import UserError
-from experiments.runs import data_record, files, schema
+from experiments.runs import data_record, files, naming, schema
 from experiments.runs.atomic import TEMPORARY, remove_temporaries, write_atomically
 from experiments.runs.lock import Lock
 from experiments.runs.outputs import check_writable, remove_empty
@@ -181,6 +181,8 @@ def _check_content(run, flags, resume, defaults):
     theirs = {**defaults, **config["flags"]}
     if data_record.name(config) and flags.get("dataset") == data_record.name(config):
         theirs["dataset"] = flags["dataset"]  # the same data, named with their version
+    if naming.is_path(theirs.get("dataset")) and naming.is_path(flags.get("dataset")):
+        theirs["dataset"] = flags["dataset"]  # what is in the files is compared once it is read
     different = differences(flags, theirs)
     if different:
         raise UserError(

@@ -15,6 +15,22 @@ IN_NAME = frozenset(
 )
 
 
+_PATHS = ("folder:", "npz:")  # beginnings of data sets that go on with a path of this machine
+
+
+def is_path(dataset):
+    """Whether the name of a data set, or None, holds a path."""
+    return isinstance(dataset, str) and dataset.startswith(_PATHS)
+
+
+def without_folders(dataset):
+    """The name of a data set without the folders that its path goes through."""
+    if not is_path(dataset):
+        return dataset
+    kind, _, path = dataset.partition(":")
+    return f"{kind}:{pathlib.PurePath(path).name}"
+
+
 def run_name(s, also=()):
     """Name of a run directory: what is usually varied, and the seed.
 
@@ -23,7 +39,7 @@ def run_name(s, also=()):
         also: Names of settings that a grid varies; those that no name tells are added to it, such
             as "_depth=8".
     """
-    dataset = _for_a_file(s["dataset"])
+    dataset = _for_a_file(without_folders(s["dataset"]))
     method = methods.of(s).in_name(s)
     name = f"{dataset}_{tails.in_name(s)}_{method}_epochs{s['train_epochs']}_seed{s['seed']}"
     return name + "".join(_added(s, setting) for setting in sorted({*also} - IN_NAME))

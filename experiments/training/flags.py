@@ -1,8 +1,11 @@
 """The flags of experiments.train, and the settings that they give."""
 
+import contextlib
+
 from absl import flags
 
 from experiments import datasets, exports, methods
+from experiments.cli import UserError
 from experiments.datasets import data_flags
 from experiments.runs import tails
 
@@ -16,12 +19,19 @@ flags.DEFINE_enum("loss", "softmax", list(methods.LOSSES), "Loss; --method says 
 for _parameter in methods.PARAMETERS.values():
     flags.DEFINE_float(_parameter.name, _parameter.default, _parameter.help)
 
+flags.DEFINE_string(
+    "image_size",
+    None,
+    "Size that the images of folder:PATH are resized to, one side or HEIGHTxWIDTH; default: their "
+    "own, where all have one.",
+)
 flags.DEFINE_enum(
     "long_tail",
     None,
     list(tails.KINDS),
     "exponential: cut the training set to Cui's profile; natural: use all of it as it is. Default: "
-    "natural for tfds:NAME unless --imbalance_factor is given, exponential for all else.",
+    "natural for tfds:NAME and folder:PATH unless --imbalance_factor is given, exponential for all "
+    "else.",
 )
 flags.DEFINE_float(
     "imbalance_factor", 0.02, "Smallest / largest class size, in (0, 1]; 1: balanced."
@@ -91,7 +101,7 @@ flags.DEFINE_bool("plots", True, "Draw pictures at the end; needs matplotlib.")
 # Every flag of a training, as `--help` shows them.
 GROUPS = {
     "Method and loss": ("method", "loss", *methods.PARAMETERS),
-    **data_flags.GROUPS,
+    "Data": (*data_flags.GROUPS["Data"], "image_size"),
     "Long tail": ("long_tail", "imbalance_factor"),
     "Protocol": (
         *("train_epochs", "eval_epochs", "batch_size", "learning_rate", "warmup_epochs"),
@@ -110,6 +120,8 @@ _NOT_RECORDED = ("data_dir", "download", "exports", "output_dir", "resume", "plo
 def given_settings():
     """Values of all flags as a dict, as they were given; `--long_tail` as it takes effect."""
     given = {name: flags.FLAGS[name].value for name in _NAMES}
+    with contextlib.suppress(UserError):  # which the checks of the settings tell
+        given["dataset"] = datasets.canonical(given["dataset"])
     return _with_long_tail(given, flags.FLAGS["imbalance_factor"].present)
 
 

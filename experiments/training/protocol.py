@@ -8,7 +8,7 @@ import cb_keras
 from cb_keras import metrics
 from experiments import datasets, methods
 from experiments.cli import UserError
-from experiments.datasets import pipeline
+from experiments.datasets import image_size, pipeline
 from experiments.exports import EXPORTS, evaluation
 from experiments.runs import atomic, data_record, directory, sessions
 from experiments.training import checkpoint, divergence, history, machine
@@ -55,12 +55,14 @@ def train(run, settings, flags):
     callbacks = _callbacks(run, progress, settings, schedule, record["data"])
     _fit(model, settings, resolved, images, data.test, first_epoch, callbacks)
     _check_trained(run, model, settings, resolved)
-    return _export_and_measure(run, model, data.test, settings, flags, record, progress)
+    return _export_and_measure(run, model, data, settings, flags, record, progress)
 
 
 def _load(settings):
     """`(Data, Split to train on, class counts [C])`."""
-    data = datasets.load(settings["dataset"], settings["data_dir"], settings["download"])
+    choices = {name: settings[name] for name in ("test_fraction", "split_seed")}
+    choices["image_size"] = image_size.parsed(settings["image_size"])
+    data = datasets.load(settings["dataset"], settings["data_dir"], settings["download"], choices)
     images, class_counts = datasets.cut_long_tail(
         data.train,
         len(data.class_names),
@@ -248,7 +250,7 @@ def _check_trained(run, model, settings, resolved):
         )
 
 
-def _export_and_measure(run, model, test, settings, flags, record, progress):
+def _export_and_measure(run, model, data, settings, flags, record, progress):
     """Writes `model.keras` and the exports; returns the content of `metrics.json`.
 
     The figures are the exported model's after the last epoch, never the best epoch's.
@@ -256,6 +258,7 @@ def _export_and_measure(run, model, test, settings, flags, record, progress):
     description = {
         "settings": methods.settings_of(settings),
         "dataset": flags["dataset"],
+        "resizes": data.resized,
         **record,
         "epochs": settings["train_epochs"],
         "train_seconds": progress.train_seconds,
@@ -266,5 +269,5 @@ def _export_and_measure(run, model, test, settings, flags, record, progress):
     for name in settings["exports"]:
         EXPORTS[name](model, run.path(name), description)
     return evaluation.evaluate(
-        run.path("saved_model"), description, test, settings["eval_batch_size"]
+        run.path("saved_model"), description, data.test, settings["eval_batch_size"]
     )

@@ -4,9 +4,9 @@ import functools
 import importlib.util
 import math
 
-from experiments import exports, methods
+from experiments import datasets, exports, methods
 from experiments.cli import UserError, check_loadable, local_path
-from experiments.datasets import check_name
+from experiments.datasets import data_flags, image_size
 from experiments.runs import tails
 from experiments.runs.naming import run_name
 from experiments.training import flags, machine
@@ -36,7 +36,7 @@ def checked(settings):
         UserError: Lists every setting that is out of range or contradicts another.
     """
     problems = [*methods.problems(settings), *_range_problems(settings)]
-    problems += [*_contradictions(settings), *_path_problems(settings)]
+    problems += [*_contradictions(settings), *_path_problems(settings), *_data_problems(settings)]
     problems += exports.problems(settings["exports"])
     problems += machine.keras_problems()
     # Else every schedule is wrong too, which says nothing new.
@@ -52,7 +52,7 @@ def _range_problems(s):
 
     by_library = {
         "imbalance_factor": checks.check_imbalance_factor,
-        "dataset": check_name,
+        "dataset": datasets.check_name,
         "depth": checks.check_depth,
         "momentum": checks.check_momentum,
         "weight_decay": checks.check_weight_decay,
@@ -110,6 +110,22 @@ def _contradictions(s):
             yield f"--fused_op=on can't be honoured; {fused.status()}"
     if s["plots"] and importlib.util.find_spec("matplotlib") is None:
         yield "--plots needs matplotlib: pip install 'cb_keras[plots]', or pass --plots=false."
+
+
+def _data_problems(s):
+    yield from data_flags.problems(s)
+    try:
+        size = image_size.parsed(s["image_size"])
+        own = datasets.choices_of(s["dataset"])
+    except ValueError as error:
+        if not str(error).startswith("unknown data set"):  # which is told already
+            yield f"--image_size: {error}"
+        return
+    if size and "image_size" not in own:
+        yield (
+            f"--image_size={s['image_size']} has no effect on --dataset={s['dataset']}; it belongs "
+            "to folder:PATH."
+        )
 
 
 def _path_problems(s):

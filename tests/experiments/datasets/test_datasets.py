@@ -6,8 +6,8 @@ from absl import flags
 from experiments import datasets
 from experiments.datasets import data_flags  # noqa: F401
 
-KNOWN = ("digits", "cifar10", "cifar100", "tfds:mnist", "tfds:a/b-c:1.0.0")
-UNKNOWN = ("Digits", "mnist", "cifar", "tfds:", "tfds:a:1.0", "tfds:../b", "", "digits ")
+KNOWN = ("digits", "cifar10", "cifar100", "tfds:mnist", "tfds:a/b-c:1.0.0", "folder:/")
+UNKNOWN = ("folder:", "Digits", "mnist", "cifar", "tfds:", "tfds:a:1.0", "tfds:../b", "", "digits ")
 
 
 @pytest.mark.parametrize("name", KNOWN)
@@ -22,18 +22,27 @@ def test_an_unknown_name_is_refused_with_the_known_ones(name):
         with pytest.raises(ValueError, match="unknown data set") as caught:
             function(name)
         assert str(caught.value) == (
-            f"unknown data set {name!r}; use cifar10, cifar100, digits, or tfds:NAME with NAME of "
-            "the form name[/config][:1.0.0]."
+            f"unknown data set {name!r}; use cifar10, cifar100, digits, tfds:NAME with NAME of "
+            "the form name[/config][:1.0.0], or folder:PATH."
         )
 
 
 def test_nobodys_own_data_are_cut_without_being_asked():
     tails = {name: datasets.default_long_tail(name) for name in (*KNOWN, "unknown")}
-    assert [name for name, tail in tails.items() if tail == "natural"] == [*KNOWN[-2:]]
+    assert [name for name, tail in tails.items() if tail == "natural"] == [*KNOWN[-3:]]
     assert set(tails.values()) == {"natural", "exponential"}
 
 
 def test_the_help_names_every_source():
-    expected = "cifar10, cifar100, digits, or tfds:NAME for any image data set of tfds"
+    expected = (
+        "cifar10, cifar100, digits, tfds:NAME for any image data set of tfds, or folder:PATH for "
+        "images in class folders"
+    )
     assert expected == datasets.NAMES
     assert flags.FLAGS["dataset"].help == f"{expected}."
+
+
+def test_what_a_source_does_not_have_is_not_asked_of_it():
+    data = datasets.load("digits", choices={"test_fraction": 0.5, "image_size": (4, 4)})
+    assert (len(data.test.labels), data.train.images.shape[1:]) == (500, (8, 8, 1))
+    assert data.choices == {}

@@ -7,12 +7,15 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 from scipy.special import expit, softmax
+from sklearn.datasets import load_sample_image
 
 import cb_keras
 from experiments import datasets
 from experiments.cli import UserError
 from experiments.datasets import Split
+from experiments.datasets.folder import decode
 from experiments.exports import evaluation, saved_model
 from tests.experiments.training.cases import tiny_network
 
@@ -144,6 +147,22 @@ def test_predict_is_the_same_in_batches_of_any_size(exported, images):
     assert (logits.shape, classes.shape) == ((7, 3), (7,))
     in_threes, _ = saved_model.predict(serve, images, 3)
     np.testing.assert_allclose(in_threes, logits, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["china.jpg", "flower.jpg"])
+def test_a_model_of_a_run_that_resizes_sees_the_pixels_of_the_training_to_one_in_255(
+    tmp_path, name
+):
+    photograph = load_sample_image(name)
+    inputs = keras.Input((24, 40, 3))
+    pixels = keras.Model(inputs, keras.layers.Flatten()(inputs))  # whose logits are what it sees
+    saved_model.export(pixels, tmp_path / "m", described(resizes=True))
+    serve = serving(tmp_path / "m")
+    for image in (photograph, photograph[:24, :40], photograph[::40, ::40], photograph[:5, :300]):
+        found = serve(images=tf.constant(image[None]))["logits"].numpy().reshape(24, 40, 3)
+        expected = decode.pixels(Image.fromarray(image), (24, 40)).astype(int)
+        assert np.abs(found - expected).max() <= (image.shape != (24, 40, 3))
+    assert serve(images=tf.zeros([0, 7, 9, 3], tf.uint8))["logits"].shape == (0, 24 * 40 * 3)
 
 
 def test_the_description_comes_back(exported):
