@@ -7,7 +7,13 @@ import keras
 from keras import ops
 
 from cb_keras import private_api
-from cb_keras.checks import check_labels, safe_class_ids, sizes_fit, to_tensors
+from cb_keras.checks import (
+    check_labels,
+    check_number,
+    safe_class_ids,
+    sizes_fit,
+    to_tensors,
+)
 from cb_keras.examples import along_leading
 
 
@@ -28,6 +34,22 @@ class Scored(NamedTuple):
     weight: Any
 
 
+class ScoredLabels(NamedTuple):
+    """The labels of a batch of multi-hot examples, all axes in one, M = examples times labels.
+
+    Attributes:
+        labels: Which label it is, int32 `[M]` in `[0, L)`.
+        positive: Whether the example has it, bool `[M]`.
+        predicted: Whether it is predicted; what is NaN is predicted wrong.
+        weight: Weight of each, `[M]`: 0 for a masked one, NaN for one that is not in [0, 1].
+    """
+
+    labels: Any
+    positive: Any
+    predicted: Any
+    weight: Any
+
+
 def scored_examples(
     y_true: Any,
     y_pred: Any,
@@ -35,6 +57,7 @@ def scored_examples(
     num_classes: int,
     dtype: str,
     threshold: float | None = None,
+    ignore_class: int | None = None,
 ) -> Scored:
     """Reads a batch.
 
@@ -46,9 +69,11 @@ def scored_examples(
         num_classes: C.
         dtype: Of the weights.
         threshold: Above it one output says class 1.
+        ignore_class: Class id of the examples that do not count.
 
     Raises:
-        ValueError: Shapes or dtypes do not fit; or multi-hot labels, where values can be seen.
+        ValueError: Shapes or dtypes do not fit; an `ignore_class` for dense labels; or multi-hot
+            labels, where values can be seen.
     """
     mask = private_api.keras_mask(y_pred)
     y_true, y_pred = to_tensors(y_true, y_pred)
@@ -58,16 +83,19 @@ def scored_examples(
     else:
         y_pred = _one_output(y_true, y_pred)
         dense = False
+    if dense and ignore_class is not None:
+        raise ValueError(
+            f"`ignore_class`={ignore_class} is a class id, but `y_true` of shape "
+            f"{tuple(y_true.shape)} holds one-hot labels: give class ids, or a `sample_weight` of "
+            "0 for the examples to leave out."
+        )
     static, leading = tuple(y_pred.shape)[:-1], ops.shape(y_pred)[:-1]
     ids, valid, several = (
         _class_of_dense(y_true) if dense else (*safe_class_ids(y_true, num_classes), False)
     )
-    weight = ops.ones(leading, dtype)
-    if sample_weight is not None:
-        weight = ops.cast(along_leading("sample_weight", sample_weight, static, leading), dtype)
-    if mask is not None:
-        kept = along_leading("mask", mask, static, leading)
-        weight = ops.where(ops.cast(kept, "bool"), weight, ops.zeros_like(weight))
+    if ignore_class is not None:  # one that is not a class is not valid as it is
+        valid = ops.logical_and(valid, ops.not_equal(ids, ignore_class))
+    weight = _weight(mask, sample_weight, static, leading, dtype)
     if dense:
         several = ops.logical_and(several, ops.not_equal(weight, 0))
         _refuse_multi_hot(several, tuple(y_true.shape))
@@ -78,6 +106,72 @@ def scored_examples(
     return Scored(
         ops.reshape(ids, (-1,)), _predicted(rows, threshold), rows, ops.reshape(weight, (-1,))
     )
+
+
+def scored_labels(
+    y_true: Any, y_pred: Any, sample_weight: Any, num_labels: int, dtype: str, threshold: float
+) -> ScoredLabels:
+    """Reads a batch of multi-hot labels.
+
+    Args:
+        y_true: Numbers in [0, 1], `[..., L]`; above 1/2 the example has the label.
+        y_pred: `[..., L]`, with or without a Keras mask.
+        sample_weight: None, or of as many of the leading axes as it has, the labels' too.
+        num_labels: L.
+        dtype: Of the weights.
+        threshold: Above it a label is predicted.
+
+    Raises:
+        ValueError: Shapes or dtypes do not fit; or labels outside [0, 1], where values can be
+            seen.
+    """
+    mask = private_api.keras_mask(y_pred)
+    y_true, y_pred = to_tensors(y_true, y_pred)
+    labels, shape = tuple(y_true.shape), tuple(y_pred.shape)
+    if shape[-1:] != (num_labels,) or not sizes_fit(labels, shape):
+        raise ValueError(
+            f"`y_true` has shape {labels} and `y_pred` {shape}: with `multi_label` both are "
+            f"[..., {num_labels}], one entry for each of the {num_labels} labels."
+        )
+    y = ops.cast(y_true, "float32")
+    weight = _weight(mask, sample_weight, shape, ops.shape(y_pred), dtype)
+    strange = ops.logical_not(ops.logical_and(y >= 0, y <= 1))
+    strange = ops.logical_and(strange, ops.not_equal(weight, 0))
+    number = seen(ops.sum(ops.cast(strange, "int32")))
+    if number:
+        raise ValueError(
+            f"`y_true` of shape {labels} holds {int(number)} labels that are not in [0, 1] (NaN, "
+            "or -1 for no): give 0 and 1, and a `sample_weight` of 0 where a label is unknown."
+        )
+    weight = ops.where(strange, ops.full_like(weight, math.nan), weight)
+    positive = y > 0.5
+    nan = ops.isnan(y_pred)
+    predicted = ops.where(nan, ops.logical_not(positive), y_pred > threshold)
+    index = ops.broadcast_to(ops.arange(num_labels, dtype="int32"), ops.shape(y_pred))
+    return ScoredLabels(*(ops.reshape(x, (-1,)) for x in (index, positive, predicted, weight)))
+
+
+def check_ignore_class(ignore_class: Any) -> int | None:
+    """Returns `ignore_class` as an int or None, or raises ValueError."""
+    if ignore_class is None:
+        return None
+    if not math.isfinite(number := check_number("ignore_class", ignore_class)) or number % 1:
+        raise ValueError(
+            f"`ignore_class` must be a whole number, the class id of void labels such as 255 or "
+            f"-1, or None, got {ignore_class!r}."
+        )
+    return int(number)
+
+
+def _weight(mask: Any, sample_weight: Any, static: Any, leading: Any, dtype: str) -> Any:
+    """Weight of each example of shape `leading`, 0 where it is masked."""
+    weight = ops.ones(leading, dtype)
+    if sample_weight is not None:
+        weight = ops.cast(along_leading("sample_weight", sample_weight, static, leading), dtype)
+    if mask is not None:
+        kept = along_leading("mask", mask, static, leading)
+        weight = ops.where(ops.cast(kept, "bool"), weight, ops.zeros_like(weight))
+    return weight
 
 
 def _check_outputs(y_pred: Any, num_classes: int) -> None:
@@ -120,17 +214,17 @@ def _class_of_dense(y_true: Any) -> tuple[Any, Any, Any]:
 
 
 def _refuse_multi_hot(several: Any, shape: Any) -> None:
-    number = _seen(ops.sum(ops.cast(several, "int32")))
+    number = seen(ops.sum(ops.cast(several, "int32")))
     if number:
         raise ValueError(
             f"`y_true` of shape {shape} holds {int(number)} multi-hot labels (two entries above "
             "1/2), but the metric counts examples of one class: give class ids or one-hot labels, "
-            "or use a multi-label metric such as keras.metrics.F1Score."
+            "or use a multi-label metric: MacroF1 or PerClassRecall with multi_label=True."
         )
 
 
-def _seen(tensor: Any) -> Any:
-    """Values of a tensor, or None where they are symbolic: traced, or Keras' stand-ins for them."""
+def seen(tensor: Any) -> Any:
+    """Values of a tensor; None where they are symbolic: traced, or Keras' stand-ins for them."""
     if private_api.in_stateless_scope():
         return None
     if keras.backend.backend() == "tensorflow" and not hasattr(tensor, "numpy"):

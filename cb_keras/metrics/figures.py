@@ -1,17 +1,13 @@
-"""Accuracy figures of long-tailed classification."""
+"""Accuracy figures of long-tailed classification, from labels and predictions in numpy."""
 
 from collections.abc import Iterable
 from typing import Any
 
-import keras
 import numpy as np
-from keras import ops
 from numpy.typing import ArrayLike, NDArray
 
-from cb_keras import private_api
 from cb_keras.checks import check_class_counts, check_whole_number
 from cb_keras.counts import ByClass, matrix_by_class
-from cb_keras.scored import scored_examples
 
 MANY_SHOT_ABOVE = 100
 FEW_SHOT_BELOW = 20
@@ -155,99 +151,3 @@ def classification_report(confusion: ArrayLike, class_counts: ByClass) -> dict[s
         **{f"{name}_accuracy": mean_recall(classes) for name, classes in groups.items()},
         "confusion_matrix": confusion.tolist(),
     }
-
-
-@keras.saving.register_keras_serializable(package="cb_keras")
-class BalancedAccuracy(keras.metrics.Metric):
-    """Mean recall of the classes seen so far, for `model.compile(metrics=...)`.
-
-    `recall_c = sum_i w_i [y_i = c][p_i = c] / sum_i w_i [y_i = c]` with the weights w_i of the
-    examples; larger is better, which `EarlyStopping(monitor="val_balanced_accuracy")` knows.
-
-    Args:
-        num_classes: C, at least 2.
-        name: Name of the metric.
-        dtype: As in `keras.metrics.Metric`; a type below float32 counts in float32 all the same.
-        threshold: For a model of one output and two classes: class 1 is predicted above it. 0.0
-            for logits, 0.5 for probabilities.
-
-    Call arguments:
-        y_true: Class ids `[...]` or `[..., 1]`, or one-hot or soft labels `[..., C]`, whose class
-            is their largest entry.
-        y_pred: Logits or probabilities `[..., C]`; with a threshold `[..., 1]` or `[N]`.
-        sample_weight: Optional weight of each example, `[...]`; or of the first axes only, such
-            as `[N]` or `[N, 1]` for `y_pred` `[N, T, C]`, for all examples in them.
-
-    A Keras mask of `y_pred` leaves its examples out, as in Keras' own metrics; on JAX Keras loses
-    the mask while it trains (not while it evaluates), so there the figure of the training data
-    counts padding too. An example whose class id is not a whole number in `[0, C)`, or whose soft
-    label is largest in no single class, is in no class, and counts in no recall; the losses are
-    NaN for it. Multi-hot labels (two entries above 1/2) are refused; a compiled step, and on JAX
-    every step of `fit` and `evaluate`, can't refuse them, and makes the result NaN. A weight of
-    NaN makes it NaN too, and a prediction with a NaN is wrong.
-
-    Raises:
-        ValueError: `num_classes` is not a whole number >= 2; `threshold` is not a number or not
-            of two classes; or, when updated, shapes or dtypes do not fit.
-    """
-
-    def __init__(
-        self,
-        num_classes: int,
-        name: str = "balanced_accuracy",
-        dtype: Any = None,
-        *,
-        threshold: float | None = None,
-    ) -> None:
-        super().__init__(name=name, dtype=dtype)
-        private_api.set_metric_direction(self, "up")
-        self.num_classes = check_whole_number(
-            "num_classes",
-            num_classes,
-            minimum=2,
-            remedy="; for a model of one output use 2 and a `threshold`, 0.0 for logits or 0.5 for "
-            "probabilities",
-        )
-        self.threshold = _check_threshold(threshold, self.num_classes)
-        shape = (self.num_classes,)
-        self._count_dtype = "float64" if self.dtype == "float64" else "float32"
-        self.correct = self.add_variable(shape, "zeros", self._count_dtype, name="correct")
-        self.total = self.add_variable(shape, "zeros", self._count_dtype, name="total")
-
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Adds a batch."""
-        labels, predicted, _, weight = scored_examples(
-            y_true, y_pred, sample_weight, self.num_classes, self._count_dtype, self.threshold
-        )
-        hit = ops.where(ops.equal(labels, predicted), weight, ops.zeros_like(weight))
-        self.total.assign_add(ops.segment_sum(weight, labels, self.num_classes))
-        self.correct.assign_add(ops.segment_sum(hit, labels, self.num_classes))
-
-    def result(self) -> Any:
-        """Mean recall, a scalar; 0 before the first example."""
-        correct, total = ops.convert_to_tensor(self.correct), ops.convert_to_tensor(self.total)
-        seen = ops.logical_not(total <= 0)  # a NaN is seen, and makes the mean NaN
-        recall = correct / ops.where(seen, total, ops.ones_like(total))
-        number = ops.sum(ops.cast(seen, self._count_dtype))
-        return ops.sum(recall) / ops.maximum(number, 1.0)
-
-    def get_config(self) -> dict[str, Any]:
-        """Arguments that make the same metric."""
-        return {
-            **super().get_config(),
-            "num_classes": self.num_classes,
-            "threshold": self.threshold,
-        }
-
-
-def _check_threshold(threshold: Any, num_classes: int) -> float | None:
-    if threshold is None:
-        return None
-    if isinstance(threshold, bool) or not isinstance(threshold, int | float | np.number):
-        raise ValueError(f"`threshold` must be a number or None, got {threshold!r}.")
-    if not np.isfinite(threshold) or num_classes != 2:
-        raise ValueError(
-            f"`threshold` must be a finite number, for two classes, got {threshold!r} for "
-            f"{num_classes}; 0.0 is for logits, 0.5 for probabilities."
-        )
-    return float(threshold)
