@@ -40,9 +40,10 @@ def _finished(run):
 
 def _train(run, settings, flags):
     """Trains the run; returns its metrics."""
-    from experiments.training import protocol  # which imports TensorFlow
+    from experiments.training import hparams, protocol  # which imports TensorFlow
 
     metrics = protocol.train(run, settings, flags)
+    hparams.write(run, flags, metrics)
     pictures.remove(run.folder)  # of an evaluation before this one
     run.write_json("metrics.json", metrics)
     return metrics

@@ -94,7 +94,7 @@ class ExpectedCalibrationError(keras.metrics.Metric):
             self.ignore_class,
         )
         counts = ops.not_equal(weight, 0)
-        confidence = self._confidence(ops.cast(rows, self._count_dtype), counts)
+        confidence = self._confidence(ops.cast(rows, self._count_dtype), predicted, counts)
         correct = ops.cast(ops.equal(labels, predicted), self._count_dtype)
         gap = ops.where(counts, weight * (correct - confidence), ops.zeros_like(weight))
         bins = self._bins(confidence)
@@ -111,21 +111,25 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         below = ops.cast(known <= ops.take(edges, bins), "int32")
         return ops.clip(bins + above - below, 0, self.num_bins - 1)
 
-    def _confidence(self, rows: Any, counts: Any) -> Any:
+    def _confidence(self, rows: Any, predicted: Any, counts: Any) -> Any:
         """Probability of the predictions `[M, C]` or `[M, 1]`; NaN where it is none."""
+        one_output = rows.shape[-1] == 1
+        place = ops.zeros_like(predicted) if one_output else ops.maximum(predicted, 0)
+        chosen = ops.take_along_axis(rows, ops.expand_dims(place, -1), axis=-1)
         if self.from_logits:
-            if rows.shape[-1] == 1:
+            if one_output:
                 return ops.sigmoid(ops.abs(rows[:, 0]))
-            return 1.0 / ops.sum(ops.exp(rows - ops.max(rows, axis=-1, keepdims=True)), axis=-1)
-        p = ops.max(rows, axis=-1)
-        strange = ops.logical_or(p > 1, ops.min(rows, axis=-1) < 0)
+            return 1.0 / ops.sum(ops.exp(rows - chosen), axis=-1)
+        strange = ops.any(ops.logical_or(rows < 0, rows > 1), axis=-1)
         number = seen(ops.sum(ops.cast(ops.logical_and(strange, counts), "int32")))
         if number:
             raise ValueError(
                 f"`y_pred` holds {int(number)} predictions that are not in [0, 1], but with "
                 "from_logits=False they are probabilities: for logits give from_logits=True."
             )
-        p = ops.maximum(p, 1.0 - p) if rows.shape[-1] == 1 else p
+        p = chosen[:, 0]
+        p = ops.maximum(p, 1.0 - p) if one_output else p
+        p = ops.where(predicted < 0, float("nan"), p)
         return ops.where(strange, float("nan"), p)
 
     def result(self) -> Any:
