@@ -109,7 +109,7 @@ def scored_examples(
 
 
 def scored_labels(
-    y_true: Any, y_pred: Any, sample_weight: Any, num_labels: int, dtype: str, threshold: float
+    y_true: Any, y_pred: Any, sample_weight: Any, num_labels: int, dtype: str, threshold: Any
 ) -> ScoredLabels:
     """Reads a batch of multi-hot labels.
 
