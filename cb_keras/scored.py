@@ -9,10 +9,10 @@ from keras import ops
 from cb_keras import private_api
 from cb_keras.checks import (
     check_labels,
-    check_number,
     safe_class_ids,
     sizes_fit,
     to_tensors,
+    void_class_ids,
 )
 from cb_keras.examples import along_leading
 
@@ -83,18 +83,13 @@ def scored_examples(
     else:
         y_pred = _one_output(y_true, y_pred)
         dense = False
-    if dense and ignore_class is not None:
-        raise ValueError(
-            f"`ignore_class`={ignore_class} is a class id, but `y_true` of shape "
-            f"{tuple(y_true.shape)} holds one-hot labels: give class ids, or a `sample_weight` of "
-            "0 for the examples to leave out."
-        )
+    void = void_class_ids(y_true, not dense, ignore_class)
     static, leading = tuple(y_pred.shape)[:-1], ops.shape(y_pred)[:-1]
     ids, valid, several = (
         _class_of_dense(y_true) if dense else (*safe_class_ids(y_true, num_classes), False)
     )
-    if ignore_class is not None:  # one that is not a class is not valid as it is
-        valid = ops.logical_and(valid, ops.not_equal(ids, ignore_class))
+    if void is not None:
+        valid = ops.logical_and(valid, ops.logical_not(void))
     weight = _weight(mask, sample_weight, static, leading, dtype)
     if dense:
         several = ops.logical_and(several, ops.not_equal(weight, 0))
@@ -149,18 +144,6 @@ def scored_labels(
     predicted = ops.where(nan, ops.logical_not(positive), y_pred > threshold)
     index = ops.broadcast_to(ops.arange(num_labels, dtype="int32"), ops.shape(y_pred))
     return ScoredLabels(*(ops.reshape(x, (-1,)) for x in (index, positive, predicted, weight)))
-
-
-def check_ignore_class(ignore_class: Any) -> int | None:
-    """Returns `ignore_class` as an int or None, or raises ValueError."""
-    if ignore_class is None:
-        return None
-    if not math.isfinite(number := check_number("ignore_class", ignore_class)) or number % 1:
-        raise ValueError(
-            f"`ignore_class` must be a whole number, the class id of void labels such as 255 or "
-            f"-1, or None, got {ignore_class!r}."
-        )
-    return int(number)
 
 
 def _weight(mask: Any, sample_weight: Any, static: Any, leading: Any, dtype: str) -> Any:

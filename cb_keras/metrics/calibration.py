@@ -7,9 +7,9 @@ import numpy as np
 from keras import ops
 
 from cb_keras import private_api
-from cb_keras.checks import check_flag, check_whole_number, warn_of_activation
+from cb_keras.checks import check_flag, check_ignore_class, check_whole_number, warn_of_activation
 from cb_keras.metrics.sums import RunningSum, counting_dtype
-from cb_keras.scored import check_ignore_class, scored_examples, seen
+from cb_keras.scored import scored_examples, seen
 
 
 @keras.saving.register_keras_serializable(package="cb_keras")

@@ -42,7 +42,11 @@ def test_a_wrong_argument_is_refused_with_its_value(make, message):
 @pytest.mark.parametrize(
     ("metric", "labels", "message"),
     [
-        (metrics.MacroF1(3, ignore_class=2), np.eye(3)[IDS], "`ignore_class`=2 is a class id, but"),
+        (
+            metrics.MacroF1(3, ignore_class=2),
+            np.eye(3)[IDS],
+            "`ignore_class` must be None with dense",
+        ),
         (metrics.MacroF1(3), MULTI_HOT, r"2 multi-hot labels.*with multi_label=True"),
         (metrics.MacroF1(3, **MULTI), IDS, r"`y_true` has shape \(4,\) .* \[\.\.\., 3\], one"),
         (metrics.MacroF1(4, **MULTI), MULTI_HOT, r"both are \[\.\.\., 4\]"),
