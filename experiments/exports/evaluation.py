@@ -3,24 +3,37 @@
 import keras
 import numpy as np
 
-from cb_keras.metrics import classification_report, confusion_matrix
+from cb_keras.metrics import classification_report, confusion_matrix, shot_groups
 from experiments import methods
 from experiments.cli import UserError
-from experiments.exports import saved_model
-from experiments.runs import files
+from experiments.exports import bootstrap, saved_model, scores
+from experiments.exports.predictions import Predictions
+from experiments.runs import data_record, files
+
+# The figures that have an interval. Not the calibration error, which resampling makes larger.
+WITH_INTERVAL = (
+    *("accuracy", "balanced_accuracy", "many_accuracy", "medium_accuracy", "few_accuracy"),
+    *("macro_f1", "nll"),
+)
 
 
 def evaluate(folder, description, split, batch_size):
-    """Loads the SavedModel in `folder` and scores it on `split`.
+    """The content of `metrics.json` of the SavedModel in `folder` on `split`; as `predict`."""
+    return of_predictions(predict(folder, description, split, batch_size), description)
+
+
+def predict(folder, description, split, batch_size, form=scores.NORMALIZED):
+    """Loads the SavedModel in `folder` and runs it on `split`.
 
     Args:
         folder: SavedModel folder.
-        description: What `saved_model.export` kept next to it, with `class_weights`.
+        description: What `saved_model.export` kept next to it.
         split: `datasets.Split`, its class ids those of the model.
         batch_size: Images per call of the model.
+        form: `scores.NORMALIZED` or `scores.RAW`, of the probabilities.
 
     Returns:
-        The content of `metrics.json`.
+        `Predictions`.
 
     Raises:
         UserError: The SavedModel is damaged, does not fit the data, or gives NaN.
@@ -41,31 +54,94 @@ def evaluate(folder, description, split, batch_size):
             f"{len(logits)} images, image {wrong[0]} the first: its training diverged; train again "
             "in another --output_dir with a lower --learning_rate."
         )
-    return score(split.labels, classes, logits, description)
+    about = {
+        **{name: description[name] for name in ("dataset", "class_names", "class_counts")},
+        "test": data_record.of_split(split),
+    }
+    return predictions_of(split.labels, classes, logits, description["settings"], about, form)
 
 
-def score(labels, classes, logits, description):
+def predictions_of(labels, classes, logits, settings, about, form=scores.NORMALIZED):
+    """`Predictions` of logits `[N, C]`.
+
+    The probabilities are those of the SavedModel in float64, where a small one is not 0. Those of
+    a sigmoid head are one yes or no a class and do not sum to 1: they are divided by their sum,
+    unless the form is `scores.RAW`.
+    """
+    method = methods.of(settings)
+    probabilities = method.probabilities(settings, keras.ops.convert_to_tensor(logits, "float64"))
+    probabilities = keras.ops.convert_to_numpy(probabilities)
+    predictions = Predictions(
+        labels, classes, logits, probabilities, {**about, "probabilities": method.head(settings)}
+    )
+    return predictions if form == scores.RAW else predictions.as_distribution
+
+
+def of_predictions(predictions, description):
     """Metrics of a trained model on a test set.
 
     Args:
-        labels: Class ids `[N]`.
-        classes: Predicted class ids `[N]`.
-        logits: Logits `[N, C]`.
+        predictions: `Predictions`.
         description: What `saved_model.export` keeps next to the model, with `class_weights`.
 
     Returns:
         Dict with the keys of `metrics.json`. `loss` is the loss of the training on this set, with
         the class weights that the run recorded and without the L2 penalty; `train_seconds` is the
         time of all training steps, evaluations left out, and `images_per_second` the rate without
-        the first, compiling, step.
+        the first, compiling, step. `nll` is null with raw probabilities of a sigmoid head.
     """
     counts, settings = description["class_counts"], description["settings"]
+    labels, classes = predictions.labels, predictions.classes
     confusion = confusion_matrix(labels, classes, len(counts))
     loss = methods.of(settings).make_loss(settings, class_weights=description["class_weights"])
     return {
         **classification_report(confusion, counts),
-        "loss": float(np.asarray(loss(labels, logits))),
+        **_of_classes(predictions, len(counts)),
+        **_of_probabilities(predictions, counts),
+        "loss": float(np.asarray(loss(labels, predictions.logits))),
         **{key: description[key] for key in ("epochs", "train_seconds", "images_per_second")},
+    }
+
+
+def _of_classes(predictions, num_classes):
+    """Per class precision, F1, images and AUC; the recall is `per_class_accuracy`."""
+    counted = scores.Counted.of(predictions.labels, predictions.classes, num_classes)
+    areas = scores.area_under_curve(predictions.labels, predictions.probabilities)
+    return {
+        "per_class_precision": scores.plain(counted.precision),
+        "per_class_f1": scores.plain(counted.f1),
+        "per_class_auc": scores.plain(areas),
+        "support": counted.support.tolist(),
+        "auc": None if np.isnan(areas).all() else float(np.nanmean(areas)),
+    }
+
+
+def _of_probabilities(predictions, class_counts):
+    """Macro-F1, calibration error and likelihood, and how sure the figures are."""
+    images, (groups, _) = predictions.images, shot_groups(class_counts)
+
+    def figures(of_images):
+        return scores.figures(of_images, len(class_counts), groups)
+
+    found = figures(images)
+    right = images.labels == images.classes
+    return {
+        **{name: found[name] for name in ("macro_f1", "ece", "nll")},
+        "probabilities": predictions.about["probabilities"],
+        "reliability": {
+            name: scores.plain(of_bins)
+            for name, of_bins in zip(
+                ("images", "confidence", "accuracy"),
+                scores.reliability(images.confidence, right),
+                strict=True,
+            )
+        },
+        "intervals": {
+            **bootstrap.about(),
+            **bootstrap.intervals(
+                images.labels, lambda chosen: figures(images.chosen(chosen)), WITH_INTERVAL
+            ),
+        },
     }
 
 

@@ -2,9 +2,13 @@
 
 from experiments.runs.figures import accuracy
 
+# Columns of the classes after the accuracy, which is the recall; older runs do not have them.
+_OF_CLASSES = {"precision": "per_class_precision", "F1": "per_class_f1", "AUC": "per_class_auc"}
+_MEANS = {"macro F1": "macro_f1", "AUC (one vs rest)": "auc", "ECE": "ece", "NLL": "nll"}
+
 
 def lines(metrics, class_counts, class_weights, class_names):
-    """Per class the training images, the weight and the accuracy; then the means.
+    """Per class the training images, the weight and the figures; then the means.
 
     Args:
         metrics: Content of `metrics.json`.
@@ -13,12 +17,41 @@ def lines(metrics, class_counts, class_weights, class_names):
         class_names: List of C names.
     """
     width = max(5, *(len(name) for name in class_names))
-    yield f"{'class':<{width}}  {'train images':>12}  {'weight':>8}  {'accuracy':>8}"
-    accuracies = metrics["per_class_accuracy"]
-    for row in zip(class_names, class_counts, class_weights, accuracies, strict=True):
-        name, count, weight, of_class = row
-        yield f"{name:<{width}}  {count:>12}  {weight:>8.4f}  {accuracy(of_class):>8}"
+    added = {name: metrics[key] for name, key in _OF_CLASSES.items() if metrics.get(key)}
+    support = metrics.get("support")
+    heads = [f"{'accuracy' if not added else 'recall':>8}", *(f"{name:>9}" for name in added)]
+    heads += [f"{'test images':>11}"] if support else []
+    yield f"{'class':<{width}}  {'train images':>12}  {'weight':>8}  {'  '.join(heads)}"
+    of_classes = zip(metrics["per_class_accuracy"], *added.values(), strict=True)
+    rows = zip(class_names, class_counts, class_weights, of_classes, strict=True)
+    for c, (name, count, weight, (recall, *others)) in enumerate(rows):
+        cells = [f"{accuracy(recall):>8}", *(f"{accuracy(value):>9}" for value in others)]
+        cells += [f"{support[c]:>11}"] if support else []
+        yield f"{name:<{width}}  {count:>12}  {weight:>8.4f}  {'  '.join(cells)}"
     yield ""
-    for name in ("accuracy", "balanced", "many", "medium", "few"):
-        key = name if name == "accuracy" else f"{name}_accuracy"
-        yield f"{key.replace('_', ' '):<18} {accuracy(metrics[key]):>6}"
+    yield from _means(metrics)
+
+
+def _means(metrics):
+    """The figures that are one number, with their intervals where there are any."""
+    keys = {"accuracy": "accuracy"}
+    for name in ("balanced", "many", "medium", "few"):
+        keys[f"{name} accuracy"] = f"{name}_accuracy"
+    keys |= {name: key for name, key in _MEANS.items() if metrics.get(key) is not None}
+    found = metrics.get("intervals") or {}
+    for name, key in keys.items():
+        line = f"{name:<18} {accuracy(metrics[key]):>6}"
+        if of_figure := found.get(key):
+            line += f"  [{', '.join(accuracy(end) for end in of_figure)}]"
+        yield line
+    if found:
+        yield f"[ ]: {100 * found['level']:g}% bootstrap intervals over the test images"
+    if form := _FORMS.get(metrics.get("probabilities")):
+        yield form
+
+
+_FORMS = {
+    "normalized_sigmoid": "AUC, ECE and NLL are of the sigmoid probabilities over their sum; "
+    "--probabilities=raw of experiments.evaluate takes them as they are",
+    "sigmoid": "AUC and ECE are of the raw sigmoid probabilities, which do not sum to 1: no NLL",
+}

@@ -22,8 +22,18 @@ def of(data):
         and digests of their `labels` and `pixels`, in their order, which the seed goes by; and
         the `choices` with which the same are read again, where the source has some.
     """
-    record = {"name": data.name, "train": _split(data.train), "test": _split(data.test)}
+    record = {"name": data.name, "train": of_split(data.train), "test": of_split(data.test)}
     return {**record, "choices": data.choices} if data.choices else record
+
+
+def of_split(split):
+    """What is kept about the images of one split: how many, digests of their labels and pixels."""
+    images = split.images
+    return {
+        "images": len(split.labels),
+        "labels": _digest(split.labels),
+        "pixels": images.digest() if hasattr(images, "digest") else _digest(images),
+    }
 
 
 def name(about):
@@ -149,15 +159,6 @@ def _not_alike(first, folder, different):
         f"{first} (there) and {folder} (here) are on different data ({'; '.join(different)}), "
         f"which no table may mix: {fix}"
     )
-
-
-def _split(split):
-    images = split.images
-    return {
-        "images": len(split.labels),
-        "labels": _digest(split.labels),
-        "pixels": images.digest() if hasattr(images, "digest") else _digest(images),
-    }
 
 
 def _digest(array):

@@ -33,23 +33,23 @@ def remove_empty(folders):
             folder.rmdir()
 
 
-def output_problem(path):
-    """Why no file can be written at `path`, in words that begin with `--output`; None if it can."""
+def output_problem(path, name="--output"):
+    """Why no file can be written at `path`, in words that begin with the flag's; None if it can."""
     try:
-        path = local_path("--output", path)
+        path = local_path(name, path)
         if path.is_dir():
-            return f"--output={path} is a folder; name a file."
+            return f"{name}={path} is a folder; name a file."
         if path.exists() and not path.is_file():
-            return f"--output={path} is a device or a pipe; name a file."
+            return f"{name}={path} is a device or a pipe; name a file."
         with tempfile.TemporaryFile(dir=path.resolve().parent):
             return None
     except UserError as error:
         return str(error)
     except OSError as error:
         reason = f"{path.parent}: {error.strerror}"
-        return f"--output={path} can't be written ({reason}); choose another folder."
+        return f"{name}={path} can't be written ({reason}); choose another folder."
 
 
-def write_output(path, content):
+def write_output(path, content, name="--output"):
     """Writes bytes to the file that a user named; where that is a link, to what it points to."""
-    write_atomically(local_path("--output", path).resolve(), content)
+    write_atomically(local_path(name, path).resolve(), content)

@@ -9,6 +9,8 @@ from experiments import methods
 CONFIG, METRICS, HISTORY = "config.json", "metrics.json", "history.csv"
 SHOT_FIGURES = ("many_accuracy", "medium_accuracy", "few_accuracy")
 _SHOT_GROUPS = {name.removesuffix("_accuracy") for name in SHOT_FIGURES}
+_WITH_INTERVAL = ("accuracy", "balanced_accuracy", "macro_f1", "nll")
+_RANGES = {1: "0 to 1", 1e300: "a number >= 0"}
 _ROUNDING = 1e-6
 _AS_WRITTEN = "as experiments.train writes it"
 
@@ -109,6 +111,71 @@ def check_metrics(metrics, config):
     right = right and all(_are_numbers(row, classes, low=0) for row in confusion)
     _require(METRICS, "confusion_matrix", right, f"{classes} x {classes} counts")
     _check_figures(metrics, measured)
+    _check_scores(metrics, classes)
+
+
+def _check_scores(metrics, classes):
+    """Checks what is measured since there are probabilities in it; older runs get null."""
+    highest = {"macro_f1": 1, "auc": 1, "ece": 1, "nll": 1e300}
+    for name, high in highest.items():
+        value = metrics.setdefault(name, None)
+        right = value is None or _is_number(value, 0, high)
+        _require(METRICS, name, right, f"{_RANGES[high]} or null")
+    for name in ("per_class_precision", "per_class_f1", "per_class_auc"):
+        values = metrics.setdefault(name, None)
+        right = values is None or (_are_shares(values) and len(values) == classes)
+        _require(METRICS, name, right, f"{classes} of 0 to 1 or null")
+    images = [sum(row) for row in metrics["confusion_matrix"]]
+    right = metrics.setdefault("support", images) == images
+    _require(METRICS, "support", right, "the images of each class in its confusion_matrix")
+    form = metrics.setdefault("probabilities", None)
+    _require(METRICS, "probabilities", form is None or isinstance(form, str), "a name or null")
+    _check_reliability(metrics.setdefault("reliability", None))
+    _check_intervals(metrics.setdefault("intervals", None))
+    _check_macro_f1(metrics)
+
+
+def _check_reliability(bins):
+    if bins is None:
+        return
+    right = isinstance(bins, dict) and _are_numbers(bins.get("images"), low=0)
+    right = right and all(
+        _are_shares(bins.get(name)) and len(bins[name]) == len(bins["images"])
+        for name in ("confidence", "accuracy")
+    )
+    _require(METRICS, "reliability", right)
+
+
+def _check_intervals(intervals):
+    """Each is null or two ascending numbers; what they are is a number or text."""
+    if intervals is None:
+        return
+    right = isinstance(intervals, dict) and _is_number(intervals.get("level"), 0, 1)
+    for value in intervals.values() if right else ():
+        if isinstance(value, list):
+            right = right and _are_numbers(value, 2) and value[0] <= value[1]
+        else:
+            right = right and (value is None or isinstance(value, str) or _is_number(value))
+    right = right and all(
+        isinstance(intervals.get(name), list | None) for name in (*SHOT_FIGURES, *_WITH_INTERVAL)
+    )
+    _require(METRICS, "intervals", right)
+
+
+def _check_macro_f1(metrics):
+    """Raises DamagedError where the mean of the classes' F1 does not follow from the matrix."""
+    if metrics["macro_f1"] is None:
+        return
+    rows = metrics["confusion_matrix"]
+    named = [
+        sum(row) + sum(column) for row, column in zip(rows, zip(*rows, strict=True), strict=True)
+    ]
+    value = _mean([2 * rows[c][c] / n if n else None for c, n in enumerate(named)])
+    if not _alike(metrics["macro_f1"], value):
+        raise DamagedError(
+            f"{METRICS}: `macro_f1` is {_text(metrics['macro_f1'])}, but its confusion_matrix "
+            f"gives {_text(value)}"
+        )
 
 
 def _check_figures(metrics, groups):
@@ -156,6 +223,11 @@ def _require(file, name, right, expected=_AS_WRITTEN):
 
 def _are(kind, values):
     return isinstance(values, list) and all(isinstance(value, kind) for value in values)
+
+
+def _are_shares(values):
+    """Whether it is a list of numbers from 0 to 1 and nulls."""
+    return isinstance(values, list) and all(v is None or _is_number(v, 0, 1) for v in values)
 
 
 def _is_number(value, low=-1e300, high=1e300):

@@ -15,6 +15,7 @@ _OF_THE_RUN = ("dataset", "method", "loss", *("cb_power", "cb_beta", "gamma"), "
 RESULT_COLUMNS = (
     *(*_OF_THE_RUN, "seed", "epochs", "accuracy", "balanced_accuracy", "few_accuracy"),
     *("train_seconds", "images_per_second", "many_accuracy", "medium_accuracy"),
+    *("ece", "nll"),
 )
 # Flags that have a column of another name.
 _COLUMN_OF = {"train_epochs": "epochs"}

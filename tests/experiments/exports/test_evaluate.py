@@ -24,9 +24,10 @@ def test_evaluating_gives_the_figures_of_the_run(digits_run, call_evaluate, tmp_
     printed = capsys.readouterr().out
     assert str(output) in printed
     for c, count in enumerate(digits_run.config["class_counts"]):
-        accuracy = digits_run.metrics["per_class_accuracy"][c]
+        keys = [f"per_class_{name}" for name in ("accuracy", "precision", "f1", "auc")]
+        of_class = [figures.accuracy(digits_run.metrics[key][c]) for key in keys]
         weight = digits_run.config["class_weights"][c]
-        row = [str(c), str(count), f"{weight:.4f}", figures.accuracy(accuracy)]
+        row = [str(c), str(count), f"{weight:.4f}", *of_class, "50"]
         assert row in [line.split() for line in printed.splitlines()]
 
 

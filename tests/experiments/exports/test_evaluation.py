@@ -32,7 +32,9 @@ def test_the_figures_are_those_done_by_hand():
     labels = np.array([0, 0, 1, 1, 1, 1])
     classes = np.array([0, 1, 1, 1, 1, 2])
     logits = np.zeros((6, 3), "float32")
-    figures = evaluation.score(labels, classes, logits, DESCRIPTION)
+    about = {"class_names": list("abc"), "class_counts": COUNTS, "test": {}}
+    answers = evaluation.predictions_of(labels, classes, logits, SETTINGS, about)
+    figures = evaluation.of_predictions(answers, DESCRIPTION)
     assert figures["accuracy"] == pytest.approx(4 / 6)
     assert figures["per_class_accuracy"] == [0.5, 0.75, None]  # no image of class 2
     assert figures["balanced_accuracy"] == pytest.approx((0.5 + 0.75) / 2)

@@ -10,7 +10,8 @@ from tests.experiments.sweeps.cases import SETTINGS, metrics
 FOCAL = {**SETTINGS, "seed": 0, "cb_power": 0.5}
 DESIGN = (
     "dataset,method,loss,cb_power,cb_beta,gamma,imbalance_factor,seed,epochs,accuracy,"
-    "balanced_accuracy,few_accuracy,train_seconds,images_per_second,many_accuracy,medium_accuracy"
+    "balanced_accuracy,few_accuracy,train_seconds,images_per_second,many_accuracy,medium_accuracy,"
+    "ece,nll"
 )
 
 
@@ -24,13 +25,15 @@ def read(text):
 
 def test_results_csv_has_the_columns_of_the_design_and_one_row_a_run():
     natural = {**SETTINGS, "seed": 1, "loss": "softmax", "long_tail": "natural"}
-    runs = [run(FOCAL, metrics(0.7)), run(natural, metrics(0.6, few=None))]
+    measured = {**metrics(0.7), "ece": 0.03, "nll": 0.4}
+    runs = [run(FOCAL, measured), run(natural, metrics(0.6, few=None))]
     text = results.csv_text(runs)
     assert text.splitlines()[0] == DESIGN
     first, second = read(text)
     assert (first["loss"], first["gamma"], first["imbalance_factor"]) == ("focal", "1.0", "0.02")
     assert (first["accuracy"], first["epochs"], first["seed"]) == ("0.7", "200", "0")
     assert (first["many_accuracy"], first["medium_accuracy"]) == ("0.875", "0.75")
+    assert (first["ece"], first["nll"], second["ece"], second["nll"]) == ("0.03", "0.4", "", "")
     assert first["method"] == second["method"] == "class_balanced"
     # What a run does not have is left empty.
     assert (second["loss"], second["gamma"], second["imbalance_factor"]) == ("softmax", "", "")
