@@ -14,6 +14,7 @@ from experiments.datasets import data_flags
 from experiments.exports import predictions, program_flags, summary
 from experiments.runs import data_record, outputs
 
+program_flags.define("saved_model", "probabilities", "output")
 flags.DEFINE_string(
     "predictions",
     None,

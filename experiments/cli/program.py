@@ -19,7 +19,8 @@ def run(main, arguments=(), groups=None):
 
     Args:
         main: Function of `[program, *arguments]`.
-        arguments: Names of the positional arguments that the program takes, all of them required.
+        arguments: Names of the positional arguments that the program takes, all of them required;
+            of one that ends in "..." there may be more.
         groups: Dict of title to the names of the flags that `--help` lists under it, in order; None
             where they are too few for groups.
     """
@@ -70,9 +71,10 @@ def _guarded(main, arguments):
 
 
 def _check_arguments(given, names):
-    if len(given) > len(names):
+    if len(given) > len(names) and not (names and names[-1].endswith("...")):
         others = f"besides {' '.join(names)} all" if names else "all"
         unexpected = given[len(names)]
         fail(f"unexpected argument {unexpected!r}: {others} settings are flags, --name=value.")
     if len(given) < len(names):
-        fail(f"{' '.join(names[len(given) :])} is missing: give it after the program.")
+        missing = " ".join(names[len(given) :]).removesuffix("...")
+        fail(f"{missing} is missing: give it after the program.")

@@ -7,7 +7,7 @@ from cb_keras.metrics import classification_report, confusion_matrix, shot_group
 from experiments import methods
 from experiments.cli import UserError
 from experiments.exports import bootstrap, saved_model, scores
-from experiments.exports.predictions import Predictions
+from experiments.exports.predictions import NORMALIZED_SIGMOID, SIGMOID, Predictions
 from experiments.runs import data_record, files
 
 # The figures that have an interval. Not the calibration error, which resampling makes larger.
@@ -47,13 +47,7 @@ def predict(folder, description, split, batch_size, form=scores.NORMALIZED):
     loaded = saved_model.load(folder)  # for as long as its signature is used
     serve = loaded.signatures["serving_default"]
     logits, classes = saved_model.predict(serve, split.images, batch_size)
-    wrong = np.flatnonzero(~np.isfinite(logits).all(axis=1))
-    if wrong.size:
-        raise UserError(
-            f"the model in {folder} gives logits that are not finite for {wrong.size} of "
-            f"{len(logits)} images, image {wrong[0]} the first: its training diverged; train again "
-            "in another --output_dir with a lower --learning_rate."
-        )
+    check_finite(logits, folder)
     about = {
         **{name: description[name] for name in ("dataset", "class_names", "class_counts")},
         "test": data_record.of_split(split),
@@ -61,20 +55,39 @@ def predict(folder, description, split, batch_size, form=scores.NORMALIZED):
     return predictions_of(split.labels, classes, logits, description["settings"], about, form)
 
 
-def predictions_of(labels, classes, logits, settings, about, form=scores.NORMALIZED):
-    """`Predictions` of logits `[N, C]`.
+def check_finite(logits, folder):
+    """Raises UserError where the model in `folder` gave logits `[N, C]` that are not finite."""
+    wrong = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+    if wrong.size:
+        raise UserError(
+            f"the model in {folder} gives logits that are not finite for {wrong.size} of "
+            f"{len(logits)} images, image {wrong[0]} the first: its training diverged; train again "
+            "in another --output_dir with a lower --learning_rate."
+        )
 
-    The probabilities are those of the SavedModel in float64, where a small one is not 0. Those of
-    a sigmoid head are one yes or no a class and do not sum to 1: they are divided by their sum,
-    unless the form is `scores.RAW`.
+
+def predictions_of(labels, classes, logits, settings, about, form=scores.NORMALIZED):
+    """`Predictions` of labels and predicted classes `[N]`, and of logits `[N, C]`."""
+    found, name = probabilities(settings, logits, form), kind(settings, form)
+    return Predictions(labels, classes, logits, found, {**about, "probabilities": name})
+
+
+def kind(settings, form):
+    """What `probabilities` are called, as in `metrics.json`."""
+    head = methods.of(settings).head(settings)
+    return NORMALIZED_SIGMOID if (head, form) == (SIGMOID, scores.NORMALIZED) else head
+
+
+def probabilities(settings, logits, form=scores.NORMALIZED):
+    """Probabilities float64 `[N, C]` of logits.
+
+    They are those of the SavedModel, in float64, where a small one is not 0. Those of a sigmoid
+    head are one yes or no a class and do not sum to 1: they are divided by their sum, unless the
+    form is `scores.RAW`.
     """
-    method = methods.of(settings)
-    probabilities = method.probabilities(settings, keras.ops.convert_to_tensor(logits, "float64"))
-    probabilities = keras.ops.convert_to_numpy(probabilities)
-    predictions = Predictions(
-        labels, classes, logits, probabilities, {**about, "probabilities": method.head(settings)}
-    )
-    return predictions if form == scores.RAW else predictions.as_distribution
+    logits = keras.ops.convert_to_tensor(logits, "float64")
+    found = keras.ops.convert_to_numpy(methods.of(settings).probabilities(settings, logits))
+    return scores.normalized(found) if kind(settings, form) == NORMALIZED_SIGMOID else found
 
 
 def of_predictions(predictions, description):

@@ -12,10 +12,8 @@ from experiments.runs.files import DamagedError
 
 NAME = "predictions.npz"
 _ARRAYS = ("labels", "classes", "logits", "probabilities")
-SIGMOID, NORMALIZED_SIGMOID = (
-    "sigmoid",
-    "normalized_sigmoid",
-)  # of a head with one yes or no a class
+# What probabilities may be but a softmax: those of a yes or no a class, over their sum or not.
+SIGMOID, NORMALIZED_SIGMOID = "sigmoid", "normalized_sigmoid"
 _ABOUT = {"probabilities": str, "class_names": list, "class_counts": list, "test": dict}
 
 
@@ -29,8 +27,8 @@ class Predictions:
         logits: float32 `[N, C]`.
         probabilities: float64 `[N, C]`.
         about: JSON-able dict of `probabilities`, what those are; `class_names`, `class_counts` (of
-            the training); `dataset`; `test`, the record of the test images (`data_record.of`).
-        files: Names of their files `[N]`, where they have any.
+            the training); `dataset`; `test`, the record of the test images (`data_record.of`),
+            whose order is that of the test split.
     """
 
     labels: np.ndarray
@@ -38,7 +36,6 @@ class Predictions:
     logits: np.ndarray
     probabilities: np.ndarray
     about: dict
-    files: list | None = None
 
     @property
     def images(self):
@@ -59,14 +56,12 @@ class Predictions:
 def content(predictions):
     """Bytes of the file; `numpy.load` reads it without pickles."""
     buffer = io.BytesIO()
-    also = {} if predictions.files is None else {"files": np.array(predictions.files, str)}
     np.savez_compressed(
         buffer,
         **{name: getattr(predictions, name) for name in _ARRAYS},
         indices=np.arange(len(predictions.labels)),
         class_names=np.array(predictions.about["class_names"], str),
         about=np.array(json.dumps(predictions.about)),
-        **also,
     )
     return buffer.getvalue()
 
@@ -81,13 +76,12 @@ def read(path):
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in _ARRAYS}
             about = json.loads(str(file["about"]))
-            files = file["files"].tolist() if "files" in file else None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())
         raise DamagedError(f"{path} is not a file of predictions ({reason})") from error
     if problem := _problem(about, **arrays):
         raise DamagedError(f"{path} is not a file of predictions ({problem})")
-    return Predictions(**arrays, about=about, files=files)
+    return Predictions(**arrays, about=about)
 
 
 def _problem(about, labels, classes, logits, probabilities):
@@ -103,6 +97,8 @@ def _problem(about, labels, classes, logits, probabilities):
     for ids in (labels, classes):
         if ids.dtype.kind not in "iu" or not 0 <= ids.min() <= ids.max() < shape[1]:
             return "its labels or classes are not class ids"
-    if not (np.isfinite(logits).all() and (probabilities >= 0).all()):
+    if {logits.dtype.kind, probabilities.dtype.kind} != {"f"} or not (
+        np.isfinite(logits).all() and (probabilities >= 0).all()
+    ):
         return "its logits or probabilities are not numbers"
     return None

@@ -56,8 +56,7 @@ class Run:
 def call(main, *arguments):
     """Calls a program's `main` in this process as if these were its flags."""
     with flagsaver.flagsaver():
-        flags.FLAGS(["program", *map(str, arguments)])
-        main(["program"])
+        main(flags.FLAGS(["program", *map(str, arguments)]))
 
 
 def wait_for(condition):

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from experiments import evaluate, train
+from experiments import compare, evaluate, predict, train
 from tests import HANG_SECONDS
 from tests.experiments.cases import DIGITS_PRESET, ROOT, SHORT, Run, call
 
@@ -23,6 +23,18 @@ def call_train():
 def call_evaluate():
     """Function of flags that runs experiments.evaluate in this process."""
     return lambda *arguments: call(evaluate.main, *arguments)
+
+
+@pytest.fixture(scope="session")
+def call_compare():
+    """Function of arguments that runs experiments.compare in this process."""
+    return lambda *arguments: call(compare.main, *arguments)
+
+
+@pytest.fixture(scope="session")
+def call_predict():
+    """Function of arguments that runs experiments.predict in this process."""
+    return lambda *arguments: call(predict.main, *arguments)
 
 
 @pytest.fixture(scope="session")

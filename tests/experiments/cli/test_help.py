@@ -9,7 +9,10 @@ import pytest
 from tests import HANG_SECONDS
 from tests.experiments.cases import ROOT
 
-PROGRAMS = ("train", "evaluate", "sweep", "report", "decision_boundary", "plots")
+PROGRAMS = (
+    *("train", "evaluate", "compare", "predict"),
+    *("sweep", "report", "decision_boundary", "plots"),
+)
 # Runs a program with --help, then says which flags its modules define and what was imported.
 SCRIPT = """
 import json, runpy, sys

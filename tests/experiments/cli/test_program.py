@@ -58,6 +58,16 @@ def test_a_program_takes_the_arguments_that_it_names_no_more_no_fewer(program, g
     assert done.stdout == ("" if error else "['a', 'b']\n")
 
 
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [((), "FROM FILES is missing"), (("a",), "FILES is missing"), (("a", "b", "c"), None)],
+)
+def test_of_an_argument_that_ends_in_dots_there_may_be_more(program, given, error):
+    done = program("print(argv[1:])", *given, options=", arguments=('FROM', 'FILES...')")
+    given_them = f"error: {error}: give it after the program.\n" if error else ""
+    assert (done.stderr, done.stdout) == (given_them, "" if error else f"{list(given)}\n")
+
+
 def test_an_interrupt_ends_with_exit_status_130_and_no_traceback(program):
     done = program("raise KeyboardInterrupt")
     assert done.returncode == 130  # 128 + SIGINT, as shells report it

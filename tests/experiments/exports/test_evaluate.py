@@ -3,9 +3,11 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import sklearn.metrics
 import tensorflow as tf
+from scipy.special import softmax
 
 from experiments import datasets
 from experiments.cli import UserError
@@ -46,6 +48,67 @@ def test_the_loss_and_the_table_have_the_class_weights_that_the_run_recorded(
     assert metrics["loss"] == pytest.approx(2 * digits_run.metrics["loss"], rel=1e-6)
     table = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [row[2] for row in table[1:11]] == [f"{weight:.4f}" for weight in doubled]
+
+
+def test_the_figures_are_those_of_scikit_learn_on_the_predictions_that_are_written(
+    digits_run, call_evaluate, tmp_path
+):
+    file, saved = tmp_path / "predictions.npz", digits_run.folder / "saved_model"
+    call_evaluate(f"--saved_model={saved}", f"--predictions={file}")
+    with np.load(file) as found:
+        labels, classes, probabilities = (found[n] for n in ("labels", "classes", "probabilities"))
+        assert found["class_names"].tolist() == digits_run.config["class_names"]
+        assert found["indices"].tolist() == list(range(500))
+        np.testing.assert_allclose(softmax(found["logits"], axis=1), probabilities, atol=1e-6)
+    metrics, skm = digits_run.metrics, sklearn.metrics
+    precision, _, f1, support = skm.precision_recall_fscore_support(labels, classes)
+    never = np.bincount(classes, minlength=10) == 0
+    expected = {
+        "per_class_precision": np.where(never, None, precision).tolist(),
+        "per_class_f1": f1.tolist(),
+        "support": support.tolist(),
+        "macro_f1": skm.f1_score(labels, classes, average="macro"),
+        "auc": skm.roc_auc_score(labels, probabilities, multi_class="ovr"),
+        "nll": skm.log_loss(labels, probabilities),
+        "accuracy": skm.accuracy_score(labels, classes),
+        "probabilities": "softmax",
+    }
+    for name, value in expected.items():
+        assert metrics[name] == pytest.approx(value, abs=1e-6), name
+    for name in ("accuracy", "balanced_accuracy", "macro_f1", "few_accuracy"):
+        low, high = metrics["intervals"][name]
+        assert low < metrics[name] < high
+    bins = metrics["reliability"]
+    gaps = [
+        n * abs(a - c)
+        for n, c, a in zip(bins["images"], bins["confidence"], bins["accuracy"], strict=True)
+        if n
+    ]
+    assert sum(gaps) / 500 == pytest.approx(metrics["ece"])
+
+
+def test_probabilities_of_a_sigmoid_head_are_over_their_sum_unless_they_are_asked_for_raw(
+    short_run, call_evaluate, tmp_path
+):
+    file, output = tmp_path / "predictions.npz", tmp_path / "metrics.json"
+    saved = f"--saved_model={short_run.folder / 'saved_model'}"
+    call_evaluate(saved, f"--predictions={file}", f"--output={output}", "--probabilities=raw")
+    serve = tf.saved_model.load(str(short_run.folder / "saved_model")).signatures["serving_default"]
+    images = datasets.load("digits").test.images
+    exported = serve(images=tf.constant(images))["probabilities"].numpy()
+    with np.load(file) as found:
+        np.testing.assert_allclose(found["probabilities"], exported, atol=1e-6)
+        labels, classes = found["labels"], found["classes"]
+    raw, usual = json.loads(output.read_text()), short_run.metrics
+    assert (raw["probabilities"], usual["probabilities"]) == ("sigmoid", "normalized_sigmoid")
+    over_their_sum = exported.astype("float64") / exported.sum(axis=1, keepdims=True)
+    assert usual["nll"] == pytest.approx(sklearn.metrics.log_loss(labels, over_their_sum), abs=1e-6)
+    assert raw["nll"] is None  # they are no distribution
+    assert raw["intervals"]["nll"] is None
+    assert raw["ece"] != pytest.approx(usual["ece"], abs=0.01)
+    areas = [sklearn.metrics.roc_auc_score(labels == c, exported[:, c]) for c in range(10)]
+    assert raw["auc"] == pytest.approx(np.mean(areas), abs=1e-6)
+    assert raw["accuracy"] == usual["accuracy"] == (labels == classes).mean()
 
 
 def test_the_batch_size_does_not_change_the_accuracy(digits_run, call_evaluate, tmp_path):
@@ -204,3 +267,5 @@ def test_an_output_that_can_not_be_written_is_found_before_the_evaluation(
     assert not missing.parent.exists()
     message = error(call_evaluate, saved, f"--output={tmp_path}")
     assert f"--output={tmp_path}" in message  # a folder
+    message = error(call_evaluate, saved, f"--predictions={tmp_path}")
+    assert f"--predictions={tmp_path} is a folder; name a file." in message

@@ -1,0 +1,183 @@
+"""Compares two finished runs on the same test images: paired differences, McNemar's test.
+
+python -m experiments.compare RUN_A RUN_B [--output=FILE.json]
+
+What the models say about the images is read from predictions.npz of each run where
+experiments.evaluate --predictions wrote one, else computed from its saved_model/.
+"""
+
+import dataclasses
+import json
+import pathlib
+
+from absl import flags
+
+from experiments import cli, datasets
+from experiments.datasets import data_flags
+from experiments.exports import comparison, predictions, program_flags
+from experiments.runs import data_record, directory, outputs
+from experiments.runs.figures import setting
+from experiments.runs.files import DamagedError
+
+program_flags.define("output")
+flags.DEFINE_integer("resamples", comparison.RESAMPLES, "Bootstrap resamples of the test images.")
+
+GROUPS = {"Comparison": ("output", "resamples"), **data_flags.GROUPS}
+_LABELS = "RUN_A", "RUN_B"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """A finished run.
+
+    Attributes:
+        folder: The run directory.
+        config: Its `config.json`.
+        metrics: Its `metrics.json`.
+    """
+
+    folder: pathlib.Path
+    config: dict
+    metrics: dict
+
+
+def main(argv):
+    """Compares the runs that the arguments name, prints the table and writes the figures."""
+    given = flags.FLAGS
+    program_flags.check_output(given.output)
+    program_flags.check_batch_size(given.eval_batch_size)
+    if given.resamples < 1:
+        raise cli.UserError(f"--resamples must be at least 1, got {given.resamples}.")
+    folders = [cli.local_path(*pair) for pair in zip(_LABELS, argv[1:], strict=True)]
+    a, b = runs = [_Run(folder, *directory.read_finished(folder)) for folder in folders]
+    on_others = given["dataset"].present
+    _check_alike(a, b, on_others)
+    groups = _groups(a, b)
+    loaded = {}
+    answers = [(None if on_others else _stored(run)) or _computed(run, loaded) for run in runs]
+    if answers[0].labels.tolist() != answers[1].labels.tolist():
+        raise cli.UserError(
+            f"{a.folder} and {b.folder} have other labels of the test images: compare runs that "
+            "were tested on the same images."
+        )
+    found = comparison.compare(*answers, groups, given.resamples)
+    for line in [*_heading(a, b, answers), "", *comparison.lines(found), _note(a, b)]:
+        print(line)
+    if given.output:
+        record = {**_record(a, b, answers), **found, "note": _note(a, b)}
+        text = json.dumps(record, indent=2, allow_nan=False) + "\n"
+        outputs.write_output(given.output, text.encode())
+        print(f"written to {given.output}")
+
+
+def _check_alike(a, b, on_others):
+    """Raises UserError where the runs have other classes, or were tested on other images."""
+    keys = ["class_names"]
+    records = [dict(run.config.get("data") or {}) for run in (a, b)]
+    if all("test" in record for record in records):  # which says more than the names
+        records = [{"test": record["test"]} for record in records]
+    compared = [
+        {**{key: run.config[key] for key in keys}, "data": {} if on_others else record}
+        for run, record in zip((a, b), records, strict=True)
+    ]
+    if different := data_record.differences(*compared):
+        raise cli.UserError(
+            f"{a.folder} (there) and {b.folder} (here) were tested on different data "
+            f"({'; '.join(different)}): compare runs that were tested on the same images."
+        )
+
+
+def _groups(a, b):
+    """The shot groups of both runs; none where those differ, which is told."""
+    groups = a.config["shot_groups"]
+    if groups != b.config["shot_groups"] or not groups:
+        print("the runs have other shot groups, or recorded none: no many, medium, few accuracy")
+        return {}
+    return groups
+
+
+def _stored(run):
+    """`predictions.npz` of a run; None where it has none, or, which is told, one of other data."""
+    path = run.folder / predictions.NAME
+    if not path.exists():
+        return None
+    try:
+        answers = predictions.read(path)
+    except DamagedError as error:
+        raise cli.UserError(f"{error}; delete it, and the model is asked again.") from error
+    confusion = [[0] * len(run.config["class_names"]) for _ in run.config["class_names"]]
+    same_classes = answers.about["class_names"] == run.config["class_names"]
+    for label, predicted in zip(answers.labels.tolist(), answers.classes.tolist(), strict=True):
+        if same_classes:
+            confusion[label][predicted] += 1
+    if confusion != run.metrics["confusion_matrix"]:
+        print(f"{path} is not what metrics.json of its run is of: the model is asked again")
+        return None
+    return answers.as_distribution
+
+
+def _computed(run, loaded):
+    """What the SavedModel of a run says about the test images.
+
+    Args:
+        run: `_Run`.
+        loaded: Dict of the data sets that were loaded, by name.
+    """
+    folder = program_flags.check_saved_model(run.folder / "saved_model")
+    from experiments.exports import evaluation, saved_model  # which import TensorFlow
+
+    description = saved_model.description(folder)
+    data = program_flags.load_data(description, loaded)
+    if not flags.FLAGS["dataset"].present:
+        here = {"data": {"test": data_record.of_split(data.test)}}
+        if different := data_record.differences(run.config, here):
+            raise cli.UserError(
+                f"{run.folder} was tested on other data than are here now "
+                f"({'; '.join(different)}); point --data_dir at those data."
+            )
+    test = datasets.test_split_for(data, description["class_names"])
+    return evaluation.predict(folder, description, test, flags.FLAGS.eval_batch_size)
+
+
+def _heading(a, b, answers):
+    """Which runs they are, in what their settings differ, and what the probabilities are."""
+    for label, run, of_run in zip("AB", (a, b), answers, strict=True):
+        yield f"{label}: {run.folder} (probabilities: {of_run.about['probabilities']})"
+    for name, values in _different(a, b).items():
+        yield f"  --{name}: {setting(values['a'])} in A, {setting(values['b'])} in B"
+    number, dataset = len(answers[0].labels), answers[0].about.get("dataset")
+    yield f"{number} test images of {dataset}"
+
+
+def _different(a, b):
+    """Settings in which the runs differ: name to the values of `a` and `b`."""
+    of_a, of_b = a.config["flags"], b.config["flags"]
+    return {
+        name: {"a": of_a.get(name), "b": of_b.get(name)}
+        for name in sorted({*of_a, *of_b})
+        if of_a.get(name) != of_b.get(name)
+    }
+
+
+def _note(a, b):
+    seeds = [run.config["flags"]["seed"] for run in (a, b)]
+    same = "the same seed" if seeds[0] == seeds[1] else f"the seeds {seeds[0]} and {seeds[1]}"
+    return (
+        f"These are single trainings, with {same}: intervals and p tell of other test images, not "
+        "of other training seeds, which can change more; train several seeds of each for that."
+    )
+
+
+def _record(a, b, answers):
+    """What is written about the runs."""
+    of_each = zip((a, b), answers, strict=True)
+    runs = [
+        {"run": str(run.folder), "probabilities": of_run.about["probabilities"]}
+        for run, of_run in of_each
+    ]
+    return {"a": runs[0], "b": runs[1], "different_settings": _different(a, b)}
+
+
+if __name__ == "__main__":
+    flags.set_default(data_flags.DATASET, None)  # which depends on the runs
+    cli.run(main, arguments=_LABELS, groups=GROUPS)
