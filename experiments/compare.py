@@ -14,7 +14,7 @@ from absl import flags
 
 from experiments import cli, datasets
 from experiments.datasets import data_flags
-from experiments.exports import comparison, predictions, program_flags
+from experiments.exports import comparison, measured_on, predictions, program_flags
 from experiments.runs import data_record, directory, outputs
 from experiments.runs.figures import setting
 from experiments.runs.files import DamagedError
@@ -45,12 +45,12 @@ def main(argv):
     """Compares the runs that the arguments name, prints the table and writes the figures."""
     given = flags.FLAGS
     program_flags.check_output(given.output)
-    program_flags.check_batch_size(given.eval_batch_size)
+    measured_on.check({name: given[name].value for name in data_flags.GROUPS["Data"]})
     if given.resamples < 1:
         raise cli.UserError(f"--resamples must be at least 1, got {given.resamples}.")
     folders = [cli.local_path(*pair) for pair in zip(_LABELS, argv[1:], strict=True)]
     a, b = runs = [_Run(folder, *directory.read_finished(folder)) for folder in folders]
-    on_others = given["dataset"].present
+    on_others = measured_on.is_named()
     _check_alike(a, b, on_others)
     groups = _groups(a, b)
     loaded = {}
@@ -127,8 +127,8 @@ def _computed(run, loaded):
     from experiments.exports import evaluation, saved_model  # which import TensorFlow
 
     description = saved_model.description(folder)
-    data = program_flags.load_data(description, loaded)
-    if not flags.FLAGS["dataset"].present:
+    data = measured_on.load(description, loaded)
+    if not measured_on.is_named():
         here = {"data": {"test": data_record.of_split(data.test)}}
         if different := data_record.differences(run.config, here):
             raise cli.UserError(
@@ -179,5 +179,5 @@ def _record(a, b, answers):
 
 
 if __name__ == "__main__":
-    flags.set_default(data_flags.DATASET, None)  # which depends on the runs
+    measured_on.leave_to_the_model()
     cli.run(main, arguments=_LABELS, groups=GROUPS)

@@ -11,7 +11,7 @@ from absl import flags
 
 from experiments import cli, datasets
 from experiments.datasets import data_flags
-from experiments.exports import predictions, program_flags, summary
+from experiments.exports import measured_on, predictions, program_flags, summary
 from experiments.runs import data_record, outputs
 
 program_flags.define("saved_model", "probabilities", "output")
@@ -29,13 +29,13 @@ def main(argv):
     del argv
     given = {name: flags.FLAGS[name].value for names in GROUPS.values() for name in names}
     folder = program_flags.check_saved_model(given["saved_model"])
-    program_flags.check_batch_size(given["eval_batch_size"])
+    measured_on.check(given)
     program_flags.check_output(given["output"])
     program_flags.check_output(given["predictions"], "--predictions")
     from experiments.exports import evaluation, saved_model  # which import TensorFlow
 
     description = saved_model.description(folder)
-    data = program_flags.load_data(description)
+    data = measured_on.load(description)
     different = data_record.differences(description, {"data": data_record.of(data)})
     if different:
         print(f"not the data of the training (there): {'; '.join(different)}")
@@ -59,5 +59,5 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    flags.set_default(data_flags.DATASET, None)  # which depends on the model
+    measured_on.leave_to_the_model()
     cli.run(main, groups=GROUPS)

@@ -1,10 +1,10 @@
-"""Flags of the programs that use an exported model, and the data set that they measure it on."""
+"""Flags that several programs have which use an exported model."""
 
 from absl import flags
 
-from experiments import cli, datasets
+from experiments import cli
 from experiments.exports import scores
-from experiments.runs import data_record, outputs
+from experiments.runs import outputs
 
 
 def define(*names):
@@ -49,30 +49,3 @@ def check_output(value, name="--output"):
     """Raises UserError where no file can be written there."""
     if value and (problem := outputs.output_problem(value, name)):
         raise cli.UserError(problem)
-
-
-def check_batch_size(value):
-    """Raises UserError where it holds no image."""
-    if value < 1:
-        raise cli.UserError(f"--eval_batch_size must be at least 1, got {value}.")
-
-
-def load_data(description, loaded=None):
-    """`Data` that `--dataset` names, else that of the training, in the version that it had.
-
-    Args:
-        description: Of the SavedModel.
-        loaded: Dict of name to `Data` that were loaded before, added to; None to keep nothing.
-    """
-    loaded = {} if loaded is None else loaded
-    flag = flags.FLAGS["dataset"]
-    trained_on = data_record.name(description) or description["dataset"]
-    dataset = flag.value if flag.present else trained_on
-    try:
-        datasets.check_name(dataset)
-    except ValueError as error:
-        raise cli.UserError(f"--dataset: {error}") from error
-    data_dir = cli.local_path("--data_dir", flags.FLAGS.data_dir)
-    if dataset not in loaded:
-        loaded[dataset] = datasets.load(dataset, data_dir, flags.FLAGS.download)
-    return loaded[dataset]
