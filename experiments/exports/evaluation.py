@@ -133,10 +133,10 @@ def _of_probabilities(predictions, class_counts):
     """Macro-F1, calibration error and likelihood, and how sure the figures are."""
     images, (groups, _) = predictions.images, shot_groups(class_counts)
 
-    def figures(of_images):
-        return scores.figures(of_images, len(class_counts), groups)
+    def resampled(chosen):
+        return scores.figures(images.chosen(chosen), len(class_counts), groups, calibration=False)
 
-    found = figures(images)
+    found = scores.figures(images, len(class_counts), groups)
     right = images.labels == images.classes
     return {
         **{name: found[name] for name in ("macro_f1", "ece", "nll")},
@@ -151,9 +151,7 @@ def _of_probabilities(predictions, class_counts):
         },
         "intervals": {
             **bootstrap.about(),
-            **bootstrap.intervals(
-                images.labels, lambda chosen: figures(images.chosen(chosen)), WITH_INTERVAL
-            ),
+            **bootstrap.intervals(images.labels, resampled, WITH_INTERVAL),
         },
     }
 

@@ -48,13 +48,14 @@ def normalized(probabilities):
     return np.divide(probabilities, sums, out=uniform, where=sums > 0)
 
 
-def figures(images, num_classes, groups):
+def figures(images, num_classes, groups, calibration=True):
     """The figures that are one number, as float or None.
 
     Args:
         images: `Images`.
         num_classes: C.
         groups: Dict of `"many"`, `"medium"`, `"few"` to lists of class ids.
+        calibration: Whether `ece` is wanted, which takes as long as all the others.
 
     Returns:
         Dict of `accuracy`, `balanced_accuracy`, `many_accuracy`, `medium_accuracy`, `few_accuracy`
@@ -68,7 +69,7 @@ def figures(images, num_classes, groups):
         "balanced_accuracy": _mean(recall),
         **{f"{name}_accuracy": _mean(recall[ids]) for name, ids in groups.items()},
         "macro_f1": _mean(counted.f1),
-        "ece": calibration_error(images.confidence, right),
+        **({"ece": calibration_error(images.confidence, right)} if calibration else {}),
         "nll": None if images.log_loss is None else float(images.log_loss.mean()),
     }
 
@@ -156,8 +157,8 @@ def _ratio(part, whole):
 
 def _mean(values):
     """Mean of those that are not NaN; None where there are none."""
-    values = values[~np.isnan(values)]
-    return float(values.mean()) if values.size else None
+    values = [value for value in values.tolist() if value == value]
+    return sum(values) / len(values) if values else None
 
 
 def plain(values):

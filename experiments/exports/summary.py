@@ -45,7 +45,8 @@ def _means(metrics):
             line += f"  [{', '.join(accuracy(end) for end in of_figure)}]"
         yield line
     if found:
-        yield f"[ ]: {100 * found['level']:g}% bootstrap intervals over the test images"
+        level = f"{100 * found['level']:g}%"
+        yield f"[ ]: {level} bootstrap intervals over the test images; no errors give no width"
     if form := _FORMS.get(metrics.get("probabilities")):
         yield form
 

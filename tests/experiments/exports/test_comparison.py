@@ -64,7 +64,7 @@ def test_the_interval_of_a_difference_is_that_of_paired_images(two):
     deviation = np.sqrt(
         sum(gain[two[0].labels == c].var() * (two[0].labels == c).sum() for c in range(10))
     ) / len(gain)
-    found = comparison.compare(*two, GROUPS)["figures"]["accuracy"]
+    found = comparison.compare(*two, GROUPS, 500)["figures"]["accuracy"]
     assert found["difference"] == pytest.approx(gain.mean())
     assert found["difference"] == pytest.approx(found["b"] - found["a"])
     expected = [gain.mean() - Z * deviation, gain.mean() + Z * deviation]
