@@ -145,8 +145,10 @@ def _heading(a, b, answers):
         yield f"{label}: {run.folder} (probabilities: {of_run.about['probabilities']})"
     for name, values in _different(a, b).items():
         yield f"  --{name}: {setting(values['a'])} in A, {setting(values['b'])} in B"
-    number, dataset = len(answers[0].labels), answers[0].about.get("dataset")
-    yield f"{number} test images of {dataset}"
+    named = flags.FLAGS["dataset"]
+    trained_on = data_record.name(a.config) or a.config["flags"]["dataset"]
+    dataset = named.value if named.present else trained_on
+    yield f"{len(answers[0].labels)} test images of {dataset}"
 
 
 def _different(a, b):

@@ -49,7 +49,7 @@ def predict(folder, description, split, batch_size, form=scores.NORMALIZED):
     logits, classes = saved_model.predict(serve, split.images, batch_size)
     check_finite(logits, folder)
     about = {
-        **{name: description[name] for name in ("dataset", "class_names", "class_counts")},
+        **{name: description[name] for name in ("class_names", "class_counts")},
         "test": data_record.of_split(split),
     }
     return predictions_of(split.labels, classes, logits, description["settings"], about, form)

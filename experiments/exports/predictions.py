@@ -27,7 +27,7 @@ class Predictions:
         logits: float32 `[N, C]`.
         probabilities: float64 `[N, C]`.
         about: JSON-able dict of `probabilities`, what those are; `class_names`, `class_counts` (of
-            the training); `dataset`; `test`, the record of the test images (`data_record.of`),
+            the training); `test`, the record of the test images (`data_record.of`),
             whose order is that of the test split.
     """
 
