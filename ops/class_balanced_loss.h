@@ -3,21 +3,28 @@
 //
 // For every row (example) of logits z [rows, classes]:
 //
-//   softmax   loss = w * -log softmax(z)_y
-//   sigmoid   loss = w * sum_c BCE(z_c, y_c)
-//   focal     loss = w * sum_c (1 - p_t)^gamma * BCE(z_c, y_c)
+//   softmax        loss = w * ((1 - s) CE_y + s / classes * sum_c CE_c)
+//   sigmoid        loss = w * sum_c BCE(z_c, y_c)
+//   focal          loss = w * sum_c (1 - p_t)^gamma * BCE(z_c, y_c)
+//   softmax_focal  loss = w * (1 - softmax(z)_y)^gamma * CE_y
 //
-// with BCE(z, 1) = softplus(-z), BCE(z, 0) = softplus(z), and the mix y * BCE(z, 1) +
+// with CE_c = -log softmax(z)_c and the label smoothing s,
+// BCE(z, 1) = softplus(-z), BCE(z, 0) = softplus(z), and the mix y * BCE(z, 1) +
 // (1 - y) * BCE(z, 0) for 0 < y < 1; likewise for the focal terms. With class ids, w is
 // class_weights[y]; with multi-hot labels it is sum_c y_c w_c / sum_c y_c, or the mean of all
-// class weights where sum_c y_c <= 0. Logits are read in their own type; all arithmetic is float32
+// class weights where sum_c y_c <= 0. But those of the softmax losses mix the weighted losses of the
+// classes: loss = sum_c y_c w_c loss_c, where a y_c w_c of 0 adds 0 even if loss_c is infinite.
+// Logits are read in their own type; all arithmetic is float32
 // at least; the gradient is rounded once, to the type of the logits.
 //
 // A class id that is not a whole number in [0, classes) makes the row's loss and gradient NaN,
 // and nothing outside the arrays is read or written. A NaN logit makes its row's loss NaN, and its
 // own gradient NaN (the whole row's, for softmax). Nothing in here assumes that numbers are finite.
 //
-// But a row of weight exactly 0 has the loss 0 and the gradient 0, whatever its logits and its
+// A row whose class id is the one to be ignored has the loss 0 and the gradient 0, whatever its
+// logits and its upstream factor are, and whether or not the id is in [0, classes).
+//
+// A row of weight exactly 0 (of a softmax loss with multi-hot labels: all of whose y_c w_c are) has the loss 0 and the gradient 0, whatever its logits and its
 // upstream factor are, infinite or NaN too; and a row whose upstream factor is exactly 0 has the
 // gradient 0, unless its class id is invalid.
 
@@ -28,7 +35,7 @@
 
 #include "losses.h"
 
-// Largest multi-hot label: 1, and what rounding may add to a soft one. A label outside of
+// Largest multi-hot label of a sigmoid or focal loss: 1, and what rounding may add to a soft one. A label outside of
 // [0, kCbkLargestLabel] makes its row's loss and gradient NaN, as a class id that is not a class.
 static const float kCbkLargestLabel = 1.001f;
 
@@ -51,13 +58,16 @@ enum CbkLabels {
 struct CbkProblem {
   int loss;         // CbkLoss
   int float_type;   // CbkFloat, of logits and gradient
-  int labels_type;  // CbkLabels; kCbkMultiHot only with kCbkSigmoid and kCbkFocal
+  int labels_type;  // CbkLabels
   int64_t rows;     // >= 0
   int64_t classes;  // >= 1
   const void* logits;          // [rows, classes]
   const void* labels;          // class ids [rows], or multi-hot [rows, classes]
   const float* class_weights;  // [classes]
-  float gamma;                 // finite, >= 0; read by kCbkFocal only
+  float gamma;                 // finite, >= 0; read by kCbkFocal and kCbkSoftmaxFocal only
+  float label_smoothing;       // in [0, 1]; read by kCbkSoftmax only
+  int ignores;                 // whether there is a class id to be ignored
+  int64_t ignore_class;        // that id; not with kCbkMultiHot
   // Factor of each row's gradient: the gradient of the final loss with respect to the row's loss.
   const float* upstream;  // [rows] or [1], or nullptr for 1
   int upstream_is_scalar;

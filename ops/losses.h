@@ -9,7 +9,8 @@
 #define CBK_LOSSES(LOSS)      \
   LOSS(kCbkSoftmax, softmax)  \
   LOSS(kCbkSigmoid, sigmoid)  \
-  LOSS(kCbkFocal, focal)
+  LOSS(kCbkFocal, focal)      \
+  LOSS(kCbkSoftmaxFocal, softmax_focal)
 
 #define CBK_LOSS_NUMBER(number, name) number,
 enum CbkLoss { CBK_LOSSES(CBK_LOSS_NUMBER) kCbkLossCount };
@@ -29,6 +30,11 @@ static inline const char* CbkLossName(int loss) {
   static const char* const names[] = {CBK_LOSSES(CBK_LOSS_NAME)};
 #undef CBK_LOSS_NAME
   return names[loss];
+}
+
+// Whether a loss is one of the softmax's, whose dense labels mix the weighted losses of the classes.
+static inline int CbkOfSoftmax(int loss) {
+  return loss == kCbkSoftmax || loss == kCbkSoftmaxFocal;
 }
 
 // The CbkLoss of a name, -1 for one that is not a loss.

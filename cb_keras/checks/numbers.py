@@ -41,6 +41,14 @@ def check_gamma(gamma: Any) -> float:
     return value
 
 
+def check_label_smoothing(label_smoothing: Any) -> float:
+    """Returns `label_smoothing` as a float in [0, 1], or raises ValueError."""
+    value = check_number("label_smoothing", label_smoothing, "a number in [0, 1]")
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(f"`label_smoothing` must be in [0, 1], got {value}; usual is 0.1.")
+    return value
+
+
 def check_ignore_class(ignore_class: Any) -> int | None:
     """Returns `ignore_class` as an int, None where it is None, or raises ValueError."""
     if ignore_class is None:

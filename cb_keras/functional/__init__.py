@@ -1,6 +1,6 @@
 """The class-balanced losses as stateless functions, one value per example.
 
-All three take the same labels and logits:
+All take the same labels and logits:
 
 - `y_pred`: logits `[..., C]` (probabilities with `from_logits=False`), any float dtype. The
   arithmetic is in float32, or float64 for float64 logits, and the result has that dtype. The
@@ -12,11 +12,13 @@ All three take the same labels and logits:
   `[..., C]`. A class id outside `[0, C)`, or not a whole number, makes that example's loss and
   gradient NaN: nothing is clipped or wrapped to another class.
   A label outside `[0, 1]` makes its example's sigmoid and focal losses NaN.
-- `class_weights`: `[C]`, or None for weight 1. A sparse label y has the weight `w_y`; dense
-  labels have the mean weight of their positive classes, `sum_c y_c w_c / sum_c y_c` (Wu et al.
-  2020, "Distribution-Balanced Loss", call it the average weight), and an example without
-  positives `mean(class_weights)`. An example of weight 0 has loss 0 and gradient 0, also where
-  its logits are infinite or NaN.
+- `class_weights`: `[C]`, or None for weight 1. A sparse label y has the weight `w_y`. Dense
+  labels of the softmax losses mix the weighted losses of the classes, `sum_c y_c w_c loss_c`.
+  Those of sigmoid and focal have the mean weight of their positive classes,
+  `sum_c y_c w_c / sum_c y_c` (Wu et al. 2020, "Distribution-Balanced Loss", call it the average
+  weight), and an example without positives `mean(class_weights)`. An example of weight 0 has loss
+  0 and gradient 0, also where its logits are infinite or NaN.
+- `ignore_class`: the class id of examples that do not count, or None.
 """
 
 from cb_keras.functional.focal import (
@@ -25,14 +27,21 @@ from cb_keras.functional.focal import (
     label_slopes,
 )
 from cb_keras.functional.prepared import prepared_crossentropy
-from cb_keras.functional.softmax import class_balanced_softmax_crossentropy
+from cb_keras.functional.softmax import class_balanced_softmax_crossentropy, softmax_terms
+from cb_keras.functional.softmax_focal import (
+    class_balanced_softmax_focal_crossentropy,
+    softmax_focal_terms,
+)
 from cb_keras.functional.weighting import shares_of_weights
 
 __all__ = [
     "class_balanced_focal_crossentropy",
     "class_balanced_sigmoid_crossentropy",
     "class_balanced_softmax_crossentropy",
+    "class_balanced_softmax_focal_crossentropy",
     "label_slopes",
     "prepared_crossentropy",
     "shares_of_weights",
+    "softmax_focal_terms",
+    "softmax_terms",
 ]

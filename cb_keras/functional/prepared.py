@@ -2,28 +2,34 @@
 
 from typing import Any, Literal
 
+from cb_keras.checks import void_class_ids
 from cb_keras.functional.focal import focal
 from cb_keras.functional.preparation import Prepared
 from cb_keras.functional.softmax import softmax
+from cb_keras.functional.softmax_focal import softmax_focal
 
 
 def prepared_crossentropy(
-    loss: Literal["softmax", "sigmoid", "focal"],
+    loss: Literal["softmax", "sigmoid", "focal", "softmax_focal"],
     labels: Any,
     logits: Any,
     class_weights: Any,
     gamma: Any,
     sparse: bool,
+    label_smoothing: float = 0.0,
+    ignore_class: int | None = None,
 ) -> Any:
     """The losses without any check, for gradients that the fused op leaves to these formulas.
 
     Args:
-        loss: Its name; `gamma` is for `"focal"`.
+        loss: Its name; `gamma` is for the focal ones.
         labels: Class ids `[N]` where `sparse`, else `[N, C]` of the logits' dtype.
         logits: `[N, C]`, float32 or float64.
         class_weights: `[C]`, of the logits' dtype.
         gamma: Finite float >= 0, or a scalar tensor.
         sparse: Whether the labels are class ids.
+        label_smoothing: In [0, 1], for `"softmax"`.
+        ignore_class: Class id of examples that do not count, or None.
 
     Returns:
         Loss per example `[N]`.
@@ -31,11 +37,15 @@ def prepared_crossentropy(
     Raises:
         ValueError: There is no loss of this name.
     """
-    prepared = Prepared(labels, logits, class_weights, sparse)
+    void = void_class_ids(labels, sparse, ignore_class)
+    prepared = Prepared(labels, logits, class_weights, sparse, void)
     if loss == "softmax":
-        return softmax(prepared)
+        return softmax(prepared, label_smoothing=label_smoothing)
     if loss == "sigmoid":
         return focal(prepared, 0.0)
     if loss == "focal":
         return focal(prepared, gamma)
-    raise ValueError(f'`loss` must be "softmax", "sigmoid" or "focal", got {loss!r}.')
+    if loss == "softmax_focal":
+        return softmax_focal(prepared, gamma)
+    names = '"softmax", "sigmoid", "focal" or "softmax_focal"'
+    raise ValueError(f"`loss` must be {names}, got {loss!r}.")

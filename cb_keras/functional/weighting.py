@@ -50,6 +50,15 @@ def shares_of_weights(labels: Any) -> tuple[Any, Any]:
     return _by_total(labels, total, 1 / labels.shape[-1]), total
 
 
+def weighted_targets(labels: Any, logits: Any, weights: Any) -> tuple[Any, Any]:
+    """Dense labels times class weights, `[..., C]`, and logits that are tame where all are 0."""
+    if weights is None:
+        return labels, logits
+    targets = labels * weights
+    largest = ops.max(ops.abs(targets), axis=-1)
+    return targets, tame_where_weightless(logits, largest, weights)
+
+
 def _by_total(x: Any, total: Any, without_labels: Any) -> Any:
     """`x / total`, or `without_labels` for an example whose labels have no positive sum."""
     has_label = ops.greater(total, 0.0)

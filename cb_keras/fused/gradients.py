@@ -7,20 +7,31 @@ further. `module` is the module of the ops, as `tf.load_op_library` returns it.
 from typing import Any
 
 from cb_keras import functional
+from cb_keras.fused.kinds import Form, traits
 
 Inputs = tuple[Any, Any, Any, Any]  # of the ops: logits, labels, class weights, gamma
 
 
-def by_weights_and_labels(module: Any, loss: Any, inputs: Inputs, upstream: Any) -> tuple[Any, Any]:
+def by_weights_and_labels(
+    module: Any, form: Form, inputs: Inputs, upstream: Any
+) -> tuple[Any, Any]:
     """Gradients of `sum(upstream * losses)` by class weights and soft labels (None for ids)."""
     import tensorflow as tf
 
     logits, labels, weights, gamma = inputs
+    if len(labels.shape) == 2 and traits(form.kind).mixes_classes:
+        terms = _terms_of_classes(form, inputs)
+        of_labels = tf.where(labels == 0, 0.0, labels * terms)
+        by_weights = tf.linalg.matvec(of_labels, upstream, transpose_a=True)
+        return by_weights, upstream[:, None] * weights * terms
     # The losses are the weights times what the op gives for weights of 1.
-    unweighted = module.cb_keras_loss(logits, labels, tf.ones_like(weights), gamma, loss=loss)
+    ones = tf.ones_like(weights)
+    unweighted = module.cb_keras_loss(logits, labels, ones, gamma, **form.attributes)
     by_example = upstream * unweighted
     if len(labels.shape) == 1:
         class_ids = tf.cast(labels, tf.int64)
+        if form.ignore_class is not None:
+            class_ids = tf.where(class_ids == form.ignore_class, tf.cast(-1, tf.int64), class_ids)
         number = tf.size(weights, tf.int64)
         return tf.math.unsorted_segment_sum(by_example, class_ids, number), None
     shares, total = functional.shares_of_weights(labels)
@@ -31,13 +42,31 @@ def by_weights_and_labels(module: Any, loss: Any, inputs: Inputs, upstream: Any)
     return by_weights, upstream[:, None] * (by_term + by_share)
 
 
-def _losses_by_formula(loss: Any, inputs: Inputs) -> Any:
+def _terms_of_classes(form: Form, inputs: Inputs) -> Any:
+    """Unweighted losses `[N, C]` of the classes, which dense labels of a softmax loss mix."""
+    import tensorflow as tf
+
+    logits, labels, _, gamma = inputs
+    logits = tf.cast(logits, tf.float32)
+    if form.kind == "softmax":
+        return functional.softmax_terms(labels, logits, form.label_smoothing)
+    return functional.softmax_focal_terms(labels, logits, _number(gamma))
+
+
+def _losses_by_formula(form: Form, inputs: Inputs) -> Any:
     import tensorflow as tf
 
     logits, labels, weights, gamma = inputs
     sparse = len(labels.shape) == 1
     return functional.prepared_crossentropy(
-        loss, labels, tf.cast(logits, tf.float32), weights, _number(gamma), sparse
+        form.kind,
+        labels,
+        tf.cast(logits, tf.float32),
+        weights,
+        _number(gamma),
+        sparse,
+        form.label_smoothing,
+        form.ignore_class,
     )
 
 
@@ -55,21 +84,21 @@ def register(module: Any) -> None:
 
     @tf.RegisterGradient("CbKerasLoss")
     def of_losses(op: Any, upstream: Any) -> tuple[Any, ...]:
-        loss, inputs = op.get_attr("loss").decode(), tuple(op.inputs)
-        _, slope = module.cb_keras_loss_and_gradient(*inputs, upstream, loss=loss)
+        form, inputs = Form.of(op), tuple(op.inputs)
+        _, slope = module.cb_keras_loss_and_gradient(*inputs, upstream, **form.attributes)
         if tf.executing_eagerly() and not _needs(op, 1, 2):
             return slope, None, None, None
-        by_weights, by_labels = by_weights_and_labels(module, loss, inputs, upstream)
+        by_weights, by_labels = by_weights_and_labels(module, form, inputs, upstream)
         return slope, by_labels, by_weights, None
 
     @tf.RegisterGradient("CbKerasLossAndGradient")
     def of_losses_and_gradient(op: Any, by_losses: Any, by_gradient: Any) -> tuple[Any, ...]:
-        loss = op.get_attr("loss").decode()
+        form = Form.of(op)
         *inputs, upstream = [x if x.dtype.is_integer else tf.identity(x) for x in op.inputs]
 
         def total(logits: Any, labels: Any, weights: Any, upstream: Any) -> Any:
             def weighted(logits: Any) -> Any:
-                losses = _losses_by_formula(loss, (logits, labels, weights, inputs[3]))
+                losses = _losses_by_formula(form, (logits, labels, weights, inputs[3]))
                 return tf.reduce_sum(upstream * losses), losses
 
             (slope,), losses = _gradients(weighted, [logits])

@@ -1,9 +1,9 @@
 """The losses that the op computes, by name, and what each of them takes."""
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
-Kind = Literal["softmax", "sigmoid", "focal"]
+Kind = Literal["softmax", "sigmoid", "focal", "softmax_focal"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,19 +12,53 @@ class Traits:
 
     Attributes:
         takes_gamma: A focusing parameter.
-        takes_dense_labels: Multi-hot labels `[..., C]`, as well as class ids.
+        takes_label_smoothing: A share of the loss that all classes have.
+        mixes_classes: Dense labels mix the weighted losses of the classes; else they have the
+            mean weight of theirs.
     """
 
     takes_gamma: bool
-    takes_dense_labels: bool
+    takes_label_smoothing: bool
+    mixes_classes: bool
 
 
 # The names are those of ops/losses.h, in its order.
 KINDS: dict[Kind, Traits] = {
-    "softmax": Traits(takes_gamma=False, takes_dense_labels=False),
-    "sigmoid": Traits(takes_gamma=False, takes_dense_labels=True),
-    "focal": Traits(takes_gamma=True, takes_dense_labels=True),
+    "softmax": Traits(takes_gamma=False, takes_label_smoothing=True, mixes_classes=True),
+    "sigmoid": Traits(takes_gamma=False, takes_label_smoothing=False, mixes_classes=False),
+    "focal": Traits(takes_gamma=True, takes_label_smoothing=False, mixes_classes=False),
+    "softmax_focal": Traits(takes_gamma=True, takes_label_smoothing=False, mixes_classes=True),
 }
+
+
+class Form(NamedTuple):
+    """A loss of the op with what is fixed when it is traced.
+
+    Attributes:
+        kind: Its name.
+        label_smoothing: In [0, 1]; 0 where the loss takes none.
+        ignore_class: Class id of examples that do not count, or None.
+    """
+
+    kind: Kind
+    label_smoothing: float = 0.0
+    ignore_class: int | None = None
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What the ops call these."""
+        return {
+            "loss": self.kind,
+            "label_smoothing": self.label_smoothing,
+            "ignores": self.ignore_class is not None,
+            "ignore_class": self.ignore_class or 0,
+        }
+
+    @classmethod
+    def of(cls, op: Any) -> "Form":
+        """That of one of TensorFlow's ops."""
+        ignore_class = op.get_attr("ignore_class") if op.get_attr("ignores") else None
+        return cls(op.get_attr("loss").decode(), op.get_attr("label_smoothing"), ignore_class)
 
 
 def traits(kind: Kind) -> Traits:

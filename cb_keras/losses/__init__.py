@@ -3,9 +3,11 @@
 from cb_keras.losses.focal import ClassBalancedFocalCrossentropy
 from cb_keras.losses.sigmoid import ClassBalancedSigmoidCrossentropy
 from cb_keras.losses.softmax import ClassBalancedSoftmaxCrossentropy
+from cb_keras.losses.softmax_focal import ClassBalancedSoftmaxFocalCrossentropy
 
 __all__ = [
     "ClassBalancedFocalCrossentropy",
     "ClassBalancedSigmoidCrossentropy",
     "ClassBalancedSoftmaxCrossentropy",
+    "ClassBalancedSoftmaxFocalCrossentropy",
 ]

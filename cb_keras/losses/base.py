@@ -44,10 +44,11 @@ Reduction = Literal["sum_over_batch_size", "mean", "sum", "mean_with_sample_weig
 
 
 class FusedForm(NamedTuple):
-    """A loss as `cb_keras.fused` knows it: its name there and its gamma."""
+    """A loss as `cb_keras.fused` knows it: its name there and its parameters."""
 
     kind: "Kind"
     gamma: float = 0.0
+    label_smoothing: float = 0.0
 
 
 class ClassBalancedLoss(keras.losses.Loss):
@@ -137,7 +138,7 @@ class ClassBalancedLoss(keras.losses.Loss):
             y_true, y_pred = to_tensors(y_true, y_pred)
         labels, sparse = canonical_labels(y_true, y_pred, len(self._initial_weights))
         void = void_class_ids(labels, sparse, self.ignore_class)
-        form = self._usable_fused_form(sparse, y_pred)
+        form = self._usable_fused_form(y_pred)
         if form is not None:
             losses = self._by_fused_op(form, labels, y_pred, sparse)
         else:
@@ -153,10 +154,10 @@ class ClassBalancedLoss(keras.losses.Loss):
         raise NotImplementedError
 
     def _fused_form(self) -> FusedForm | None:
-        """Name and gamma of this loss in the fused op; None of a loss that the op does not have."""
+        """Its name and parameters in the fused op; None of a loss that the op does not have."""
         return None
 
-    def _usable_fused_form(self, sparse: bool, y_pred: Any) -> FusedForm | None:
+    def _usable_fused_form(self, y_pred: Any) -> FusedForm | None:
         """`_fused_form` where the op can be used for this call, else None.
 
         Raises:
@@ -170,9 +171,7 @@ class ClassBalancedLoss(keras.losses.Loss):
         reason: str | None = "it does not have this loss"
         if form is not None:
             dtype = keras.backend.standardize_dtype(y_pred.dtype)
-            reason = fused.why_not(form.kind, sparse, dtype, self.from_logits)
-        if self.ignore_class is not None:
-            reason = "it has no `ignore_class` yet"
+            reason = fused.why_not(form.kind, dtype, self.from_logits)
         if reason and self.fused is True:
             raise fused.FusedOpError(
                 f"`fused=True`, but the fused op can't be used here: {reason}. "
@@ -185,7 +184,7 @@ class ClassBalancedLoss(keras.losses.Loss):
 
         averaged = self.reduction not in ("sum", "none", None)
         return fused.prepared(
-            form.kind,
+            fused.Form(form.kind, form.label_smoothing, self.ignore_class),
             labels,
             logits,
             ops.convert_to_tensor(self.class_weights),

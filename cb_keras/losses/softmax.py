@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from cb_keras.checks import check_label_smoothing
 from cb_keras.counts import ByClass
 from cb_keras.functional.preparation import Prepared
 from cb_keras.functional.softmax import softmax
@@ -15,8 +16,8 @@ class ClassBalancedSoftmaxCrossentropy(ClassBalancedLoss):
     """Class-balanced softmax cross-entropy.
 
     `w_y * -log softmax(z)_y` for an example of class y with the logits z; dense labels mix the
-    terms, `-sum_c y_c log softmax(z)_c`, under the mean weight of their classes,
-    `sum_c y_c w_c / sum_c y_c`.
+    weighted losses of the classes, `-sum_c y_c w_c log softmax(z)_c`, so that the loss of mixed
+    labels (mixup) is the mix of their losses.
 
     Args:
         class_counts: Training examples per class, shape `[C]`, integers >= 1, counted from the
@@ -29,15 +30,18 @@ class ClassBalancedSoftmaxCrossentropy(ClassBalancedLoss):
         from_logits: Whether `y_pred` are logits (default) or probabilities.
         fused: Which of two ways to the same values. `"auto"` (default): the native op of
             `cb_keras.fused` where it is built and can be used (TensorFlow, eager or in a graph,
-            float32 logits, class ids), `keras.ops` elsewhere (XLA, JAX, PyTorch, one-hot
-            labels). False: always `keras.ops`. True: always the op, or an error when the loss is
-            called. A class id outside `[0, C)` gives NaN for that example, but with the op on the
-            CPU an error that names its position and value.
+            float32 logits), `keras.ops` elsewhere (XLA, JAX, PyTorch). False: always `keras.ops`.
+            True: always the op, or an error when the loss is called. A class id outside `[0, C)`
+            gives NaN for that example, but with the op on the CPU an error that names its
+            position and value.
         reduction: `"sum_over_batch_size"` (default; divides by the number of examples, the
             official code's number of positives), `"mean"`, `"sum"`,
             `"mean_with_sample_weight"` or None.
         name: Name of the loss.
         dtype: As in `keras.losses.Loss`; a type below float32 computes in float32 all the same.
+        label_smoothing: Share s in `[0, 1]` of each class's loss that is spread over all classes,
+            under the weight of the label: `w_y * ((1 - s) CE_y + s / C * sum_c CE_c)`. With
+            weights of 1 it is Keras' own.
         ignore_class: Class id of examples that do not count, such as the 255 of a segmentation's
             void pixels, also one of the C classes. Their loss and gradient are 0 whatever their
             logits are, and no mean counts them, as under a Keras mask. For class ids only.
@@ -90,6 +94,7 @@ class ClassBalancedSoftmaxCrossentropy(ClassBalancedLoss):
         name: str = "class_balanced_softmax_crossentropy",
         dtype: Any = None,
         *,
+        label_smoothing: float = 0.0,
         ignore_class: int | None = None,
     ) -> None:
         super().__init__(
@@ -104,9 +109,14 @@ class ClassBalancedSoftmaxCrossentropy(ClassBalancedLoss):
             dtype=dtype,
             ignore_class=ignore_class,
         )
+        self.label_smoothing = check_label_smoothing(label_smoothing)
 
     def _formula(self, prepared: Prepared) -> Any:
-        return softmax(prepared, self.from_logits)
+        return softmax(prepared, self.from_logits, self.label_smoothing)
 
     def _fused_form(self) -> FusedForm:
-        return FusedForm("softmax")
+        return FusedForm("softmax", label_smoothing=self.label_smoothing)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that make the same loss, with the class weights it has now."""
+        return {**super().get_config(), "label_smoothing": self.label_smoothing}

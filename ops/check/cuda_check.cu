@@ -117,7 +117,6 @@ void CheckShape(const Shape& shape, const Flags& flags, Report* report) {
   for (int loss = 0; loss < kCbkLossCount; ++loss) {
     for (int type = kCbkFloat32; type <= kCbkFloat16; ++type) {
       for (const int labels : {int{kCbkInt32}, other_ids[++other % 4], int{kCbkMultiHot}}) {
-        if (loss == kCbkSoftmax && labels == kCbkMultiHot) continue;
         for (int variant = 0; variant < (huge ? 1 : in_turn ? 2 : 6); ++variant) {
           ++turn;
           const int upstream = static_cast<int>(in_turn ? turn % 3 : variant / 2);
@@ -158,7 +157,6 @@ void CheckFarRows(const Flags& flags, Report* report) {
     const int64_t rows = kLimit / classes + 150;
     for (int loss = 0; loss < kCbkLossCount; ++loss) {
       for (const int labels : {int{kCbkInt64}, int{kCbkMultiHot}}) {
-        if (loss == kCbkSoftmax && labels == kCbkMultiHot) continue;
         CheckFarLoss({loss, kCbkFloat32, labels, true, kRowUpstream, 8, classes, 1.0f, ++seed},
                      rows, [&](const CbkProblem& problem, int64_t) {
                        Require(CbkCudaLoss(&problem, nullptr), "CbkCudaLoss of far rows");
@@ -181,7 +179,9 @@ void CheckRefusals(Report* report) {
   problem.classes = 10;
   report->Add(CbkCudaLoss(&problem, nullptr) == cudaSuccess, "no rows are not an error");
   problem.labels_type = kCbkMultiHot;
-  report->Add(CbkCudaLoss(&problem, nullptr) != cudaSuccess, "softmax has no multi-hot labels");
+  problem.ignores = 1;
+  report->Add(CbkCudaLoss(&problem, nullptr) != cudaSuccess, "multi-hot labels ignore no class");
+  problem.ignores = 0;
   problem.labels_type = kCbkDoubleIds + 1;
   report->Add(CbkCudaLoss(&problem, nullptr) != cudaSuccess, "there are no labels of type 6");
   problem.labels_type = kCbkInt32;

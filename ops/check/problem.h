@@ -66,6 +66,12 @@ struct Case {
   float gamma;
   uint64_t seed;
 
+  // Of every third problem each, and never both.
+  float LabelSmoothing() const { return loss == kCbkSoftmax && seed % 3 == 1 ? 0.1f : 0.0f; }
+  bool Ignores() const { return labels_type != kCbkMultiHot && seed % 3 == 2; }
+  // An id that some labels have: one that is not a class, or class 0.
+  int64_t IgnoreClass() const { return seed % 2 == 0 ? -1 : 0; }
+
   std::string Name() const {
     const char* const floats[] = {"float32", "bfloat16", "float16"};
     const char* const labels[] = {"int32", "int64", "multi-hot", "uint64", "float", "double"};
@@ -122,6 +128,9 @@ CbkProblem ProblemIn(const Case& what, const Array& logits, const Array& labels,
   problem.labels = labels.data();
   problem.class_weights = static_cast<const float*>(weights.data());
   problem.gamma = what.gamma;
+  problem.label_smoothing = what.LabelSmoothing();
+  problem.ignores = what.Ignores();
+  problem.ignore_class = what.IgnoreClass();
   problem.upstream =
       what.upstream == kNoUpstream ? nullptr : static_cast<const float*>(upstream.data());
   problem.upstream_is_scalar = what.upstream == kScalarUpstream;
@@ -143,6 +152,10 @@ struct HostProblem {
   float MultiHot(int64_t row, int64_t c) const {
     return reinterpret_cast<const float*>(labels.data())[row * what.classes + c];
   }
+  // A multi-hot label times its class weight, as the kernels round it.
+  double Target(int64_t row, int64_t c) const {
+    return static_cast<double>(MultiHot(row, c) * class_weights[static_cast<size_t>(c)]);
+  }
   // The class id, whether or not it is one; -1 for what is not an int64.
   int64_t ClassId(int64_t row) const {
     const void* const ids = labels.data();
@@ -154,6 +167,18 @@ struct HostProblem {
       default: return WholeNumber(static_cast<const double*>(ids)[row]);
     }
   }
+  bool IsIgnored(int64_t row) const {
+    if (!what.Ignores()) return false;
+    const int64_t ignored = what.IgnoreClass();
+    switch (what.labels_type) {  // ClassId has -1 for more than -1
+      case kCbkUint64: return ignored >= 0 && ClassId(row) == ignored;
+      case kCbkFloatIds:
+        return reinterpret_cast<const float*>(labels.data())[row] == static_cast<float>(ignored);
+      case kCbkDoubleIds:
+        return reinterpret_cast<const double*>(labels.data())[row] == static_cast<double>(ignored);
+      default: return ClassId(row) == ignored;
+    }
+  }
   double UpstreamOf(int64_t row) const {
     if (what.upstream == kNoUpstream) return 1.0;
     return static_cast<double>(upstream[what.upstream == kScalarUpstream ? 0 : row]);
@@ -162,20 +187,24 @@ struct HostProblem {
 
 inline double WeightOf(const HostProblem& problem, int64_t row) {
   const int64_t classes = problem.what.classes;
+  if (problem.IsIgnored(row)) return 0.0;
   if (problem.what.labels_type != kCbkMultiHot) {
     const int64_t id = problem.ClassId(row);
     return id >= 0 && id < classes
                ? static_cast<double>(problem.class_weights[static_cast<size_t>(id)])
                : static_cast<double>(NAN);
   }
-  double labels = 0.0, weighted = 0.0, weights = 0.0;
+  double labels = 0.0, weighted = 0.0, weights = 0.0, largest = 0.0;
   for (int64_t c = 0; c < classes; ++c) {
+    largest = fmax(largest, fabs(problem.Target(row, c)));
     const double y = static_cast<double>(problem.MultiHot(row, c));
     const double weight = static_cast<double>(problem.class_weights[static_cast<size_t>(c)]);
     labels += y >= 0.0 && y <= static_cast<double>(kCbkLargestLabel) ? y : static_cast<double>(NAN);
     weighted += y * weight;
     weights += weight;
   }
+  // Of a softmax loss: 0 or not.
+  if (CbkOfSoftmax(problem.what.loss)) return largest == 0.0 ? 0.0 : 1.0;
   return labels <= 0.0 ? weights / static_cast<double>(classes) : weighted / labels;
 }
 

@@ -52,9 +52,90 @@ inline ReferenceTerm TermOf(double x, double gamma) {
 // logarithm's error of up to 1e-6 (on a GPU; on a CPU 4e-7) is multiplied by gamma.
 inline double Widened(const ReferenceTerm& term) { return 1.0 + 0.1 * term.spread; }
 
+// (1 - p)^gamma * ce and its derivative by ce, for p = own / (own + others) and ce = -log p. The error
+// of log(1 - p), relative to itself, is multiplied by gamma.
+inline ReferenceTerm FocalOf(double own, double others, double ce, double gamma) {
+  const double right = own / (own + others), wrong = others / (own + others);
+  const double factor = gamma == 0.0 ? 1.0 : pow(wrong, gamma);
+  const double ratio = wrong > 0.0 ? ce / wrong : 1.0;
+  const double spread = gamma > 0.0 && wrong > 0.0 ? gamma * log1p(own / others) : 0.0;
+  return {factor * ce, factor * (1.0 + gamma * right * ratio), spread};
+}
+
+// Multi-hot labels: a mix of the classes' losses.
+inline void MixedSoftmaxReference(const HostProblem& problem, int64_t row, double upstream,
+                                  ExpectedRow* expected) {
+  const Case& what = problem.what;
+  const int64_t classes = what.classes;
+  const size_t n = static_cast<size_t>(classes);
+  const double gamma = what.loss == kCbkSoftmaxFocal ? static_cast<double>(what.gamma) : 0.0;
+  const double smoothing = static_cast<double>(what.LabelSmoothing());
+  std::vector<double> e(n), targets(n), slopes(n), sizes(n);
+  double max = -DBL_MAX, total_target = 0.0, target_size = 0.0;
+  int64_t top = 0;
+  bool any_nan = false;
+  for (int64_t c = 0; c < classes; ++c) {
+    const double z = static_cast<double>(problem.Logit(row, c));
+    any_nan = any_nan || isnan(z);
+    if (z > max) {
+      max = z;
+      top = c;
+    }
+    targets[static_cast<size_t>(c)] = problem.Target(row, c);
+    total_target += targets[static_cast<size_t>(c)];
+    target_size += fabs(targets[static_cast<size_t>(c)]);
+  }
+  double rest = 0.0;  // of all but the largest
+  for (int64_t c = 0; c < classes; ++c) {
+    e[static_cast<size_t>(c)] = exp(static_cast<double>(problem.Logit(row, c)) - max);
+    if (c != top) rest += e[static_cast<size_t>(c)];
+  }
+  const double spread_size = smoothing / static_cast<double>(classes) * target_size;
+  double slope_total = 0.0, slope_size = 0.0, slope_rest = 0.0, rest_size = 0.0;
+  for (int64_t c = 0; c < classes; ++c) {
+    const size_t i = static_cast<size_t>(c);
+    double target = targets[i], target_abs = fabs(target);
+    if (smoothing > 0.0) {
+      target = (1.0 - smoothing) * target + smoothing / static_cast<double>(classes) * total_target;
+      target_abs = (1.0 - smoothing) * target_abs + spread_size;
+    }
+    if (target == 0.0 && target_abs == 0.0) continue;
+    const double others = c == top ? rest : 1.0 + rest - e[i];
+    const double ce = c == top ? log1p(rest)
+                               : max - static_cast<double>(problem.Logit(row, c)) + log1p(rest);
+    const ReferenceTerm term = FocalOf(e[i], others, ce, gamma);
+    expected->loss.value += target * term.value;
+    expected->loss.size += target_abs * term.value * Widened(term);
+    slopes[i] = target * term.slope;
+    sizes[i] = target_abs * term.slope * Widened(term);
+    slope_total += slopes[i];
+    slope_size += sizes[i];
+    if (c != top) slope_rest += slopes[i];
+    if (c != top) rest_size += sizes[i];
+  }
+  if (any_nan) expected->loss.value = slope_total = slope_rest = static_cast<double>(NAN);
+  for (int64_t c = 0; c < static_cast<int64_t>(expected->gradient.size()); ++c) {
+    const size_t i = static_cast<size_t>(c);
+    const double p = e[i] / (1.0 + rest);
+    Expected* const result = &expected->gradient[i];
+    result->value = upstream * (c == top ? slope_rest - slope_total * rest / (1.0 + rest)
+                                         : slope_total * p - slopes[i]);
+    if (any_nan) result->value = static_cast<double>(NAN);
+    result->size = fabs(upstream) * (c == top ? rest_size + slope_size * rest / (1.0 + rest)
+                                              : slope_size * p + sizes[i]);
+    result->tiny_factor =
+        static_cast<double>(classes) * fabs(upstream) * (1.0 + gamma) * (1.0 + target_size);
+  }
+}
+
+// Class ids.
 inline void SoftmaxReference(const HostProblem& problem, int64_t row, double factor,
                              ExpectedRow* expected) {
   const int64_t classes = problem.what.classes, id = problem.ClassId(row);
+  const double gamma =
+      problem.what.loss == kCbkSoftmaxFocal ? static_cast<double>(problem.what.gamma) : 0.0;
+  const double smoothing = static_cast<double>(problem.what.LabelSmoothing());
+  const double share = smoothing / static_cast<double>(classes);
   double max = -DBL_MAX;
   for (int64_t c = 0; c < classes; ++c) max = fmax(max, static_cast<double>(problem.Logit(row, c)));
   double others = 0.0, own_z = static_cast<double>(NAN);
@@ -64,13 +145,30 @@ inline void SoftmaxReference(const HostProblem& problem, int64_t row, double fac
     if (c != id) others += exp(z - max);
   }
   const double own = exp(own_z - max);
-  expected->loss.value = own > 1e-9 ? log1p(others / own) : log(others + own) + max - own_z;
+  const double ce = own > 1e-9 ? log1p(others / own) : log(others + own) + max - own_z;
+  const ReferenceTerm focal = FocalOf(own, others, ce, gamma);
+  expected->loss.value = gamma == 0.0 ? ce : focal.value;
+  if (gamma != 0.0) factor *= focal.slope;
+  const double widened = gamma == 0.0 ? 1.0 : Widened(focal);
+  if (smoothing > 0.0) {
+    double sum = 0.0;
+    for (int64_t c = 0; c < classes; ++c) {
+      sum += max - static_cast<double>(problem.Logit(row, c)) + log(others + own);
+    }
+    expected->loss.value = (1.0 - smoothing) * ce + share * sum;
+  }
+  expected->loss.size = widened * expected->loss.value;
   for (int64_t c = 0; c < static_cast<int64_t>(expected->gradient.size()); ++c) {
     const double e = c == id ? -others : exp(static_cast<double>(problem.Logit(row, c)) - max);
     Expected* const result = &expected->gradient[static_cast<size_t>(c)];
     result->value = factor * e / (others + own);
-    result->size = fabs(result->value);
-    result->tiny_factor = (c == id ? static_cast<double>(classes) : 1.0) * fabs(factor);
+    result->size = fabs(result->value) * widened;
+    if (smoothing > 0.0) {
+      result->value += factor * (c == id ? smoothing - share : -share);
+      result->size += fabs(factor) * (c == id ? smoothing : share);
+    }
+    result->tiny_factor =
+        (c == id ? static_cast<double>(classes) : 1.0) * fabs(factor) * (1.0 + gamma);
   }
 }
 
@@ -108,17 +206,19 @@ inline ExpectedRow ReferenceRow(const HostProblem& problem, int64_t row, bool wi
   const size_t classes = with_gradient ? static_cast<size_t>(problem.what.classes) : 0;
   if (weight == 0.0) return {kExactlyZero, std::vector<Expected>(classes, kExactlyZero)};
   expected.gradient.resize(classes);
-  if (problem.what.loss == kCbkSoftmax) {
+  if (CbkOfSoftmax(problem.what.loss) && problem.what.labels_type == kCbkMultiHot) {
+    MixedSoftmaxReference(problem, row, factor, &expected);  // its weight is 1
+  } else if (CbkOfSoftmax(problem.what.loss)) {
     SoftmaxReference(problem, row, factor, &expected);
   } else {
     TermsReference(problem, row, factor, &expected);
   }
   expected.loss.value *= weight;
-  expected.loss.size =
-      fabs(problem.what.loss == kCbkSoftmax ? expected.loss.value : weight * expected.loss.size);
+  expected.loss.size = fabs(weight * expected.loss.size);
   // A power of gamma that is subnormal leaves out up to it times the cross-entropy, which is below
   // 1 + log(1 + gamma) there.
-  const double gamma = problem.what.loss == kCbkFocal ? double{problem.what.gamma} : 0.0;
+  const bool focal = problem.what.loss == kCbkFocal || problem.what.loss == kCbkSoftmaxFocal;
+  const double gamma = focal ? double{problem.what.gamma} : 0.0;
   expected.loss.tiny_factor =
       static_cast<double>(problem.what.classes) * weight * (1.0 + log1p(gamma));
   const bool nothing_arrives = problem.UpstreamOf(row) == 0.0;

@@ -11,7 +11,9 @@
 
 namespace cb_keras {
 
-// The class that a label names, or -1.
+constexpr int64_t kNoClass = -1, kIgnoredClass = -2;
+
+// The class that a label names, or kNoClass.
 static inline int64_t ClassIdOf(int64_t label, int64_t classes) {
   return label >= 0 && label < classes ? label : -1;
 }
@@ -33,29 +35,44 @@ static inline int64_t ClassIdOf(float label, int64_t classes) {
   return ClassIdOf(double{label}, classes);
 }
 
-template <typename Label>
-static inline void ReadClassIds(const void* labels, int64_t first, int n, int64_t classes,
-                                int64_t* ids) {
-  const Label* const from = static_cast<const Label*>(labels) + first;
-  for (int i = 0; i < n; ++i) ids[i] = ClassIdOf(from[i], classes);
+static inline bool IsClassId(int32_t label, int64_t id) { return label == id; }
+static inline bool IsClassId(int64_t label, int64_t id) { return label == id; }
+static inline bool IsClassId(uint64_t label, int64_t id) {
+  return id >= 0 && label == static_cast<uint64_t>(id);
+}
+static inline bool IsClassId(float label, int64_t id) {
+  return static_cast<double>(label) == static_cast<double>(id);
+}
+static inline bool IsClassId(double label, int64_t id) {
+  return label == static_cast<double>(id);
 }
 
-// The classes of n rows from `first` on, -1 where there is none; for all labels but multi-hot ones.
+template <typename Label>
 static inline void ReadClassIds(const CbkProblem& problem, int64_t first, int n, int64_t* ids) {
-  const void* const labels = problem.labels;
+  const Label* const from = static_cast<const Label*>(problem.labels) + first;
+  for (int i = 0; i < n; ++i) ids[i] = ClassIdOf(from[i], problem.classes);
+  if (!problem.ignores) return;
+  for (int i = 0; i < n; ++i) {
+    if (IsClassId(from[i], problem.ignore_class)) ids[i] = kIgnoredClass;
+  }
+}
+
+// The classes of n rows from `first` on, kNoClass where there is none and kIgnoredClass where the
+// row is not to count; for all labels but multi-hot ones.
+static inline void ReadClassIds(const CbkProblem& problem, int64_t first, int n, int64_t* ids) {
   switch (problem.labels_type) {
     case kCbkInt32:
-      return ReadClassIds<int32_t>(labels, first, n, problem.classes, ids);
+      return ReadClassIds<int32_t>(problem, first, n, ids);
     case kCbkInt64:
-      return ReadClassIds<int64_t>(labels, first, n, problem.classes, ids);
+      return ReadClassIds<int64_t>(problem, first, n, ids);
     case kCbkUint64:
-      return ReadClassIds<uint64_t>(labels, first, n, problem.classes, ids);
+      return ReadClassIds<uint64_t>(problem, first, n, ids);
     case kCbkFloatIds:
-      return ReadClassIds<float>(labels, first, n, problem.classes, ids);
+      return ReadClassIds<float>(problem, first, n, ids);
     case kCbkDoubleIds:
-      return ReadClassIds<double>(labels, first, n, problem.classes, ids);
+      return ReadClassIds<double>(problem, first, n, ids);
   }
-  for (int i = 0; i < n; ++i) ids[i] = -1;
+  for (int i = 0; i < n; ++i) ids[i] = kNoClass;
 }
 
 }  // namespace cb_keras

@@ -12,10 +12,15 @@ namespace cb_keras {
 namespace CBK_ISA {
 
 inline Modulator ModulatorOf(const CbkProblem& problem) {
-  if (problem.loss != kCbkFocal || problem.gamma == 0.0f) return Modulator::kNone;
+  const bool focal = problem.loss == kCbkFocal || problem.loss == kCbkSoftmaxFocal;
+  if (!focal || problem.gamma == 0.0f) return Modulator::kNone;
   if (problem.gamma == 1.0f) return Modulator::kLinear;
   if (problem.gamma == 2.0f) return Modulator::kSquare;
   return Modulator::kPower;
+}
+
+inline float LabelSmoothingOf(const CbkProblem& problem) {
+  return problem.loss == kCbkSoftmax ? problem.label_smoothing : 0.0f;
 }
 
 inline float MeanWeight(const CbkProblem& problem) {

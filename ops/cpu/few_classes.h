@@ -12,6 +12,7 @@
 
 #include "class_ids.h"
 #include "factors.h"
+#include "softmax_terms.h"
 #include "storage.h"
 #include "terms.h"
 
@@ -37,6 +38,7 @@ struct Block {
 struct BlockArgs {
   int classes;
   float gamma;
+  float label_smoothing;
   const float* class_weights;
   float mean_weight;
 };
@@ -88,7 +90,7 @@ struct RowFactors {
   }
 };
 
-template <bool kGradient>
+template <Modulator kModulator, bool kSmooth, bool kGradient>
 void SoftmaxBlock(const BlockArgs& args, int rows, Block* block) {
   const float infinity = std::numeric_limits<float>::infinity();
   const Vec zero = Vec::Set(0.0f), one = Vec::Set(1.0f);
@@ -97,28 +99,105 @@ void SoftmaxBlock(const BlockArgs& args, int rows, Block* block) {
     Vec maximum = Vec::Set(-infinity);
     for (int c = 0; c < args.classes; ++c) maximum = Max(Vec::Load(block->logits[c] + r), maximum);
     // The label is left out of the sum: 1 - p_y would cancel where p_y is near 1.
-    Vec others = zero, own = zero;
+    Vec others = zero, own = zero, distances = zero;
     for (int c = 0; c < args.classes; ++c) {
       const Vec z = Vec::Load(block->logits[c] + r);
       const Vec::Mask is_label = labels == Vec::Set(static_cast<float>(c));
       const Vec e = ExpMinus(maximum - z);
       own = Select(is_label, z, own);
       others = others + Select(is_label, zero, e);
+      if (kSmooth) distances = distances + (maximum - z);
       if (kGradient) e.Store(block->logits[c] + r);
     }
     const Vec distance = maximum - own;
     const Vec::Mask label_is_largest = distance == zero;
-    const Vec total = others + Select(label_is_largest, one, ExpMinus(distance));
+    const Vec own_e = Select(label_is_largest, one, ExpMinus(distance));
+    const Vec total = others + own_e;
     const Vec above_one = Select(label_is_largest, others, total - one);
     const RowFactors factors(Vec::Load(block->weights + r), Vec::Load(block->upstreams + r));
-    factors.Loss(distance + LogOfTotal(total, above_one)).Store(block->losses + r);
+    const Vec log_total = LogOfTotal(total, above_one);
+    const Term term = FocalOfSoftmax<kModulator>(own_e, others, distance + log_total,
+                                                 Vec::Set(args.gamma));
+    const float share = args.label_smoothing / static_cast<float>(args.classes);
+    Vec loss = term.loss;
+    if (kSmooth) {
+      loss = MulAdd(Vec::Set(1.0f - args.label_smoothing), distance,
+                    MulAdd(Vec::Set(share), distances, log_total));
+    }
+    factors.Loss(loss).Store(block->losses + r);
     if (!kGradient) continue;
-    const Vec scale = factors.factor / total;
-    const Vec of_label = zero - factors.factor * (others / total);
+    Vec factor = factors.factor;
+    if (kModulator != Modulator::kNone) factor = factor * term.slope;
+    const Vec scale = factor / total;
+    Vec of_label = zero - factor * (others / total);
+    if (kSmooth) of_label = MulAdd(factor, Vec::Set(args.label_smoothing - share), of_label);
     for (int c = 0; c < args.classes; ++c) {
       const Vec::Mask is_label = labels == Vec::Set(static_cast<float>(c));
-      const Vec slope = scale * Vec::Load(block->logits[c] + r);
+      Vec slope = scale * Vec::Load(block->logits[c] + r);
+      if (kSmooth) slope = NegMulAdd(Vec::Set(share), factor, slope);
       factors.Gradient(Select(is_label, of_label, slope)).Store(block->logits[c] + r);
+    }
+  }
+}
+
+// Softmax losses with multi-hot labels, which mix the classes' losses; the targets become slopes, and
+// the lines of memory hold the exponentials.
+template <Modulator kModulator, bool kGradient>
+void MixedSoftmaxBlock(const BlockArgs& args, int rows, Block* block) {
+  const Vec zero = Vec::Set(0.0f), one = Vec::Set(1.0f), gammas = Vec::Set(args.gamma);
+  for (int r = 0; r < rows; r += Vec::kLanes) {
+    Vec maximum = Vec::Set(-std::numeric_limits<float>::infinity());
+    Vec target_sum = zero, target_size = zero;
+    for (int c = 0; c < args.classes; ++c) {
+      maximum = Max(Vec::Load(block->logits[c] + r), maximum);
+      const Vec target = Vec::Load(block->targets[c] + r) * Vec::Set(args.class_weights[c]);
+      target.Store(block->targets[c] + r);
+      target_sum = target_sum + target;
+      target_size = target_size + Abs(target);
+    }
+    Vec rest = zero, largest = zero;
+    for (int c = 0; c < args.classes; ++c) {
+      const Vec z = Vec::Load(block->logits[c] + r);
+      const Vec::Mask is_largest = z == maximum;
+      const Vec e = ExpMinus(maximum - z);
+      Select(is_largest, one, e).Store(block->lines + c * kBlockRows + r);
+      rest = rest + Select(is_largest, zero, e);
+      largest = largest + Select(is_largest, one, zero);
+    }
+    const Vec single = Select(largest == one, one, zero);
+    rest = rest + (largest - one);
+    const Vec total = one + rest, log_total = LogOfTotal(total, rest);
+    const Vec spread = Vec::Set(args.label_smoothing / static_cast<float>(args.classes)) * target_sum;
+    Vec loss = zero, slopes = zero, slopes_of_rest = zero;
+    for (int c = 0; c < args.classes; ++c) {
+      const Vec z = Vec::Load(block->logits[c] + r);
+      const Vec e = Vec::Load(block->lines + c * kBlockRows + r);
+      Vec target = Vec::Load(block->targets[c] + r);
+      if (args.label_smoothing > 0.0f) {
+        target = MulAdd(Vec::Set(1.0f - args.label_smoothing), target, spread);
+      }
+      const Vec::Mask is_top = Select(z == maximum, single, zero) > zero;
+      const Vec::Mask nothing = target == zero;
+      const Term term = FocalOfSoftmax<kModulator>(e, Select(is_top, rest, total - e),
+                                                   (maximum - z) + log_total, gammas);
+      const Vec slope = Select(nothing, zero, target * term.slope);
+      loss = loss + Select(nothing, zero, target * term.loss);
+      slopes = slopes + slope;
+      slopes_of_rest = slopes_of_rest + Select(is_top, zero, slope);
+      slope.Store(block->targets[c] + r);
+    }
+    const RowFactors factors(Select(target_size == zero, zero, one),
+                             Vec::Load(block->upstreams + r));
+    factors.Loss(loss).Store(block->losses + r);
+    if (!kGradient) continue;
+    const Vec common = slopes / total, of_top = slopes_of_rest - slopes * (rest / total);
+    for (int c = 0; c < args.classes; ++c) {
+      const Vec z = Vec::Load(block->logits[c] + r);
+      const Vec::Mask is_top = Select(z == maximum, single, zero) > zero;
+      const Vec usual = common * Vec::Load(block->lines + c * kBlockRows + r) -
+                        Vec::Load(block->targets[c] + r);
+      factors.Gradient(factors.factor * Select(is_top, of_top, usual))
+          .Store(block->logits[c] + r);
     }
   }
 }
@@ -179,6 +258,18 @@ void DenseBlock(const BlockArgs& args, int rows, Block* block) {
 using BlockWork = void (*)(const BlockArgs& args, int rows, Block* block);
 
 template <Modulator kModulator>
+BlockWork SoftmaxWork(bool multi_hot, bool smooth, bool gradient) {
+  if (multi_hot) {
+    return gradient ? MixedSoftmaxBlock<kModulator, true> : MixedSoftmaxBlock<kModulator, false>;
+  }
+  if (kModulator == Modulator::kNone && smooth) {
+    return gradient ? SoftmaxBlock<Modulator::kNone, true, true>
+                    : SoftmaxBlock<Modulator::kNone, true, false>;
+  }
+  return gradient ? SoftmaxBlock<kModulator, false, true> : SoftmaxBlock<kModulator, false, false>;
+}
+
+template <Modulator kModulator>
 BlockWork TermsWork(bool multi_hot, bool gradient) {
   if (multi_hot) return gradient ? DenseBlock<kModulator, true> : DenseBlock<kModulator, false>;
   return gradient ? SparseBlock<kModulator, true> : SparseBlock<kModulator, false>;
@@ -187,18 +278,23 @@ BlockWork TermsWork(bool multi_hot, bool gradient) {
 inline BlockWork WorkOf(const CbkProblem& problem) {
   const bool multi_hot = problem.labels_type == kCbkMultiHot;
   const bool gradient = problem.gradient != nullptr;
-  if (problem.loss == kCbkSoftmax) return gradient ? SoftmaxBlock<true> : SoftmaxBlock<false>;
+  const bool softmax = CbkOfSoftmax(problem.loss), smooth = LabelSmoothingOf(problem) > 0.0f;
+  const auto work = [&](auto modulator) {
+    constexpr Modulator kModulator = decltype(modulator)::value;
+    return softmax ? SoftmaxWork<kModulator>(multi_hot, smooth, gradient)
+                   : TermsWork<kModulator>(multi_hot, gradient);
+  };
   switch (ModulatorOf(problem)) {
     case Modulator::kNone:
-      return TermsWork<Modulator::kNone>(multi_hot, gradient);
+      return work(std::integral_constant<Modulator, Modulator::kNone>());
     case Modulator::kLinear:
-      return TermsWork<Modulator::kLinear>(multi_hot, gradient);
+      return work(std::integral_constant<Modulator, Modulator::kLinear>());
     case Modulator::kSquare:
-      return TermsWork<Modulator::kSquare>(multi_hot, gradient);
+      return work(std::integral_constant<Modulator, Modulator::kSquare>());
     case Modulator::kPower:
       break;
   }
-  return TermsWork<Modulator::kPower>(multi_hot, gradient);
+  return work(std::integral_constant<Modulator, Modulator::kPower>());
 }
 
 // Labels, weights and upstream factors of n rows. Returns the first row whose class id is invalid,
@@ -219,7 +315,8 @@ inline int ReadLabels(const CbkProblem& problem, int64_t first, int n, Block* bl
     block->labels[r] = valid ? static_cast<float>(ids[r]) : 0.0f;
     block->weights[r] =
         valid ? problem.class_weights[ids[r]] : std::numeric_limits<float>::quiet_NaN();
-    if (valid) continue;
+    if (ids[r] == kIgnoredClass) block->weights[r] = 0.0f;
+    if (ids[r] != kNoClass) continue;
     block->upstreams[r] = 1.0f;  // one of 0 does not hide it
     invalid = r;
   }
@@ -255,7 +352,8 @@ template <typename Type>
 int64_t LossOfFewClasses(const CbkProblem& problem, int64_t begin, int64_t end, bool stream) {
   using Storage = typename Type::Storage;
   const int classes = static_cast<int>(problem.classes);
-  const BlockArgs args = {classes, problem.gamma, problem.class_weights, MeanWeight(problem)};
+  const BlockArgs args = {classes, problem.gamma, LabelSmoothingOf(problem),
+                          problem.class_weights, MeanWeight(problem)};
   const BlockWork work = WorkOf(problem);
   const Storage* const logits = static_cast<const Storage*>(problem.logits);
   Storage* const gradient = static_cast<Storage*>(problem.gradient);

@@ -11,6 +11,7 @@
 #include "class_ids.h"
 #include "factors.h"
 #include "few_classes.h"
+#include "softmax_terms.h"
 #include "storage.h"
 #include "terms.h"
 
@@ -106,8 +107,20 @@ float DenseRow(const Row<Type>& row, const float* labels, float factor) {
   return static_cast<float>(sum);
 }
 
+// q^gamma * crossentropy of the softmax focal loss and its derivative by the cross-entropy.
+struct FocalScalars {
+  double loss, slope;
+};
+
+FocalScalars FocalOfSoftmax(double own, double others, double crossentropy, double gamma) {
+  const double q = others / (own + others), p = own / (own + others);
+  const double power = gamma == 1.0 ? q : gamma == 2.0 ? q * q : pow(q, gamma);
+  const double ratio = q > 0.0 ? crossentropy / q : 1.0;  // both vanish together
+  return {power * crossentropy, power * (1.0 + gamma * p * ratio)};
+}
+
 // `exponentials` has room for the row.
-template <typename Type, bool kGradient>
+template <typename Type, bool kFocal, bool kGradient>
 float SoftmaxRow(const Row<Type>& row, int64_t label, float factor, float* exponentials) {
   float maximum = -std::numeric_limits<float>::infinity();
   for (int64_t start = 0; start < row.classes; start += kTile) {
@@ -116,10 +129,12 @@ float SoftmaxRow(const Row<Type>& row, int64_t label, float factor, float* expon
     maximum = largest > maximum ? largest : maximum;
   }
   // The label is left out of the sum: 1 - p_y would cancel where p_y is near 1.
-  double others = 0.0;
+  const double smoothing = static_cast<double>(LabelSmoothingOf(row.problem));
+  double others = 0.0, distances = 0.0;
   for (int64_t start = 0; start < row.classes; start += kTile) {
     const int n = TileSize(row.classes, start);
     const float* z = row.Load(start, n);
+    if (smoothing > 0.0) distances += DistancesOfTile(z, n, maximum);
     float* e = kGradient ? exponentials + start : nullptr;
     const int64_t here = label - start;
     others += here >= 0 && here < n ? ExponentialsOfTile<true, kGradient>(
@@ -129,19 +144,82 @@ float SoftmaxRow(const Row<Type>& row, int64_t label, float factor, float* expon
   const double distance = static_cast<double>(maximum) - Type::Load(row.logits[label]);
   const double e_label = exp(-distance);
   const double total = others + e_label;
+  double loss = e_label > 0.5 ? log1p(others / e_label) : distance + log(total);
+  if (kFocal) {
+    const FocalScalars focal = FocalOfSoftmax(e_label, others, loss, row.problem.gamma);
+    loss = focal.loss;
+    factor = static_cast<float>(factor * focal.slope);
+  }
+  const double share = smoothing / static_cast<double>(row.classes);
+  if (smoothing > 0.0) {
+    loss = (1.0 - smoothing) * loss + smoothing * log(total) + share * distances;
+  }
   if (kGradient) {
     const float scale = static_cast<float>(factor / total);
     for (int64_t start = 0; start < row.classes; start += kTile) {
       const int n = TileSize(row.classes, start);
       float* out = row.Target(start);
       ScaleTile(exponentials + start, n, scale, out);
+      if (smoothing > 0.0) ShiftTile(out, n, static_cast<float>(factor * share));
       if (label >= start && label < start + n) {
-        out[label - start] = static_cast<float>(-factor * (others / total));
+        out[label - start] = static_cast<float>(-factor * (others / total - (smoothing - share)));
       }
       row.Store(start, n);
     }
   }
-  return static_cast<float>(e_label > 0.5 ? log1p(others / e_label) : distance + log(total));
+  return static_cast<float>(loss);
+}
+
+// Buffers of a thread for a row with multi-hot labels.
+struct MixedBuffers {
+  std::vector<float> exponentials, targets;
+};
+
+// The loss, or 0 for a row whose targets are all 0.
+template <typename Type, Modulator kModulator, bool kGradient>
+float MixedSoftmaxRow(const Row<Type>& row, const float* labels, float upstream,
+                      MixedBuffers* buffers) {
+  float* const e = buffers->exponentials.data();
+  float* const targets = buffers->targets.data();
+  MixedRow mixed = {-std::numeric_limits<float>::infinity(), 0.0f, 0.0f, false, row.problem.gamma};
+  double target_sum = 0.0, target_size = 0.0;
+  for (int64_t start = 0; start < row.classes; start += kTile) {
+    const int n = TileSize(row.classes, start);
+    TargetsOfTile(labels + start, row.problem.class_weights + start, n, targets + start,
+                  &target_sum, &target_size);
+    const float largest = LargestOfTile(row.Load(start, n), n);
+    mixed.maximum = largest > mixed.maximum ? largest : mixed.maximum;
+  }
+  if (target_size == 0.0) {
+    if (kGradient) row.FillGradient(0.0f);
+    return 0.0f;
+  }
+  double below = 0.0, largest = 0.0;
+  for (int64_t start = 0; start < row.classes; start += kTile) {
+    const int n = TileSize(row.classes, start);
+    ExponentialsBelow(row.Load(start, n), n, mixed.maximum, e + start, &below, &largest);
+  }
+  const double rest = below + (largest - 1.0);
+  mixed.rest = static_cast<float>(rest);
+  mixed.log_total = static_cast<float>(log1p(rest));
+  mixed.one_largest = largest == 1.0;
+  const float smoothing = LabelSmoothingOf(row.problem);
+  const float spread = static_cast<float>(smoothing * target_sum / static_cast<double>(row.classes));
+  MixedSums sums;
+  for (int64_t start = 0; start < row.classes; start += kTile) {
+    const int n = TileSize(row.classes, start);
+    if (smoothing > 0.0f) SmoothTile(targets + start, n, 1.0f - smoothing, spread);
+    MixedTile<kModulator>(mixed, row.Load(start, n), e + start, n, targets + start, &sums);
+  }
+  if (kGradient) {
+    for (int64_t start = 0; start < row.classes; start += kTile) {
+      const int n = TileSize(row.classes, start);
+      MixedGradientOfTile(mixed, sums, row.Load(start, n), e + start, targets + start, n, upstream,
+                          row.Target(start));
+      row.Store(start, n);
+    }
+  }
+  return static_cast<float>(sums.loss);
 }
 
 float AverageWeight(const CbkProblem& problem, const float* labels, float mean_weight) {
@@ -156,7 +234,8 @@ float AverageWeight(const CbkProblem& problem, const float* labels, float mean_w
 
 template <typename Type, Modulator kModulator, bool kSoftmax, bool kGradient>
 float SparseLoss(const Row<Type>& row, int64_t label, float factor, float* exponentials) {
-  return kSoftmax ? SoftmaxRow<Type, kGradient>(row, label, factor, exponentials)
+  constexpr bool kFocal = kModulator != Modulator::kNone;
+  return kSoftmax ? SoftmaxRow<Type, kFocal, kGradient>(row, label, factor, exponentials)
                   : SparseRow<Type, kModulator, kGradient>(row, label, factor);
 }
 
@@ -169,7 +248,10 @@ int64_t SparseRows(const CbkProblem& problem, int64_t begin, int64_t end, Row<Ty
   for (int64_t i = begin; i < end; ++i, row.logits += row.classes) {
     int64_t label;
     ReadClassIds(problem, i, 1, &label);
-    if (label < 0) {
+    if (label == kIgnoredClass) {
+      problem.losses[i] = 0.0f;
+      row.FillGradient(0.0f);
+    } else if (label == kNoClass) {
       if (first_invalid < 0) first_invalid = i;
       problem.losses[i] = kNaN;
       row.FillGradient(kNaN);
@@ -211,31 +293,57 @@ void DenseRows(const CbkProblem& problem, int64_t begin, int64_t end, Row<Type> 
   }
 }
 
+template <typename Type, Modulator kModulator, bool kGradient>
+void MixedSoftmaxRows(const CbkProblem& problem, int64_t begin, int64_t end, Row<Type> row) {
+  const float* labels = static_cast<const float*>(problem.labels) + begin * problem.classes;
+  const size_t classes = static_cast<size_t>(problem.classes);
+  MixedBuffers buffers = {std::vector<float>(classes), std::vector<float>(classes)};
+  for (int64_t i = begin; i < end; ++i, row.logits += row.classes, labels += row.classes) {
+    const float upstream = kGradient ? UpstreamOf(problem, i) : 0.0f;
+    if (kGradient && upstream != 0.0f) {
+      problem.losses[i] =
+          MixedSoftmaxRow<Type, kModulator, kGradient>(row, labels, upstream, &buffers);
+    } else {
+      row.FillGradient(0.0f);
+      problem.losses[i] = MixedSoftmaxRow<Type, kModulator, false>(row, labels, 0.0f, &buffers);
+    }
+    if (kGradient) row.gradient += row.classes;
+  }
+}
+
 template <typename Type, Modulator kModulator, bool kSoftmax, bool kGradient>
 int64_t ByLabels(const CbkProblem& problem, int64_t begin, int64_t end, const Row<Type>& row) {
   if (problem.labels_type != kCbkMultiHot) {
     return SparseRows<Type, kModulator, kSoftmax, kGradient>(problem, begin, end, row);
   }
-  if (!kSoftmax) DenseRows<Type, kModulator, kGradient>(problem, begin, end, row);
+  if (kSoftmax) {
+    MixedSoftmaxRows<Type, kModulator, kGradient>(problem, begin, end, row);
+  } else {
+    DenseRows<Type, kModulator, kGradient>(problem, begin, end, row);
+  }
   return -1;
+}
+
+template <typename Type, bool kSoftmax, bool kGradient>
+int64_t ByModulator(const CbkProblem& problem, int64_t begin, int64_t end, const Row<Type>& row) {
+  switch (ModulatorOf(problem)) {
+    case Modulator::kNone:
+      return ByLabels<Type, Modulator::kNone, kSoftmax, kGradient>(problem, begin, end, row);
+    case Modulator::kLinear:
+      return ByLabels<Type, Modulator::kLinear, kSoftmax, kGradient>(problem, begin, end, row);
+    case Modulator::kSquare:
+      return ByLabels<Type, Modulator::kSquare, kSoftmax, kGradient>(problem, begin, end, row);
+    case Modulator::kPower:
+      break;
+  }
+  return ByLabels<Type, Modulator::kPower, kSoftmax, kGradient>(problem, begin, end, row);
 }
 
 template <typename Type, bool kGradient>
 int64_t ByLoss(const CbkProblem& problem, int64_t begin, int64_t end, const Row<Type>& row) {
-  if (problem.loss == kCbkSoftmax) {
-    return ByLabels<Type, Modulator::kNone, true, kGradient>(problem, begin, end, row);
-  }
-  switch (ModulatorOf(problem)) {
-    case Modulator::kNone:
-      return ByLabels<Type, Modulator::kNone, false, kGradient>(problem, begin, end, row);
-    case Modulator::kLinear:
-      return ByLabels<Type, Modulator::kLinear, false, kGradient>(problem, begin, end, row);
-    case Modulator::kSquare:
-      return ByLabels<Type, Modulator::kSquare, false, kGradient>(problem, begin, end, row);
-    case Modulator::kPower:
-      break;
-  }
-  return ByLabels<Type, Modulator::kPower, false, kGradient>(problem, begin, end, row);
+  return CbkOfSoftmax(problem.loss)
+             ? ByModulator<Type, true, kGradient>(problem, begin, end, row)
+             : ByModulator<Type, false, kGradient>(problem, begin, end, row);
 }
 
 template <typename Type>

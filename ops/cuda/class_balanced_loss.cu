@@ -22,7 +22,8 @@ constexpr int64_t kMaxClasses = int64_t{1} << 30;
 size_t FloatBytes(int float_type) { return float_type == kCbkFloat32 ? 4 : 2; }
 
 Modulation MakeModulation(const CbkProblem& problem) {
-  const float gamma = problem.loss == kCbkFocal ? problem.gamma : 0.0f;
+  const bool focal = problem.loss == kCbkFocal || problem.loss == kCbkSoftmaxFocal;
+  const float gamma = focal ? problem.gamma : 0.0f;
   const Modulation::Kind kind = gamma == 0.0f   ? Modulation::kNone
                                 : gamma == 1.0f ? Modulation::kIdentity
                                 : gamma == 2.0f ? Modulation::kSquare
@@ -83,7 +84,7 @@ cudaError_t LaunchTiles(const Device& device, LossArgs args, cudaStream_t stream
   args.tile_rows = ChooseTileRows(device, rows, args.classes, args.lanes_log2);
   // Room to shift the tile by less than a vector. A multiple of it, because tile_rows is one.
   args.tile_floats = args.tile_rows * args.classes + kTileVector;
-  const int arrays = kForm == Form::kMultiHot ? 2 : 1;
+  const int arrays = kForm == Form::kMultiHot || kForm == Form::kMixed ? 2 : 1;
   const size_t shared_bytes =
       sizeof(TileRows) + sizeof(float) * static_cast<size_t>(arrays * args.tile_floats);
   const int64_t tiles = (rows + args.tile_rows - 1) / args.tile_rows;
@@ -106,7 +107,7 @@ template <typename T, Form kForm, bool kGradient>
 cudaError_t LaunchRows(const Device& device, LossArgs args, cudaStream_t stream) {
   const int64_t vectors = args.classes / kRowWidth<T, kForm> + 1;
   size_t shared_bytes = sizeof(BlockScratch);
-  if (kGradient && kForm != Form::kClassIds) {
+  if (kGradient && (kForm == Form::kSoftmax || kForm == Form::kMultiHot)) {
     // Two blocks per multiprocessor, so that one reads while the other writes.
     const int64_t limit = std::min(
         device.shared_bytes_per_block,
@@ -135,8 +136,10 @@ cudaError_t ChooseGradient(const Device& device, const LossArgs& args, cudaStrea
 
 template <typename T>
 cudaError_t ChooseForm(const Device& device, const LossArgs& args, cudaStream_t stream) {
-  if (args.problem.loss == kCbkSoftmax) {
-    return ChooseGradient<T, Form::kSoftmax>(device, args, stream);
+  if (CbkOfSoftmax(args.problem.loss)) {
+    return args.problem.labels_type == kCbkMultiHot
+               ? ChooseGradient<T, Form::kMixed>(device, args, stream)
+               : ChooseGradient<T, Form::kSoftmax>(device, args, stream);
   }
   return args.problem.labels_type == kCbkMultiHot
              ? ChooseGradient<T, Form::kMultiHot>(device, args, stream)
@@ -144,10 +147,10 @@ cudaError_t ChooseForm(const Device& device, const LossArgs& args, cudaStream_t 
 }
 
 bool IsValid(const CbkProblem& problem) {
-  const bool known = problem.loss >= kCbkSoftmax && problem.loss <= kCbkFocal &&
+  const bool known = problem.loss >= kCbkSoftmax && problem.loss < kCbkLossCount &&
                      problem.float_type >= kCbkFloat32 && problem.float_type <= kCbkFloat16 &&
                      problem.labels_type >= kCbkInt32 && problem.labels_type <= kCbkDoubleIds;
-  const bool fits = problem.loss != kCbkSoftmax || problem.labels_type != kCbkMultiHot;
+  const bool fits = !problem.ignores || problem.labels_type != kCbkMultiHot;
   return known && fits && problem.rows >= 0 && problem.classes >= 1 &&
          problem.classes <= kMaxClasses;
 }
@@ -162,6 +165,7 @@ cudaError_t RunLoss(const CbkProblem& problem, cudaStream_t stream) {
   args.problem = problem;
   args.classes = static_cast<int>(problem.classes);
   args.modulation = MakeModulation(problem);
+  args.label_smoothing = problem.loss == kCbkSoftmax ? problem.label_smoothing : 0.0f;
   const double bytes = static_cast<double>(problem.rows) * static_cast<double>(problem.classes) *
                        static_cast<double>(FloatBytes(problem.float_type));
   args.stream_gradient = bytes > 0.5 * device->cache_bytes;

@@ -16,6 +16,8 @@ __device__ __forceinline__ float RowLoss(const BlockRow<T, kWidth>& row) {
   const bool focal = row.args.modulation.kind != Modulation::kNone;
   if constexpr (kForm == Form::kSoftmax) {
     return SoftmaxRow<kGradient>(row);
+  } else if constexpr (kForm == Form::kMixed) {
+    return MixedSoftmaxRow<kGradient>(row);
   } else if constexpr (kForm == Form::kClassIds) {
     return focal ? ClassIdsRow<true, kGradient>(row) : ClassIdsRow<false, kGradient>(row);
   } else {

@@ -58,11 +58,24 @@ __device__ __forceinline__ ExponentialSum SumOthers(const BlockRow<T, kWidth>& r
   return sum;
 }
 
-// gradient = factor * 2^(z log2(e) - shift), 0 if the factor is; own_gradient for the label's class.
+// The sum of z log2(e) - shift over the row, to all threads.
+template <typename T, int kWidth>
+__device__ __forceinline__ float SumExponents(const BlockRow<T, kWidth>& row, float shift) {
+  double sum = 0.0;
+#pragma unroll 1
+  for (int c = threadIdx.x; c < row.args.classes; c += blockDim.x) {
+    sum += fmaf(ToFloat(row.z[c]), kLog2E, -shift);
+  }
+  float total[1] = {static_cast<float>(sum)};
+  __syncthreads();  // Another sum has just been read.
+  BlockSum(total, row.scratch);
+  return total[0];
+}
+
+// gradient = scale * 2^(z log2(e) - shift) - offset; own_gradient for the label's class.
 template <typename T, int kWidth>
 __device__ __forceinline__ void StoreSoftmaxGradient(const BlockRow<T, kWidth>& row, int label,
-                                                     float shift, float factor,
-                                                     float own_gradient) {
+                                                     float shift, const SoftmaxSlopes& slopes) {
   const auto* const stage = reinterpret_cast<const Bits<T, kWidth>*>(row.stage);
   ForBlockShare<2>(
       row.span.vectors, [&](int i) { return row.args.staged ? stage[i] : row.Load(i); },
@@ -71,16 +84,18 @@ __device__ __forceinline__ void StoreSoftmaxGradient(const BlockRow<T, kWidth>& 
         Unpack<T>(bits, values);
 #pragma unroll
         for (int k = 0; k < kWidth; ++k) {
-          values[k] = TimesFactor(factor, Exp2Approx(fmaf(values[k], kLog2E, -shift)));
+          const float e = Exp2Approx(fmaf(values[k], kLog2E, -shift));
+          values[k] = TimesFactor(slopes.scale, e) - slopes.offset;
         }
-        Replace(values, label - row.span.VectorStart(i), own_gradient);
+        Replace(values, label - row.span.VectorStart(i), slopes.own_gradient);
         row.Store(i, values);
       });
 #pragma unroll 1
   for (int i = threadIdx.x; i < row.span.LooseCount(); i += blockDim.x) {
     const int c = row.span.Loose(i);
-    const float value = TimesFactor(factor, Exp2Approx(fmaf(ToFloat(row.z[c]), kLog2E, -shift)));
-    FromFloat(c == label ? own_gradient : value, &row.gradient[c]);
+    const float e = Exp2Approx(fmaf(ToFloat(row.z[c]), kLog2E, -shift));
+    const float value = TimesFactor(slopes.scale, e) - slopes.offset;
+    FromFloat(c == label ? slopes.own_gradient : value, &row.gradient[c]);
   }
 }
 
@@ -97,11 +112,70 @@ __device__ __forceinline__ float SoftmaxRow(const BlockRow<T, kWidth>& row) {
   if (kGradient) {
     const float factor =
         GradientFactor(weight, ReadUpstream(row.args, row.index), label >= 0);
-    const float scale =
-        TimesFactor(factor, ReciprocalApprox(others[0] + Exp2Approx(own_exponent)));
-    StoreSoftmaxGradient(row, label, shift, scale, TimesFactor(scale, -others[0]));
+    const SoftmaxSlopes slopes = SlopesOfSoftmax(row.args, factor, others[0], own_exponent);
+    StoreSoftmaxGradient(row, label, shift, slopes);
   }
-  return TimesFactor(weight, SoftmaxLoss(others[0], own_exponent));
+  const float exponents = row.args.label_smoothing > 0.0f ? SumExponents(row, shift) : 0.0f;
+  return TimesFactor(weight, ClassIdSoftmaxLoss(row.args, others[0], own_exponent, exponents));
+}
+
+// Multi-hot labels. Element by element: they are not what the time is spent on.
+template <bool kGradient, typename T, int kWidth>
+__device__ __forceinline__ float MixedSoftmaxRow(const BlockRow<T, kWidth>& row) {
+  const LossArgs& args = row.args;
+  const int thread = static_cast<int>(threadIdx.x), stride = static_cast<int>(blockDim.x);
+  const float* const labels =
+      static_cast<const float*>(args.problem.labels) + row.index * args.classes;
+  const auto target_of = [&](int c) { return labels[c] * args.problem.class_weights[c]; };
+
+  float max = -FLT_MAX;
+  double target_sum = 0.0, target_size = 0.0;
+  for (int c = thread; c < args.classes; c += stride) {
+    max = fmaxf(max, ToFloat(row.z[c]));
+    target_sum += target_of(c);
+    target_size += fabsf(target_of(c));
+  }
+  float targets[2] = {static_cast<float>(target_sum), static_cast<float>(target_size)};
+  max = BlockMax(max, row.scratch);
+  BlockSum(targets, row.scratch);
+  MixedRow mixed(args, max, targets[0]);
+
+  double below = 0.0, count = 0.0;
+  for (int c = thread; c < args.classes; c += stride) {
+    const float z = ToFloat(row.z[c]);
+    if (z == max) {
+      count += 1.0;
+    } else {
+      below += mixed.Exponential(z);
+    }
+  }
+  float totals[2] = {static_cast<float>(below), static_cast<float>(count)};
+  __syncthreads();  // The targets' sums have been read.
+  BlockSum(totals, row.scratch);
+  mixed.SetTotal(totals[0], totals[1]);
+
+  double loss = 0.0, slopes = 0.0, slopes_of_rest = 0.0;
+  for (int c = thread; c < args.classes; c += stride) {
+    const float z = ToFloat(row.z[c]);
+    const FocalTerm term = mixed.TermOf(args, z, target_of(c));
+    loss += term.value;
+    slopes += term.slope;
+    slopes_of_rest += mixed.IsTop(z) ? 0.0f : term.slope;
+  }
+  float sums[3] = {static_cast<float>(loss), static_cast<float>(slopes),
+                   static_cast<float>(slopes_of_rest)};
+  __syncthreads();
+  BlockSum(sums, row.scratch);
+  const float weight = targets[1] == 0.0f ? 0.0f : 1.0f;
+  if (kGradient) {
+    const float factor = GradientFactor(weight, ReadUpstream(args, row.index), true);
+    for (int c = thread; c < args.classes; c += stride) {
+      const float z = ToFloat(row.z[c]);
+      const float slope = mixed.TermOf(args, z, target_of(c)).slope;
+      FromFloat(TimesFactor(factor, mixed.Gradient(z, slope, sums[1], sums[2])), &row.gradient[c]);
+    }
+  }
+  return TimesFactor(weight, sums[0]);
 }
 
 }  // namespace cb_keras

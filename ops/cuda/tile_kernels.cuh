@@ -19,7 +19,8 @@ constexpr int kTileThreads = 128;
 
 // Blocks per multiprocessor that the registers are to allow; more would spill multi-hot's.
 template <Form kForm>
-constexpr int kTileBlocks = (kForm == Form::kMultiHot ? 1024 : kResidentThreads) / kTileThreads;
+constexpr int kTileBlocks =
+    (kForm == Form::kMultiHot || kForm == Form::kMixed ? 1024 : kResidentThreads) / kTileThreads;
 
 // Four elements, although 16-bit types would allow eight: threads then write neighbouring 16-byte
 // pieces of shared memory, without bank conflicts.
@@ -33,6 +34,7 @@ struct TileRows {
   float upstreams[kTileThreads];
   float sums[kTileThreads];       // Softmax: of the other classes' exponentials. Else the loss.
   float exponents[kTileThreads];  // Softmax: of the label's class.
+  float exponent_sums[kTileThreads];  // Softmax with label smoothing: of all classes.
 };
 
 // Reads `size` elements to shared memory and returns where the first one went: such that vectors
@@ -79,7 +81,7 @@ struct GroupRow {
   int lanes;
   int size;
   float* z;
-  const float* y;
+  float* y;
   int label;
   float weight;
   float upstream;
@@ -93,12 +95,21 @@ struct GroupRow {
 };
 
 template <bool kGradient>
-__device__ __forceinline__ void SoftmaxGroup(const GroupRow& row, float* sum, float* exponent) {
+__device__ __forceinline__ void SoftmaxGroup(const LossArgs& args, const GroupRow& row, float* sum,
+                                             float* exponent, float* exponent_sum) {
   const float own_z = row.label >= 0 ? row.z[row.label] : NAN;
   float max = -FLT_MAX;
 #pragma unroll 4
   for (int c = row.lane; c < row.size; c += row.lanes) max = fmaxf(max, row.z[c]);
   const float shift = GroupMax(max, row.lanes) * kLog2E;
+  const bool smooth = args.label_smoothing > 0.0f;
+  float exponents = 0.0f;
+  if (smooth) {
+    for (int c = row.lane; c < row.size; c += row.lanes) {
+      exponents += fmaf(row.z[c], kLog2E, -shift);
+    }
+    exponents = GroupSum(exponents, row.lanes);
+  }
   __syncwarp();  // All lanes have read own_z, which one of them is about to overwrite.
 
   if (row.HasLabel()) row.z[row.label] = -INFINITY;
@@ -113,17 +124,17 @@ __device__ __forceinline__ void SoftmaxGroup(const GroupRow& row, float* sum, fl
   const float own_exponent = fmaf(own_z, kLog2E, -shift);
 
   if (kGradient) {
-    const float factor =
-        TimesFactor(row.factor, ReciprocalApprox(others + Exp2Approx(own_exponent)));
+    const SoftmaxSlopes slopes = SlopesOfSoftmax(args, row.factor, others, own_exponent);
 #pragma unroll 4
     for (int c = row.lane; c < row.size; c += row.lanes) {
-      row.z[c] = TimesFactor(factor, row.z[c]);
+      row.z[c] = TimesFactor(slopes.scale, row.z[c]) - slopes.offset;
     }
-    if (row.HasLabel()) row.z[row.label] = TimesFactor(factor, -others);
+    if (row.HasLabel()) row.z[row.label] = slopes.own_gradient;
   }
   if (row.lane > 0) return;
   *sum = others;
   *exponent = own_exponent;
+  if (smooth) *exponent_sum = exponents;
 }
 
 // These return the row's loss to all lanes of the group.
@@ -171,11 +182,56 @@ __device__ __forceinline__ float MultiHotGroup(const GroupRow& row, const Modula
   return TimesFactor(weight, GroupSum(sum, row.lanes));
 }
 
+template <bool kGradient>
+__device__ __forceinline__ float MixedGroup(const LossArgs& args, const GroupRow& row) {
+  float max = -FLT_MAX, target_sum = 0.0f, target_size = 0.0f;
+  for (int c = row.lane; c < row.size; c += row.lanes) {
+    max = fmaxf(max, row.z[c]);
+    const float target = row.y[c] * args.problem.class_weights[c];
+    target_sum += target;
+    target_size += fabsf(target);
+    row.y[c] = target;
+  }
+  max = GroupMax(max, row.lanes);
+  MixedRow mixed(args, max, GroupSum(target_sum, row.lanes));
+
+  float below = 0.0f, count = 0.0f;
+  for (int c = row.lane; c < row.size; c += row.lanes) {
+    below += row.z[c] == max ? 0.0f : mixed.Exponential(row.z[c]);
+    count += row.z[c] == max ? 1.0f : 0.0f;
+  }
+  below = GroupSum(below, row.lanes);
+  mixed.SetTotal(below, GroupSum(count, row.lanes));
+
+  float loss = 0.0f, slopes = 0.0f, slopes_of_rest = 0.0f;
+  for (int c = row.lane; c < row.size; c += row.lanes) {
+    const FocalTerm term = mixed.TermOf(args, row.z[c], row.y[c]);
+    loss += term.value;
+    slopes += term.slope;
+    slopes_of_rest += mixed.IsTop(row.z[c]) ? 0.0f : term.slope;
+    row.y[c] = term.slope;
+  }
+  const float weight = GroupSum(target_size, row.lanes) == 0.0f ? 0.0f : 1.0f;
+  loss = GroupSum(loss, row.lanes);
+  slopes = GroupSum(slopes, row.lanes);
+  slopes_of_rest = GroupSum(slopes_of_rest, row.lanes);
+  if (kGradient) {
+    const float factor = GradientFactor(weight, row.upstream, true);
+    for (int c = row.lane; c < row.size; c += row.lanes) {
+      const float gradient = mixed.Gradient(row.z[c], row.y[c], slopes, slopes_of_rest);
+      row.z[c] = TimesFactor(factor, gradient);
+    }
+  }
+  return TimesFactor(weight, loss);
+}
+
 template <Form kForm, bool kGradient>
 __device__ __forceinline__ float TermsGroup(const LossArgs& args, const GroupRow& row) {
   const Modulation& modulation = args.modulation;
   const bool focal = modulation.kind != Modulation::kNone;
-  if constexpr (kForm == Form::kClassIds) {
+  if constexpr (kForm == Form::kMixed) {
+    return MixedGroup<kGradient>(args, row);
+  } else if constexpr (kForm == Form::kClassIds) {
     return focal ? ClassIdsGroup<true, kGradient>(row, modulation)
                  : ClassIdsGroup<false, kGradient>(row, modulation);
   } else {
@@ -187,8 +243,8 @@ __device__ __forceinline__ float TermsGroup(const LossArgs& args, const GroupRow
 
 // The rows of a tile, `count` of them, from and to shared memory.
 template <Form kForm, bool kGradient>
-__device__ __forceinline__ void WorkOnTile(const LossArgs& args, int count, float* z,
-                                           const float* y, TileRows* rows) {
+__device__ __forceinline__ void WorkOnTile(const LossArgs& args, int count, float* z, float* y,
+                                           TileRows* rows) {
   const int lanes = 1 << args.lanes_log2;
   const int groups = kTileThreads >> args.lanes_log2;
   const int thread = static_cast<int>(threadIdx.x);
@@ -205,7 +261,8 @@ __device__ __forceinline__ void WorkOnTile(const LossArgs& args, int count, floa
     row.upstream = rows->upstreams[r];
     row.factor = GradientFactor(row.weight, row.upstream, row.label >= 0);
     if constexpr (kForm == Form::kSoftmax) {
-      SoftmaxGroup<kGradient>(row, &rows->sums[r], &rows->exponents[r]);
+      SoftmaxGroup<kGradient>(args, row, &rows->sums[r], &rows->exponents[r],
+                              &rows->exponent_sums[r]);
     } else {
       const float loss = TermsGroup<kForm, kGradient>(args, row);
       if (row.lane == 0) rows->sums[r] = loss;
@@ -216,9 +273,11 @@ __device__ __forceinline__ void WorkOnTile(const LossArgs& args, int count, floa
 // The loss of row r of a tile. Logarithms are taken here, one row per thread, instead of by all
 // lanes of a group at once.
 template <Form kForm>
-__device__ __forceinline__ float TileLoss(const TileRows& rows, int r) {
+__device__ __forceinline__ float TileLoss(const LossArgs& args, const TileRows& rows, int r) {
   if constexpr (kForm != Form::kSoftmax) return rows.sums[r];
-  return TimesFactor(rows.weights[r], SoftmaxLoss(rows.sums[r], rows.exponents[r]));
+  const float loss =
+      ClassIdSoftmaxLoss(args, rows.sums[r], rows.exponents[r], rows.exponent_sums[r]);
+  return TimesFactor(rows.weights[r], loss);
 }
 
 template <typename T, Form kForm, bool kGradient>
@@ -233,12 +292,13 @@ __global__ void __launch_bounds__(kTileThreads, kTileBlocks<kForm>)
     const int64_t left = args.problem.rows - first;
     const int count = left < args.tile_rows ? static_cast<int>(left) : args.tile_rows;
     const int64_t offset = first * args.classes;
-    int label = -1;
-    if (kForm != Form::kMultiHot && thread < count) label = ReadLabel(args, first + thread);
+    constexpr bool kIds = kForm == Form::kSoftmax || kForm == Form::kClassIds;
+    int label = kNoClass;
+    if (kIds && thread < count) label = ReadLabel(args, first + thread);
     const auto* const logits = static_cast<const T*>(args.problem.logits) + offset;
     float* const z = LoadTile(logits, count * args.classes, tile);
-    const float* y = z;
-    if constexpr (kForm == Form::kMultiHot) {
+    float* y = z;
+    if constexpr (!kIds) {
       const auto* const labels = static_cast<const float*>(args.problem.labels) + offset;
       y = LoadTile(labels, count * args.classes, tile + args.tile_floats);
     }
@@ -254,7 +314,7 @@ __global__ void __launch_bounds__(kTileThreads, kTileBlocks<kForm>)
       auto* const gradient = static_cast<T*>(args.problem.gradient) + offset;
       StoreTile(z, count * args.classes, gradient, args.stream_gradient);
     }
-    if (thread < count) args.problem.losses[first + thread] = TileLoss<kForm>(*rows, thread);
+    if (thread < count) args.problem.losses[first + thread] = TileLoss<kForm>(args, *rows, thread);
     __syncthreads();  // The next tile overwrites this one.
   }
 }

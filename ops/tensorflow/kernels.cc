@@ -185,11 +185,19 @@ class LossOp : public OpKernel {
     OP_REQUIRES_OK(ctx, ctx->GetAttr("loss", &loss));
     loss_ = CbkLossOfName(loss.c_str());
     OP_REQUIRES(ctx, loss_ >= 0, InvalidArgument("there is no loss ", loss, "."));
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("label_smoothing", &label_smoothing_));
+    OP_REQUIRES(ctx, label_smoothing_ >= 0.0f && label_smoothing_ <= 1.0f,
+                InvalidArgument("label_smoothing must be in [0, 1], got ", label_smoothing_, "."));
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("ignores", &ignores_));
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("ignore_class", &ignore_class_));
   }
 
   void Compute(OpKernelContext* ctx) override {
     CbkProblem problem = {};
     problem.loss = loss_;
+    problem.label_smoothing = label_smoothing_;
+    problem.ignores = ignores_;
+    problem.ignore_class = ignore_class_;
     OP_REQUIRES_OK(ctx, Describe(ctx, &problem));
     Tensor* losses;
     OP_REQUIRES_OK(ctx, ctx->allocate_output(0, TensorShape({problem.rows}), &losses));
@@ -222,8 +230,8 @@ class LossOp : public OpKernel {
                              labels.shape().DebugString(), " for logits of shape ",
                              logits.shape().DebugString(), ".");
     }
-    if (multi_hot && loss_ == kCbkSoftmax) {
-      return InvalidArgument("the softmax loss takes class ids, got labels of shape ",
+    if (multi_hot && ignores_) {
+      return InvalidArgument("only class ids can be ignored, got labels of shape ",
                              labels.shape().DebugString(), ".");
     }
     problem->labels_type = LabelsType(labels.dtype(), multi_hot);
@@ -256,6 +264,9 @@ class LossOp : public OpKernel {
   }
 
   int loss_;
+  float label_smoothing_ = 0.0f;
+  bool ignores_ = false;
+  int64_t ignore_class_ = 0;
 };
 
 template <typename Device>

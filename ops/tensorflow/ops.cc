@@ -50,6 +50,9 @@ REGISTER_OP("CbKerasLoss")
     .Attr(CBK_LOSS_ATTRIBUTE)
     .Attr("T: {float, bfloat16, half}")
     .Attr("Labels: {int32, int64, uint64, float, double}")
+    .Attr("label_smoothing: float = 0.0")
+    .Attr("ignores: bool = false")
+    .Attr("ignore_class: int = 0")
     .Input("logits: T")
     .Input("labels: Labels")
     .Input("class_weights: float")
@@ -62,9 +65,12 @@ REGISTER_OP("CbKerasLoss")
     .Doc(R"(
 Class-balanced loss of every row of `logits` [N, C].
 
-labels: Class ids [N], or multi-hot labels [N, C] (float; sigmoid and focal only).
+labels: Class ids [N], or multi-hot labels [N, C] (float).
 class_weights: [C].
-gamma: Scalar, finite and >= 0; the focal loss alone uses it.
+gamma: Scalar, finite and >= 0; the focal losses alone use it.
+label_smoothing: In [0, 1]; the softmax loss alone uses it.
+ignores: Whether there is a class id whose rows have loss and gradient 0.
+ignore_class: That class id.
 losses: [N].
 )");
 
@@ -72,6 +78,9 @@ REGISTER_OP("CbKerasLossAndGradient")
     .Attr(CBK_LOSS_ATTRIBUTE)
     .Attr("T: {float, bfloat16, half}")
     .Attr("Labels: {int32, int64, uint64, float, double}")
+    .Attr("label_smoothing: float = 0.0")
+    .Attr("ignores: bool = false")
+    .Attr("ignore_class: int = 0")
     .Input("logits: T")
     .Input("labels: Labels")
     .Input("class_weights: float")

@@ -46,20 +46,44 @@ def focal_gradient(z, targets, gamma):
     return targets * slope(z) - (1 - targets) * slope(-z)
 
 
-def loss(kind, z, targets, weight=1.0, gamma=1.0):
-    """Loss per example of `kind` "softmax", "sigmoid" or "focal"."""
+def softmax_focal_loss(z, targets, gamma):
+    log_p = log_softmax(z, axis=-1)
+    return -np.sum(targets * (-np.expm1(log_p)) ** gamma * log_p, axis=-1)
+
+
+def softmax_focal_gradient(z, targets, gamma):
+    """Of (1-p_c)^gamma * -log p_c by -log p_c, times the derivative of that."""
+    log_p = log_softmax(z, axis=-1)
+    p, q = np.exp(log_p), np.maximum(-np.expm1(log_p), 1e-300)
+    slopes = targets * q**gamma * (1 - gamma * p * log_p / q)
+    return p * slopes.sum(-1, keepdims=True) - slopes
+
+
+def mixed(function, kind, z, labels, weights, **kwargs):
+    """`loss` or `gradient` of dense labels under class weights `[C]`."""
+    if kind.startswith("softmax"):
+        return function(kind, z, labels * weights, **kwargs)
+    return function(kind, z, labels, labels @ weights / labels.sum(-1), **kwargs)
+
+
+def loss(kind, z, targets, weight=1.0, gamma=None):
+    """Loss per example of `kind` "softmax", "sigmoid", "focal" or "softmax_focal"."""
     z, targets = np.asarray(z, "float64"), np.asarray(targets, "float64")
     if kind == "focal":
-        return weight * focal_loss(z, targets, gamma)
+        return weight * focal_loss(z, targets, 1.0 if gamma is None else gamma)
+    if kind == "softmax_focal":
+        return weight * softmax_focal_loss(z, targets, 2.0 if gamma is None else gamma)
     return weight * {"softmax": softmax_loss, "sigmoid": sigmoid_loss}[kind](z, targets)
 
 
-def gradient(kind, z, targets, weight=1.0, gamma=1.0):
+def gradient(kind, z, targets, weight=1.0, gamma=None):
     """Gradient of `loss` with respect to the logits."""
     z, targets = np.asarray(z, "float64"), np.asarray(targets, "float64")
     weight = np.asarray(weight)[..., None]
     if kind == "focal":
-        return weight * focal_gradient(z, targets, gamma)
+        return weight * focal_gradient(z, targets, 1.0 if gamma is None else gamma)
+    if kind == "softmax_focal":
+        return weight * softmax_focal_gradient(z, targets, 2.0 if gamma is None else gamma)
     return weight * {"softmax": softmax_gradient, "sigmoid": sigmoid_gradient}[kind](z, targets)
 
 

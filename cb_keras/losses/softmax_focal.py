@@ -1,0 +1,122 @@
+"""Class-balanced softmax focal loss."""
+
+from typing import Any
+
+import keras
+
+from cb_keras.checks import check_gamma
+from cb_keras.counts import ByClass
+from cb_keras.functional.preparation import Prepared
+from cb_keras.functional.softmax_focal import softmax_focal
+from cb_keras.losses.base import ClassBalancedLoss, Fused, FusedForm, Reduction
+
+
+@keras.saving.register_keras_serializable(package="cb_keras")
+class ClassBalancedSoftmaxFocalCrossentropy(ClassBalancedLoss):
+    """Class-balanced softmax focal loss.
+
+    `w_y * (1 - p_y)^gamma * -log p_y` for an example of class y, with `p = softmax(z)` of the
+    logits z. Dense labels mix the weighted losses of the classes,
+    `sum_c y_c w_c (1 - p_c)^gamma * -log p_c`. Its slope is right also where `p_y` is tiny.
+
+    Args:
+        class_counts: Training examples per class, shape `[C]`, integers >= 1, counted from the
+            labels that the model trains on. A dict, Counter or pandas Series is read by class.
+        gamma: Focusing parameter, a finite float >= 0; 0 is the softmax loss.
+        beta: Float in `[0, 1]`; `1 - 1/N` for a prototype volume N. 1 is inverse frequency.
+        power: Power of the class-balanced term, any finite float: 0 none, 0.5 square root,
+            1 class-balanced, 2 squared.
+        class_weights: `[C]`, finite and >= 0, in place of `class_counts` (and of `beta` and
+            `power`), used as they are.
+        from_logits: Whether `y_pred` are logits (default) or probabilities.
+        fused: Which of two ways to the same values. `"auto"` (default): the native op of
+            `cb_keras.fused` where it is built and can be used (TensorFlow, eager or in a graph,
+            float32 logits), `keras.ops` elsewhere (XLA, JAX, PyTorch). False: always `keras.ops`.
+            True: always the op, or an error when the loss is called. A class id outside `[0, C)`
+            gives NaN for that example, but with the op on the CPU an error that names its
+            position and value.
+        reduction: `"sum_over_batch_size"` (default; divides by the number of examples, the
+            official code's number of positives), `"mean"`, `"sum"`,
+            `"mean_with_sample_weight"` or None.
+        name: Name of the loss.
+        dtype: As in `keras.losses.Loss`; a type below float32 computes in float32 all the same.
+        ignore_class: Class id of examples that do not count, such as the 255 of a segmentation's
+            void pixels, also one of the C classes. Their loss and gradient are 0 whatever their
+            logits are, and no mean counts them, as under a Keras mask. For class ids only.
+
+    Attributes:
+        class_weights: float32 `keras.Variable` of shape `[C]`, not trainable. Assigning to it
+            changes the loss from the next step on; on JAX the trainer compiles its value in, so
+            use `cb_keras.callbacks.ClassWeightScheduler`, which works everywhere.
+        gamma: The focusing parameter.
+
+    Call arguments:
+        y_true: Class ids `[...]` or `[..., 1]`, or one-hot or soft labels `[..., C]`.
+            Integers stay exact whatever the dtype policy.
+        y_pred: `[..., C]`, taken as it is: with `from_logits=True` never the output of a softmax
+            or sigmoid. Where that can be known (on TensorFlow in graphs, and for the first eager
+            batch on every backend) a warning says so; in code that JAX or PyTorch compiles it
+            can't be.
+        sample_weight: Optional, of the shape `[...]` of the losses or of its first axes: `[N]`
+            weights the images of losses `[N, H, W]`. An example of weight 0, or that a Keras mask
+            leaves out, has loss 0 and gradient 0 whatever its label and logits are.
+
+    Raises:
+        ValueError: An argument is out of range, there is only one class, both or neither of
+            `class_counts` and `class_weights` are given, or (when called or traced) shapes do not
+            fit.
+        cb_keras.fused.FusedOpError: When called: `fused=True` can't be honoured; says why.
+
+    Example:
+        >>> from keras import ops
+        >>> from cb_keras import losses
+        >>> loss = losses.ClassBalancedSoftmaxFocalCrossentropy([9, 1], beta=1.0)
+        >>> [round(float(w), 4) for w in ops.convert_to_numpy(loss.class_weights)]
+        [0.2, 1.8]
+        >>> round(float(loss([0, 1], [[0.0, 0.0]] * 2)), 4)  # 1/4 of the softmax loss: p_y is 1/2
+        0.1733
+
+        It goes into `model.compile(optimizer, loss)` like a loss of Keras.
+
+    Source: Lin et al., ICCV 2017, with a softmax; the weights: Cui et al., CVPR 2019; powers
+    other than 1: Park & Hwang 2022.
+    """
+
+    def __init__(
+        self,
+        class_counts: ByClass | None = None,
+        gamma: float = 2.0,
+        *,
+        beta: float = 0.9999,
+        power: float = 1.0,
+        class_weights: ByClass | None = None,
+        from_logits: bool = True,
+        fused: Fused = "auto",
+        reduction: Reduction | None = "sum_over_batch_size",
+        name: str = "class_balanced_softmax_focal_crossentropy",
+        dtype: Any = None,
+        ignore_class: int | None = None,
+    ) -> None:
+        super().__init__(
+            class_counts=class_counts,
+            beta=beta,
+            power=power,
+            class_weights=class_weights,
+            from_logits=from_logits,
+            fused=fused,
+            reduction=reduction,
+            name=name,
+            dtype=dtype,
+            ignore_class=ignore_class,
+        )
+        self.gamma = check_gamma(gamma)
+
+    def _formula(self, prepared: Prepared) -> Any:
+        return softmax_focal(prepared, self.gamma, self.from_logits)
+
+    def _fused_form(self) -> FusedForm:
+        return FusedForm("softmax_focal", self.gamma)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that make the same loss, with the class weights it has now."""
+        return {**super().get_config(), "gamma": self.gamma}
