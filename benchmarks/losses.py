@@ -54,6 +54,17 @@ def _focal_of_keras():
     return _summed(keras.losses.BinaryFocalCrossentropy(gamma=GAMMA, from_logits=True))
 
 
+def _softmax_focal_of_tensorflow(labels, logits):
+    """As Keras' CategoricalFocalCrossentropy, without its clipping."""
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    return (1.0 - tf.exp(-losses)) ** GAMMA * losses
+
+
+def _softmax_focal_of_keras():
+    loss = keras.losses.CategoricalFocalCrossentropy(alpha=1.0, gamma=GAMMA, from_logits=True)
+    return lambda labels, logits, weight: loss(tf.one_hot(labels, logits.shape[-1]), logits, weight)
+
+
 def _softmax_of_torch(torch, labels, logits):
     return torch.nn.functional.cross_entropy(logits, labels, reduction="none")
 
@@ -75,6 +86,11 @@ def _focal_of_torch(torch, labels, logits):
     p = torch.sigmoid(logits)
     p_t = targets * p + (1.0 - targets) * (1.0 - p)
     return (losses * (1.0 - p_t) ** GAMMA).sum(-1)
+
+
+def _softmax_focal_of_torch(torch, labels, logits):
+    losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+    return (1.0 - torch.exp(-losses)) ** GAMMA * losses
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +136,14 @@ LOSSES = {
         _focal_of_tensorflow,
         _focal_of_keras,
         _focal_of_torch,
+        {"gamma": GAMMA},
+    ),
+    "softmax_focal": Loss(
+        functional.class_balanced_softmax_focal_crossentropy,
+        cb_keras.losses.ClassBalancedSoftmaxFocalCrossentropy,
+        _softmax_focal_of_tensorflow,
+        _softmax_focal_of_keras,
+        _softmax_focal_of_torch,
         {"gamma": GAMMA},
     ),
 }

@@ -8,14 +8,16 @@
 //   focal          loss = w * sum_c (1 - p_t)^gamma * BCE(z_c, y_c)
 //   softmax_focal  loss = w * (1 - softmax(z)_y)^gamma * CE_y
 //
-// with CE_c = -log softmax(z)_c and the label smoothing s,
-// BCE(z, 1) = softplus(-z), BCE(z, 0) = softplus(z), and the mix y * BCE(z, 1) +
-// (1 - y) * BCE(z, 0) for 0 < y < 1; likewise for the focal terms. With class ids, w is
-// class_weights[y]; with multi-hot labels it is sum_c y_c w_c / sum_c y_c, or the mean of all
-// class weights where sum_c y_c <= 0. But those of the softmax losses mix the weighted losses of the
-// classes: loss = sum_c y_c w_c loss_c, where a y_c w_c of 0 adds 0 even if loss_c is infinite.
-// Logits are read in their own type; all arithmetic is float32
-// at least; the gradient is rounded once, to the type of the logits.
+// with CE_c = -log softmax(z)_c, the label smoothing s, BCE(z, 1) = softplus(-z), BCE(z, 0) =
+// softplus(z), and the mix y * BCE(z, 1) + (1 - y) * BCE(z, 0) for 0 < y < 1; likewise for the
+// focal terms. With class ids, w is class_weights[y]; with multi-hot labels it is
+// sum_c y_c w_c / sum_c y_c, or the mean of all class weights where sum_c y_c <= 0.
+//
+// Multi-hot labels of the softmax losses mix the weighted losses of the classes instead: the loss is
+// sum_c y_c w_c loss_c, to which a class with y_c w_c = 0 adds 0 even if its loss is infinite.
+//
+// Logits are read in their own type; all arithmetic is float32 at least; the gradient is rounded
+// once, to the type of the logits.
 //
 // A class id that is not a whole number in [0, classes) makes the row's loss and gradient NaN,
 // and nothing outside the arrays is read or written. A NaN logit makes its row's loss NaN, and its
@@ -24,9 +26,10 @@
 // A row whose class id is the one to be ignored has the loss 0 and the gradient 0, whatever its
 // logits and its upstream factor are, and whether or not the id is in [0, classes).
 //
-// A row of weight exactly 0 (of a softmax loss with multi-hot labels: all of whose y_c w_c are) has the loss 0 and the gradient 0, whatever its logits and its
-// upstream factor are, infinite or NaN too; and a row whose upstream factor is exactly 0 has the
-// gradient 0, unless its class id is invalid.
+// A row of weight exactly 0 (of a softmax loss with multi-hot labels: all of whose y_c w_c are) has
+// the loss 0 and the gradient 0, whatever its logits and its upstream factor are, infinite or NaN
+// too; and a row whose upstream factor is exactly 0 has the gradient 0, unless its class id is
+// invalid.
 
 #ifndef CB_KERAS_OPS_CLASS_BALANCED_LOSS_H_
 #define CB_KERAS_OPS_CLASS_BALANCED_LOSS_H_
@@ -35,8 +38,8 @@
 
 #include "losses.h"
 
-// Largest multi-hot label of a sigmoid or focal loss: 1, and what rounding may add to a soft one. A label outside of
-// [0, kCbkLargestLabel] makes its row's loss and gradient NaN, as a class id that is not a class.
+// Largest multi-hot label of a sigmoid or focal loss: 1, and what rounding may add to a soft one. A
+// label outside of [0, kCbkLargestLabel] makes its row's loss and gradient NaN, as a class id that is not a class.
 static const float kCbkLargestLabel = 1.001f;
 
 #ifdef __cplusplus

@@ -32,7 +32,7 @@ static inline const char* CbkLossName(int loss) {
   return names[loss];
 }
 
-// Whether a loss is one of the softmax's, whose dense labels mix the weighted losses of the classes.
+// Whether a loss is one of the softmax's, whose multi-hot labels mix the losses of the classes.
 static inline int CbkOfSoftmax(int loss) {
   return loss == kCbkSoftmax || loss == kCbkSoftmaxFocal;
 }

@@ -32,13 +32,13 @@ CB_BETA = Parameter(
 GAMMA = Parameter(
     name="gamma",
     default=1.0,
-    help="Focusing parameter of the focal loss, >= 0.",
+    help="Focusing parameter of the focal losses, >= 0.",
     check=_checked_by("check_gamma"),
     in_name="gamma",
 )
 
 
-def _make(name, *parameters):
+def make_class_balanced(name, *parameters):
     """Function that makes the class `name` of `cb_keras.losses`."""
 
     def make(settings, fused, **weights):
@@ -56,12 +56,22 @@ CLASS_BALANCED = Method(
     name=DEFAULT,
     title="weights from the effective number of samples, under a power (Cui et al. 2019)",
     losses=(
-        Loss("softmax", "softmax", _make("ClassBalancedSoftmaxCrossentropy"), fused_op=True),
-        Loss("sigmoid", "sigmoid", _make("ClassBalancedSigmoidCrossentropy"), fused_op=True),
+        Loss(
+            "softmax",
+            "softmax",
+            make_class_balanced("ClassBalancedSoftmaxCrossentropy"),
+            fused_op=True,
+        ),
+        Loss(
+            "sigmoid",
+            "sigmoid",
+            make_class_balanced("ClassBalancedSigmoidCrossentropy"),
+            fused_op=True,
+        ),
         Loss(
             name="focal",
             head="sigmoid",
-            make=_make("ClassBalancedFocalCrossentropy", GAMMA),
+            make=make_class_balanced("ClassBalancedFocalCrossentropy", GAMMA),
             parameters=(GAMMA,),
             fused_op=True,
         ),

@@ -52,8 +52,8 @@ inline ReferenceTerm TermOf(double x, double gamma) {
 // logarithm's error of up to 1e-6 (on a GPU; on a CPU 4e-7) is multiplied by gamma.
 inline double Widened(const ReferenceTerm& term) { return 1.0 + 0.1 * term.spread; }
 
-// (1 - p)^gamma * ce and its derivative by ce, for p = own / (own + others) and ce = -log p. The error
-// of log(1 - p), relative to itself, is multiplied by gamma.
+// (1 - p)^gamma * ce and its derivative by ce, for p = own / (own + others) and ce = -log p. The
+// error of log(1 - p), relative to itself, is multiplied by gamma.
 inline ReferenceTerm FocalOf(double own, double others, double ce, double gamma) {
   const double right = own / (own + others), wrong = others / (own + others);
   const double factor = gamma == 0.0 ? 1.0 : pow(wrong, gamma);

@@ -140,8 +140,8 @@ void SoftmaxBlock(const BlockArgs& args, int rows, Block* block) {
   }
 }
 
-// Softmax losses with multi-hot labels, which mix the classes' losses; the targets become slopes, and
-// the lines of memory hold the exponentials.
+// Softmax losses with multi-hot labels, which mix the classes' losses. The targets become slopes; the
+// lines hold the exponentials.
 template <Modulator kModulator, bool kGradient>
 void MixedSoftmaxBlock(const BlockArgs& args, int rows, Block* block) {
   const Vec zero = Vec::Set(0.0f), one = Vec::Set(1.0f), gammas = Vec::Set(args.gamma);
@@ -167,7 +167,8 @@ void MixedSoftmaxBlock(const BlockArgs& args, int rows, Block* block) {
     const Vec single = Select(largest == one, one, zero);
     rest = rest + (largest - one);
     const Vec total = one + rest, log_total = LogOfTotal(total, rest);
-    const Vec spread = Vec::Set(args.label_smoothing / static_cast<float>(args.classes)) * target_sum;
+    const float share = args.label_smoothing / static_cast<float>(args.classes);
+    const Vec spread = Vec::Set(share) * target_sum;
     Vec loss = zero, slopes = zero, slopes_of_rest = zero;
     for (int c = 0; c < args.classes; ++c) {
       const Vec z = Vec::Load(block->logits[c] + r);

@@ -11,7 +11,8 @@
 #include "class_ids.h"
 #include "factors.h"
 #include "few_classes.h"
-#include "softmax_terms.h"
+#include "row.h"
+#include "softmax_rows.h"
 #include "storage.h"
 #include "terms.h"
 
@@ -21,58 +22,6 @@
 namespace cb_keras {
 namespace CBK_ISA {
 namespace {
-
-constexpr int kTile = 1024;  // elements; the tiles of a thread stay in the first cache
-constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
-
-// One row's place in the arrays and the buffers of the thread that works on it.
-template <typename Type>
-struct Row {
-  using Storage = typename Type::Storage;
-  const CbkProblem& problem;
-  const Storage* logits;
-  Storage* gradient;
-  int64_t classes;
-  bool stream;
-  float* input;   // tile, for types that need conversion
-  float* output;  // tile
-
-  // Logits [start, start + n) as float32.
-  const float* Load(int64_t start, int n) const {
-    if (sizeof(Storage) == sizeof(float)) return reinterpret_cast<const float*>(logits) + start;
-    LoadTile<Type>(logits + start, n, input);
-    return input;
-  }
-
-  // Where the gradient of the tile at `start` is to be computed.
-  float* Target(int64_t start) const {
-    if (sizeof(Storage) == sizeof(float) && !stream) {
-      return reinterpret_cast<float*>(gradient) + start;
-    }
-    return output;
-  }
-
-  // Brings the tile to the gradient array.
-  void Store(int64_t start, int n) const {
-    if (sizeof(Storage) == sizeof(float)) {
-      if (stream) StreamCopy(gradient + start, output, n * sizeof(float));
-      return;
-    }
-    if (!stream) return StoreTile<Type>(output, n, gradient + start);
-    Storage converted[kTile];
-    StoreTile<Type>(output, n, converted);
-    StreamCopy(gradient + start, converted, n * sizeof(Storage));
-  }
-
-  void FillGradient(float value) const {
-    if (gradient == nullptr) return;
-    for (int64_t c = 0; c < classes; ++c) gradient[c] = Type::Store(value);
-  }
-};
-
-int TileSize(int64_t classes, int64_t start) {
-  return static_cast<int>(classes - start < kTile ? classes - start : kTile);
-}
 
 template <typename Type, Modulator kModulator, bool kGradient>
 float SparseRow(const Row<Type>& row, int64_t label, float factor) {
@@ -105,121 +54,6 @@ float DenseRow(const Row<Type>& row, const float* labels, float factor) {
     if (kGradient) row.Store(start, n);
   }
   return static_cast<float>(sum);
-}
-
-// q^gamma * crossentropy of the softmax focal loss and its derivative by the cross-entropy.
-struct FocalScalars {
-  double loss, slope;
-};
-
-FocalScalars FocalOfSoftmax(double own, double others, double crossentropy, double gamma) {
-  const double q = others / (own + others), p = own / (own + others);
-  const double power = gamma == 1.0 ? q : gamma == 2.0 ? q * q : pow(q, gamma);
-  const double ratio = q > 0.0 ? crossentropy / q : 1.0;  // both vanish together
-  return {power * crossentropy, power * (1.0 + gamma * p * ratio)};
-}
-
-// `exponentials` has room for the row.
-template <typename Type, bool kFocal, bool kGradient>
-float SoftmaxRow(const Row<Type>& row, int64_t label, float factor, float* exponentials) {
-  float maximum = -std::numeric_limits<float>::infinity();
-  for (int64_t start = 0; start < row.classes; start += kTile) {
-    const int n = TileSize(row.classes, start);
-    const float largest = LargestOfTile(row.Load(start, n), n);
-    maximum = largest > maximum ? largest : maximum;
-  }
-  // The label is left out of the sum: 1 - p_y would cancel where p_y is near 1.
-  const double smoothing = static_cast<double>(LabelSmoothingOf(row.problem));
-  double others = 0.0, distances = 0.0;
-  for (int64_t start = 0; start < row.classes; start += kTile) {
-    const int n = TileSize(row.classes, start);
-    const float* z = row.Load(start, n);
-    if (smoothing > 0.0) distances += DistancesOfTile(z, n, maximum);
-    float* e = kGradient ? exponentials + start : nullptr;
-    const int64_t here = label - start;
-    others += here >= 0 && here < n ? ExponentialsOfTile<true, kGradient>(
-                                          z, n, static_cast<int>(here), maximum, e)
-                                    : ExponentialsOfTile<false, kGradient>(z, n, -1, maximum, e);
-  }
-  const double distance = static_cast<double>(maximum) - Type::Load(row.logits[label]);
-  const double e_label = exp(-distance);
-  const double total = others + e_label;
-  double loss = e_label > 0.5 ? log1p(others / e_label) : distance + log(total);
-  if (kFocal) {
-    const FocalScalars focal = FocalOfSoftmax(e_label, others, loss, row.problem.gamma);
-    loss = focal.loss;
-    factor = static_cast<float>(factor * focal.slope);
-  }
-  const double share = smoothing / static_cast<double>(row.classes);
-  if (smoothing > 0.0) {
-    loss = (1.0 - smoothing) * loss + smoothing * log(total) + share * distances;
-  }
-  if (kGradient) {
-    const float scale = static_cast<float>(factor / total);
-    for (int64_t start = 0; start < row.classes; start += kTile) {
-      const int n = TileSize(row.classes, start);
-      float* out = row.Target(start);
-      ScaleTile(exponentials + start, n, scale, out);
-      if (smoothing > 0.0) ShiftTile(out, n, static_cast<float>(factor * share));
-      if (label >= start && label < start + n) {
-        out[label - start] = static_cast<float>(-factor * (others / total - (smoothing - share)));
-      }
-      row.Store(start, n);
-    }
-  }
-  return static_cast<float>(loss);
-}
-
-// Buffers of a thread for a row with multi-hot labels.
-struct MixedBuffers {
-  std::vector<float> exponentials, targets;
-};
-
-// The loss, or 0 for a row whose targets are all 0.
-template <typename Type, Modulator kModulator, bool kGradient>
-float MixedSoftmaxRow(const Row<Type>& row, const float* labels, float upstream,
-                      MixedBuffers* buffers) {
-  float* const e = buffers->exponentials.data();
-  float* const targets = buffers->targets.data();
-  MixedRow mixed = {-std::numeric_limits<float>::infinity(), 0.0f, 0.0f, false, row.problem.gamma};
-  double target_sum = 0.0, target_size = 0.0;
-  for (int64_t start = 0; start < row.classes; start += kTile) {
-    const int n = TileSize(row.classes, start);
-    TargetsOfTile(labels + start, row.problem.class_weights + start, n, targets + start,
-                  &target_sum, &target_size);
-    const float largest = LargestOfTile(row.Load(start, n), n);
-    mixed.maximum = largest > mixed.maximum ? largest : mixed.maximum;
-  }
-  if (target_size == 0.0) {
-    if (kGradient) row.FillGradient(0.0f);
-    return 0.0f;
-  }
-  double below = 0.0, largest = 0.0;
-  for (int64_t start = 0; start < row.classes; start += kTile) {
-    const int n = TileSize(row.classes, start);
-    ExponentialsBelow(row.Load(start, n), n, mixed.maximum, e + start, &below, &largest);
-  }
-  const double rest = below + (largest - 1.0);
-  mixed.rest = static_cast<float>(rest);
-  mixed.log_total = static_cast<float>(log1p(rest));
-  mixed.one_largest = largest == 1.0;
-  const float smoothing = LabelSmoothingOf(row.problem);
-  const float spread = static_cast<float>(smoothing * target_sum / static_cast<double>(row.classes));
-  MixedSums sums;
-  for (int64_t start = 0; start < row.classes; start += kTile) {
-    const int n = TileSize(row.classes, start);
-    if (smoothing > 0.0f) SmoothTile(targets + start, n, 1.0f - smoothing, spread);
-    MixedTile<kModulator>(mixed, row.Load(start, n), e + start, n, targets + start, &sums);
-  }
-  if (kGradient) {
-    for (int64_t start = 0; start < row.classes; start += kTile) {
-      const int n = TileSize(row.classes, start);
-      MixedGradientOfTile(mixed, sums, row.Load(start, n), e + start, targets + start, n, upstream,
-                          row.Target(start));
-      row.Store(start, n);
-    }
-  }
-  return static_cast<float>(sums.loss);
 }
 
 float AverageWeight(const CbkProblem& problem, const float* labels, float mean_weight) {

@@ -24,8 +24,8 @@ inline Vec MinusLog(Vec q) {
   return Vec::Load(exponents) * Vec::Set(0.69314718056f) - Log1p(above_one);
 }
 
-// (1 - p)^gamma * crossentropy and its derivative by the cross-entropy, p = own / (own + others). Only
-// the sum of the others' exponentials is accurate where p is near 1.
+// (1 - p)^gamma * crossentropy and its derivative by the cross-entropy, p = own / (own + others).
+// Only the sum of the others' exponentials is accurate where p is near 1.
 template <Modulator kModulator>
 inline Term FocalOfSoftmax(Vec own, Vec others, Vec crossentropy, Vec gamma) {
   const Vec one = Vec::Set(1.0f);

@@ -70,7 +70,7 @@ def problems(
         "labels": cast(labels, label_dtype),
         "logits": rounded(logits, dtype),
         "class_weights": class_weights,
-        "gamma": gamma if kind == "focal" else 0.0,
+        "gamma": gamma if "focal" in kind else 0.0,
         "dtype": dtype,
     }
     return problem, targets.astype("float64")
@@ -90,7 +90,7 @@ def rounded(logits, dtype):
 
 def evaluated(kind, labels, logits, class_weights, gamma, dtype, by="class"):
     """Loss and gradient as numpy arrays, by the loss class or by `cb_keras.functional`."""
-    kwargs = {"gamma": gamma} if kind == "focal" else {}
+    kwargs = {"gamma": gamma} if "focal" in kind else {}
 
     def by_class(z):
         own = "float64" if dtype == "float64" else None
@@ -103,17 +103,22 @@ def evaluated(kind, labels, logits, class_weights, gamma, dtype, by="class"):
     return value_and_gradient(by_class if by == "class" else by_function, logits, dtype)
 
 
-def weight_of(targets, class_weights):
-    """The mean weight of the positive classes, or of all."""
+def targets_and_weight(kind, targets, class_weights):
+    """Of dense labels as the reference takes them: weighted ones, or those with their mean weight.
+
+    Where a row has no labels that is the mean of all weights.
+    """
     class_weights = class_weights.astype("float64")
+    if kind.startswith("softmax"):
+        return targets * class_weights, np.ones(targets.shape[:-1])
     total = targets.sum(-1)
     average = targets @ class_weights / np.where(total > 0, total, 1)
-    return np.where(total > 0, average, class_weights.mean())
+    return targets, np.where(total > 0, average, class_weights.mean())
 
 
 def assert_as_the_reference(problem, targets, value, slope):
     kind, logits, dtype = problem["kind"], problem["logits"], problem["dtype"]
-    weight = weight_of(targets, problem["class_weights"])
+    targets, weight = targets_and_weight(kind, targets, problem["class_weights"])
     loss = reference.loss(kind, logits, targets, weight, problem["gamma"])
     gradient = reference.gradient(kind, logits, targets, weight, problem["gamma"])
     assert (value.dtype, slope.dtype) == ("float64" if dtype == "float64" else "float32", dtype)
@@ -251,7 +256,7 @@ def test_infinite_logits_give_limits_and_nan_stays_in_its_example(both_ways, cas
     problem, targets = case
     kind, logits, gamma = problem["kind"], problem["logits"], problem["gamma"]
     value, slope = evaluated(**problem)
-    weight = weight_of(targets, problem["class_weights"])
+    targets, weight = targets_and_weight(kind, targets, problem["class_weights"])
     large = np.nan_to_num(logits, nan=math.nan, posinf=1e30, neginf=-1e30)
     expected = reference.loss(kind, large, targets, weight, gamma)
     expected = np.where(expected > 1e20, math.inf, expected)
@@ -297,6 +302,8 @@ def test_any_two_shapes_fit_or_are_refused(both_ways, kind, leading, classes, la
     assert value.shape == leading
     # Every class has p = 1/C (softmax) or 1/2; the focal loss halves each of its terms.
     each = np.log(classes) if sparse else 0
-    if kind != "softmax":
+    if kind == "softmax_focal":
+        each *= (1 - 1 / classes) ** 2
+    elif kind != "softmax":
         each = classes * np.log(2) * (0.5 if kind == "focal" else 1)
     np.testing.assert_allclose(value, np.full(leading, each), rtol=1e-6)

@@ -75,7 +75,7 @@ def test_the_model_and_the_door_to_the_op() -> None:
         cb_keras.resnet_cifar(8, (32, 32, 1), head="sigmoid")
     assert_type(fused.available(), bool)
     assert_type(fused.status(), str)
-    assert_type(fused.why_not("softmax", True, "float32"), str | None)
+    assert_type(fused.why_not("softmax", "float32"), str | None)
 
 
 if TYPE_CHECKING:

@@ -10,7 +10,11 @@ from tests.experiments.cases import run_program
     ("flags", "line"),
     [
         (["--imbalance_factor=50"], "--imbalance_factor: `imbalance_factor` must be in (0, 1]"),
-        (["--gamma=2"], "--gamma=2.0 has no effect on --loss=softmax; it belongs to focal."),
+        (
+            ["--gamma=2"],
+            "--gamma=2.0 has no effect on --loss=softmax; it belongs to focal and "
+            "--method=softmax_focal with --loss=softmax.",
+        ),
         (["--depth=33"], "--depth: `depth` must be 6n + 2 (8, 14, 20, 26, 32, ...), got 33."),
         (
             ["--long_tail=natural", "--imbalance_factor=0.1"],

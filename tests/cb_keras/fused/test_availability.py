@@ -13,7 +13,6 @@ import pytest
 from cb_keras import fused
 from cb_keras.fused import library as fused_library
 from cb_keras.fused.kinds import KINDS
-from tests.cb_keras import reference
 from tests.cb_keras.cases import (
     CLASSES,
     COUNTS,
@@ -166,7 +165,6 @@ def test_a_hidden_gpu_is_not_a_gpu_even_if_it_was_hidden_later(library, cache, m
 @pytest.mark.parametrize(
     ("kind", "labels", "logits", "arguments", "reason"),
     [
-        ("softmax", reference.one_hot(IDS, 3), Z, {}, "class ids, not one-hot labels"),
         ("focal", IDS, LOGITS, {"dtype": "float64"}, "no kernel for float64 logits"),
         ("sigmoid", IDS, 0.5 + 0 * Z, {"from_logits": False}, "logits, not probabilities"),
     ],

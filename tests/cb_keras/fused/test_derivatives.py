@@ -24,7 +24,7 @@ def problem(kind, form):
     ids = tf.constant(rng.integers(0, 5, 6))
     inputs = [logits, weights] + ([soft] if form == "soft" else [])
     formula = LOSSES[kind]
-    gamma = {"gamma": 2.0} if kind == "focal" else {}
+    gamma = {"gamma": 2.0} if "focal" in kind else {}
 
     def by_op(logits, weights, labels=ids):
         losses = fused.crossentropy(kind, labels, logits, weights, 2.0, expected_upstream=0.25)
@@ -36,7 +36,7 @@ def problem(kind, form):
     return by_op, by_formula, inputs
 
 
-FORMS = [("softmax", "ids"), *((k, f) for k in ("sigmoid", "focal") for f in ("ids", "soft"))]
+FORMS = [(kind, form) for kind in LOSSES for form in ("ids", "soft")]
 
 
 def first(function, inputs):

@@ -139,4 +139,4 @@ def test_what_keras_traces_for_onnx_and_openvino_does_not_hold_the_op():
 
 def test_an_export_leaves_the_op_to_what_is_traced_after_it(exports):
     assert types(loss_of, SIGNATURE) == {"CbKerasLoss"}
-    assert fused.why_not("focal", sparse=True, dtype="float32") is None
+    assert fused.why_not("focal", dtype="float32") is None

@@ -41,8 +41,6 @@ def test_multi_hot_labels_of_every_type(kind, dtype):
 @pytest.mark.parametrize("run", [lambda f: f, tf.function], ids=["eager", "graph"])
 @kinds
 def test_leading_dimensions_are_kept(kind, run, labels_shape, rng):
-    if kind == "softmax" and labels_shape[-1] == 5:
-        pytest.skip("the op's softmax loss takes class ids")
     logits, ids = rng.normal(size=(2, 3, 4, 5)), rng.integers(0, 5, (2, 3, 4))
     weights, targets = rng.uniform(0.5, 2, 5), reference.one_hot(ids, 5)
     labels = targets if labels_shape[-1] == 5 else ids.reshape(labels_shape)
@@ -279,13 +277,6 @@ def test_a_graph_refuses_shapes_while_it_is_traced(change, message):
 def test_the_raw_op_refuses_gamma_out_of_range_with_its_value(gamma):
     with pytest.raises(InvalidArgument, match=f"gamma must be finite and >= 0, got {gamma}"):
         call_raw_op("focal", {"gamma": np.float32(gamma)})
-
-
-def test_the_raw_softmax_op_refuses_one_hot_labels():
-    with pytest.raises(
-        InvalidArgument, match=r"softmax loss takes class ids, got labels of shape \[2,3\]"
-    ):
-        call_raw_op("softmax", {"labels": np.zeros((2, 3))})
 
 
 @pytest.mark.parametrize("classes", [3, 33])

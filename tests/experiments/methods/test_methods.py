@@ -116,6 +116,19 @@ def test_a_run_that_recorded_no_method_or_parameter_has_the_default():
     assert methods.of({}).in_name({"loss": "focal"}) == "focal1_power1_beta0.9999"
 
 
+def test_softmax_focal_is_the_loss_with_that_gamma_and_a_softmax_head():
+    settings = {**SETTINGS, "method": "softmax_focal", "loss": "softmax", "gamma": 0.5}
+    method = methods.of(settings)
+    loss = method.make_loss(settings, class_counts=COUNTS)
+    assert type(loss) is cb_keras.losses.ClassBalancedSoftmaxFocalCrossentropy
+    assert loss.gamma == 0.5
+    class_weights = keras.ops.convert_to_numpy(loss.class_weights)
+    np.testing.assert_allclose(class_weights, weights(0.9, 0.5), rtol=1e-6)
+    assert method.head(settings) == "softmax"
+    assert method.in_name(settings) == "softmax_focal_softmax0.5_power0.5_beta0.9"
+    assert not list(methods.problems(settings))
+
+
 def test_an_export_keeps_the_settings_of_the_method_alone():
     given = {"seed": 3, **SETTINGS, "method": "class_balanced"}
     assert methods.settings_of(given) == {"method": "class_balanced", **SETTINGS}
@@ -139,7 +152,7 @@ def test_an_unknown_method_or_loss_is_refused_naming_the_known():
         ({"loss": "softmax", "gamma": 1.0}, []),  # the default says nothing
         (
             {"loss": "softmax"},
-            ["--gamma=2.0 has no effect on --loss=softmax; it belongs to focal."],
+            ["--gamma=2.0 has no effect on --loss=softmax; it belongs to focal and --method=soft"],
         ),
         ({"margin": 1.0}, ["--margin=1.0 has no effect on --loss=focal; it belongs to --method="]),
         (
@@ -157,7 +170,10 @@ def test_an_unknown_method_or_loss_is_refused_naming_the_known():
         ),
         ({"fused_op": "on"}, []),
         ({"method": "other", "margin": 1.0}, ["--loss=focal does not go with --method=other, whi"]),
-        ({"method": "x"}, ["--method=x is unknown; there are class_balanced, other."]),
+        (
+            {"method": "x"},
+            ["--method=x is unknown; there are class_balanced, softmax_focal, o"],
+        ),
         (
             {"method": "x", "margin": 10.0, "cb_beta": 2.0},
             ["--cb_beta: `beta` must be", "--margin: `margin` must be at most 9", "--method=x is"],
