@@ -58,7 +58,7 @@ inline ReferenceTerm FocalOf(double own, double others, double ce, double gamma)
   const double right = own / (own + others), wrong = others / (own + others);
   const double factor = gamma == 0.0 ? 1.0 : pow(wrong, gamma);
   const double ratio = wrong > 0.0 ? ce / wrong : 1.0;
-  const double spread = gamma > 0.0 && wrong > 0.0 ? gamma * log1p(own / others) : 0.0;
+  const double spread = gamma > 0.0 && factor > 0.0 ? gamma * log1p(own / others) : 0.0;
   return {factor * ce, factor * (1.0 + gamma * right * ratio), spread};
 }
 
@@ -157,7 +157,8 @@ inline void SoftmaxReference(const HostProblem& problem, int64_t row, double fac
     }
     expected->loss.value = (1.0 - smoothing) * ce + share * sum;
   }
-  expected->loss.size = widened * expected->loss.value;
+  // Smoothing subtracts the mean exponent from the logarithm of the sum.
+  expected->loss.size = widened * expected->loss.value + smoothing;
   for (int64_t c = 0; c < static_cast<int64_t>(expected->gradient.size()); ++c) {
     const double e = c == id ? -others : exp(static_cast<double>(problem.Logit(row, c)) - max);
     Expected* const result = &expected->gradient[static_cast<size_t>(c)];

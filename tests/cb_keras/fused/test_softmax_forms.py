@@ -87,6 +87,6 @@ def test_the_gradient_by_weights_leaves_ignored_rows_out():
 @pytest.mark.parametrize("kind", ["sigmoid", "softmax_focal"])
 def test_smoothing_of_other_losses_and_ignoring_with_dense_labels_are_refused(kind):
     with pytest.raises(ValueError, match="`label_smoothing` must be 0 for"):
-        fused.crossentropy(kind, [0], np.zeros((1, 3)), np.ones(3), label_smoothing=0.1)
+        fused.crossentropy(kind, [0], tf.zeros((1, 3)), np.ones(3), label_smoothing=0.1)
     with pytest.raises(ValueError, match="`ignore_class` must be None with dense labels"):
-        fused.crossentropy(kind, np.eye(3), np.zeros((3, 3)), np.ones(3), ignore_class=1)
+        fused.crossentropy(kind, np.eye(3), tf.zeros((3, 3)), np.ones(3), ignore_class=1)
