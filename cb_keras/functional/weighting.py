@@ -55,8 +55,8 @@ def weighted_targets(labels: Any, logits: Any, weights: Any) -> tuple[Any, Any]:
     if weights is None:
         return labels, logits
     targets = labels * weights
-    largest = ops.max(ops.abs(targets), axis=-1)
-    return targets, tame_where_weightless(logits, largest, weights)
+    size = ops.sum(ops.abs(targets), axis=-1)
+    return targets, tame_where_weightless(logits, size, weights)
 
 
 def _by_total(x: Any, total: Any, without_labels: Any) -> Any:

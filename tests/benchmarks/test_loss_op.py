@@ -14,7 +14,7 @@ from absl.testing import flagsaver
 
 from benchmarks import loss_contenders, loss_goals, loss_memory, loss_op, memory_copy, timing
 from benchmarks.loss_contenders import COMPOSED, FUSED_LOSS, FUSED_OP, TORCH, XLA, Problem
-from benchmarks.losses import LOSSES
+from benchmarks.losses import GAMMA, LOSSES
 from cb_keras import fused
 from tests.cb_keras import reference
 
@@ -51,8 +51,8 @@ def test_all_contenders_compute_the_mean_of_the_papers_loss_and_its_gradient(los
     assert not set(missing) - {TORCH}
     targets = reference.one_hot(problem.labels, SIZE[1])
     weight = problem.weights[problem.labels].astype("float64")
-    expected = reference.loss(loss, problem.logits, targets, weight).mean()
-    gradient = reference.gradient(loss, problem.logits, targets, weight) / SIZE[0]
+    expected = reference.loss(loss, problem.logits, targets, weight, GAMMA).mean()
+    gradient = reference.gradient(loss, problem.logits, targets, weight, GAMMA) / SIZE[0]
     for name, step in steps.items():
         ours, our_gradient = map(loss_contenders.numpy_of, step())
         assert ours.shape == ((6,) if name == FUSED_OP else ()), name
@@ -260,7 +260,10 @@ def test_the_program_writes_tables_memory_and_goals(tmp_path, monkeypatch, capsy
         ("--sizes=128", "a size must be NxC, for example 4096x8142, got '128'"),
         ("--sizes=0x8", "got '0x8'"),
         ("--memory_sizes=8x-1", "got '8x-1'"),
-        ("--losses=hinge", "a loss must be one of softmax, sigmoid, focal, got 'hinge'"),
+        (
+            "--losses=hinge",
+            "a loss must be one of softmax, sigmoid, focal, softmax_focal, got 'hinge'",
+        ),
     ],
 )
 def test_a_bad_flag_is_refused_by_name(argument, message):

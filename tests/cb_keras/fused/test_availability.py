@@ -226,7 +226,7 @@ def test_the_table_of_losses_names_those_of_the_op_in_its_order():
 @pytest.mark.parametrize("ask", [fused.why_not, fused.crossentropy], ids=lambda f: f.__name__)
 def test_a_loss_that_the_op_does_not_have_is_refused_with_those_that_it_has(ask):
     arguments = (True, "float32") if ask is fused.why_not else (IDS, Z, np.ones(3))
-    names = "must be one of 'softmax', 'sigmoid', 'focal', got 'hinge'"
+    names = "must be one of 'softmax', 'sigmoid', 'focal', 'softmax_focal', got 'hinge'"
     with pytest.raises(ValueError, match=names):
         ask("hinge", *arguments)
 
