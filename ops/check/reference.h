@@ -148,6 +148,7 @@ inline void SoftmaxReference(const HostProblem& problem, int64_t row, double fac
   const double ce = own > 1e-9 ? log1p(others / own) : log(others + own) + max - own_z;
   const ReferenceTerm focal = FocalOf(own, others, ce, gamma);
   expected->loss.value = gamma == 0.0 ? ce : focal.value;
+  const double unfocused = fabs(factor);
   if (gamma != 0.0) factor *= focal.slope;
   const double widened = gamma == 0.0 ? 1.0 : Widened(focal);
   if (smoothing > 0.0) {
@@ -169,7 +170,7 @@ inline void SoftmaxReference(const HostProblem& problem, int64_t row, double fac
       result->size += fabs(factor) * (c == id ? smoothing : share);
     }
     result->tiny_factor =
-        (c == id ? static_cast<double>(classes) : 1.0) * fabs(factor) * (1.0 + gamma);
+        (c == id ? static_cast<double>(classes) : 1.0) * unfocused * (1.0 + gamma);
   }
 }
 

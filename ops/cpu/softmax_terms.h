@@ -41,7 +41,9 @@ inline Term FocalOfSoftmax(Vec own, Vec others, Vec crossentropy, Vec gamma) {
   }
   if (kModulator == Modulator::kPower) {
     const Vec near_one = Log1p(Min(one, own / others));
-    power = ExpMinus(gamma * Select(others > own, near_one, MinusLog(q)));
+    // MinusLog of NaN is not a logarithm.
+    const Vec far_from_one = Max(MinusLog(q), Vec::Set(0.0f));
+    power = ExpMinus(gamma * Select(others > own, near_one, far_from_one));
     inner = MulAdd(gamma * p, ratio, one);
   }
   return {power * crossentropy, power * inner};
