@@ -16,6 +16,11 @@ _WITHOUT_EFFECT = ("fused_op", "eval_batch_size", "balanced_lr_decay")
 _CURVES = ("loss", "val_accuracy")
 
 
+def split_of(metrics):
+    """Which images the figures of a `metrics.json` are from: "test" where it does not say."""
+    return str(metrics.get("split") or "test")
+
+
 @dataclasses.dataclass(frozen=True)
 class Run:
     """A finished run.

@@ -1,7 +1,8 @@
 """What the accuracies of a table say, in words: the order of its rows or columns, and the best."""
 
 import itertools
-import math
+
+from experiments.runs.figures import within_spread
 
 
 def order_in_words(order, groups):
@@ -53,7 +54,7 @@ def best_in_words(group, what, statistics):
     if len(known) < len(statistics):
         return f"{group}: {len(known)} of {len(statistics)} {what}s are finished."
     best = max(known, key=lambda name: known[name].mean)
-    equal = [name for name in known if name != best and _is_close(known[best], known[name])]
+    equal = [name for name in known if name != best and within_spread(known[best], known[name])]
     text = f"{group}: the most accurate {what} is {best} ({known[best]})"
     return text + (f"; within the spread of it: {', '.join(equal)}." if equal else ".")
 
@@ -64,7 +65,7 @@ def _verdict(order, statistics):
     wrong, close = [], []
     for larger, smaller in itertools.pairwise(order):
         a, b = statistics[larger], statistics[smaller]
-        if _is_close(a, b):
+        if within_spread(a, b):
             close.append(f"{larger} {a} and {smaller} {b}")
         elif a.mean <= b.mean:
             sign = "=" if a.mean == b.mean else ">"
@@ -72,10 +73,3 @@ def _verdict(order, statistics):
     if wrong:
         return "not", "; ".join(wrong)
     return ("within", "; ".join(close)) if close else ("holds", "")
-
-
-def _is_close(a, b):
-    """Whether two means differ by no more than the spread of their difference; no if unknown."""
-    if a.deviation is None or b.deviation is None:
-        return False
-    return abs(a.mean - b.mean) <= math.hypot(a.deviation, b.deviation)
