@@ -22,7 +22,12 @@ def of_section(section, styles):
     everything = [one for of_label in series.values() for one in of_label]
     sizes_differ = len(set(section.config["class_counts"])) > 1
     # What stands side by side has one range.
-    limits = curves.ranges(everything), classes.accuracy_range(everything)
+    binned = [one for one in everything if reliability.is_known(one)]
+    limits = {
+        "curves": curves.ranges(everything),
+        "accuracy": classes.accuracy_range(everything),
+        "share": reliability.largest_share(binned),
+    }
     weights = None
     if sizes_differ:
         of_power = {g.power: g for groups in section.groups.values() for g in groups}
@@ -43,19 +48,20 @@ def _series(groups, styles):
 
 
 def _of_method(groups, series, limits, sizes_differ):
-    of_curves, of_accuracy = limits
     known = [one for one in series if reliability.is_known(one)]
     title = "power"
     measured = curves.is_measured(curves.TO_COMPARE[-1], series)
     split = split_of(groups[0].runs[0].metrics)
     return {
         "powers": [group.power for group in groups],
-        "curves": _image(curves.above_each_other, series, title, of_curves),
+        "curves": _image(curves.above_each_other, series, title, limits["curves"]),
         "curves_show": f"training loss and {split} accuracy" if measured else "training loss",
-        "class_accuracy": _image(classes.accuracy_by_size, series, title, of_accuracy)
+        "class_accuracy": _image(classes.accuracy_by_size, series, title, limits["accuracy"])
         if sizes_differ
         else None,
-        "reliability": _image(reliability.diagram, known, title) if known else None,
+        "reliability": _image(reliability.diagram, known, title, limits["share"])
+        if known
+        else None,
         "confusion": [
             (group.power, *_confusion(one))
             for group, one in zip(groups, series, strict=True)

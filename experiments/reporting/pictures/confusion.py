@@ -5,7 +5,7 @@ import numpy as np
 from experiments.reporting import drawing
 from experiments.reporting.pictures import series as of_series
 
-_COLOR = (0.13, 0.42, 0.70)
+_COLOR = (0.18, 0.50, 0.84)
 _MOST_CELLS = 100  # in a row; of more classes, those of similar size share a row
 _PAIRS = 20
 
@@ -105,7 +105,7 @@ def _colors():
     """From nothing to one blue: what lies below shows through, so that it fits a dark page."""
     from matplotlib.colors import ListedColormap
 
-    return ListedColormap([(*_COLOR, alpha) for alpha in np.linspace(0, 1, 256)])
+    return ListedColormap([(*_COLOR, alpha) for alpha in (0, *np.linspace(0.12, 1, 255))])
 
 
 def _draw_many(figure, axes, shares):

@@ -11,6 +11,7 @@ from experiments.reporting.pictures.series import MARKERS, Series, Style
 from experiments.runs import directory, figures, schema
 from experiments.runs.files import DamagedError, read_history
 
+_MOST_TOLD = 20  # class names in a line
 _STYLE = Style("#2f4b9b", MARKERS[0])
 
 
@@ -156,8 +157,10 @@ def _text(name):
 def _report_lacking_letters(config):
     names = drawing.lacking(config["class_names"])
     if names:
+        shown = [" ".join(name.split()) for name in names[:_MOST_TOLD]]
+        shown += ["..."] if len(names) > _MOST_TOLD else []
         print(
             "matplotlib's font lacks letters of some class names, which the pictures show as their "
-            f"numbers: {', '.join(' '.join(name.split()) for name in names)}",
+            f"numbers: {', '.join(shown)}",
             file=sys.stderr,
         )

@@ -12,12 +12,18 @@ def is_known(series):
     return None not in kept and len({bins["bins"] for bins in kept}) == 1
 
 
-def diagram(series, title="power", heading=None):
+def largest_share(series):
+    """The largest share of the images that a bin of these series holds."""
+    return max((float((c / c.sum()).max()) for c, *_ in map(pooled, series)), default=1.0)
+
+
+def diagram(series, title="power", top=None, heading=None):
     """Accuracy of each bin of confidence, and below it the share of the images in the bin.
 
     Args:
         series: List of `Series`; the seeds of each are taken together.
-        title: Of the legend; None for a single run.
+        title: Of the legend.
+        top: `largest_share` of all that is shown next to it; default: of these series.
         heading: Above it, where nothing else says what it shows.
     """
     figure, (above, below) = drawing.figure(
@@ -43,11 +49,13 @@ def diagram(series, title="power", heading=None):
     above.set_xlim(0, 1.03)
     above.set_ylabel("accuracy")
     below.set_ylabel("share of\nthe images")
-    below.set_ylim(bottom=0)
+    below.set_ylim(0, 1.05 * (top or largest_share(series)))
     below.set_xlabel("confidence, the largest probability")
-    of_series.legend(figure, above, title if len(series) > 1 else None, columns=2)
     if heading:
+        of_series.above(above)
         figure.suptitle(heading)
+    else:
+        of_series.legend(figure, above, title, columns=2)
     return figure
 
 

@@ -88,7 +88,8 @@ def _in_lines(entries, columns):
 
 def rank_ticks(axis, number):
     """Ticks of so many classes in the order of their sizes, which stand at 0, 1, ..."""
-    ranks = sorted({round(rank) for rank in np.linspace(1, number, 6)})
+    step = next(s for k in range(12) for s in (10**k, 2 * 10**k, 5 * 10**k) if number / s <= 6)
+    ranks = [1, *(r for r in range(step, number, step) if 1 < r <= number - step / 2), number]
     axis.set_ticks([rank - 1 for rank in ranks], [f"{rank:,}" for rank in ranks])
 
 
