@@ -3,7 +3,7 @@
 import base64
 
 from experiments.reporting import drawing
-from experiments.reporting.found import split_of
+from experiments.reporting.found import split_of_history
 from experiments.reporting.pictures import classes, confusion, curves, powers, reliability
 from experiments.reporting.pictures.series import Series
 from experiments.runs import figures
@@ -51,7 +51,7 @@ def _of_method(groups, series, limits, sizes_differ):
     known = [one for one in series if reliability.is_known(one)]
     title = "power"
     measured = curves.is_measured(curves.TO_COMPARE[-1], series)
-    split = split_of(groups[0].runs[0].metrics)
+    split = split_of_history(groups[0].runs[0].metrics)
     return {
         "powers": [group.power for group in groups],
         "curves": _image(curves.above_each_other, series, title, limits["curves"]),

@@ -21,6 +21,17 @@ def split_of(metrics):
     return str(metrics.get("split") or "test")
 
 
+def validation_of(metrics, figure):
+    """A figure of the images that were held out for validation; None where there were none."""
+    validation = metrics.get("validation")
+    return schema.number(validation.get(figure)) if isinstance(validation, dict) else None
+
+
+def split_of_history(metrics):
+    """Which images the figures of `history.csv` are from: those held out, where there are such."""
+    return "validation" if "validation" in metrics else split_of(metrics)
+
+
 @dataclasses.dataclass(frozen=True)
 class Run:
     """A finished run.

@@ -107,13 +107,13 @@ def _section(section, styles):
     others = _in_words(known, but=shown)
     more = [f"{len(others) - _MOST_SETTINGS} more"] if len(others) > _MOST_SETTINGS else []
     drawn = cards.of_section(section, styles)
-    decided, sentence = verdict.in_words(section)
+    decided, split, sentence = verdict.in_words(section)
     return {
         "title": _title(section),
         "label": ", ".join(
             [_title(section), *(f"{n} {v}" for n, v in others[:_MOST_SETTINGS]), *more]
         ),
-        "verdict": decided,
+        "chosen_on_the_test_set": decided == verdict.WON and split == "test",
         "sentence": sentence,
         "different": _in_words(section.different, but=("dataset", "imbalance_factor")),
         "shot_rule": _SHOT_RULES.get(config.get("shot_rule"), ""),

@@ -107,9 +107,6 @@ def check_metrics(metrics, config):
     right = isinstance(accuracies, list) and len(accuracies) == classes
     right = right and all(a is None or _is_number(a, 0, 1) for a in accuracies)
     _require(METRICS, "per_class_accuracy", right, f"{classes} of 0 to 1 or null")
-    reliability = metrics.setdefault("reliability", None)
-    right = reliability is None or _is_reliability(reliability)
-    _require(METRICS, "reliability", right, "bins of count, confidence and accuracy, or null")
     right = isinstance(confusion, list) and len(confusion) == classes
     right = right and all(_are_numbers(row, classes, low=0) for row in confusion)
     _require(METRICS, "confusion_matrix", right, f"{classes} x {classes} counts")
@@ -202,23 +199,6 @@ def _check_figures(metrics, groups):
                 f"{METRICS}: `{name}` is {_text(recorded[name])}, but its confusion_matrix gives "
                 f"{_text(value)}"
             )
-
-
-def _is_reliability(value):
-    """Whether a value holds the bins of a reliability diagram; empty ones have null."""
-    if not isinstance(value, dict) or type(value.get("bins")) is not int:
-        return False
-    if not (_are_numbers(value.get("count"), value["bins"], low=0) and value["count"]):
-        return False
-    return all(
-        isinstance(value.get(name), list)
-        and len(value[name]) == value["bins"]
-        and all(
-            _is_number(share, 0, 1) if n else share is None
-            for n, share in zip(value["count"], value[name], strict=True)
-        )
-        for name in ("confidence", "accuracy")
-    )
 
 
 def _mean(values):

@@ -6,12 +6,12 @@ By name, as bars, where one run or a few are shown; by size, as lines, where man
 import numpy as np
 
 from experiments.reporting import drawing
+from experiments.reporting.found import split_of
 from experiments.reporting.pictures import series as of_series
 from experiments.runs.figures import Statistic
 
 MOST_POINTS = 20  # classes on a line; more are averaged with those of similar size
 _WORST = 25  # classes that are called by name where not all of them can be
-_ABSENT = "no test images"
 _SHOT_COLORS = {"many": "#2f6f9f", "medium": "#e0a030", "few": "#b8433f"}
 
 
@@ -36,7 +36,7 @@ def accuracy_by_size(series, title="power", limits=None):
         axes.errorbar(sizes, _means(points), of_series.deviations(points), **line)
     _size_axis(axes, sizes)
     axes.set_ylim(*(limits or accuracy_range(series)))
-    axes.set_ylabel("test accuracy")
+    axes.set_ylabel(f"{_split(series[0])} accuracy")
     of_series.legend(figure, axes, title)
     return figure
 
@@ -51,6 +51,10 @@ def accuracy_range(series):
             low = min(low, point.mean - point.deviation - 0.02)
             high = max(high, point.mean + point.deviation + 0.02)
     return low, high
+
+
+def _split(series):
+    return split_of(series.runs[0].metrics)
 
 
 def _means(points):
@@ -138,7 +142,7 @@ def accuracy_by_name(one, title):
     line = {"color": drawing.GREY, "linestyle": "--", "linewidth": 1}
     axes.axhline(balanced.mean, label="balanced accuracy", **line)
     axes.set_ylim(0, 1)
-    axes.set_ylabel("test accuracy")
+    axes.set_ylabel(f"{_split(one)} accuracy")
     others = [one for one in axes.get_legend_handles_labels()[0] if one not in axes.containers]
     of_series.above(axes, [*_shot_patches(config), *others])
     figure.suptitle(title)
@@ -155,7 +159,7 @@ def comparison(series, title):
     _count_bars(left, config)
     _accuracy_bars(right, series)
     right.set_ylim(*accuracy_range(series))
-    right.set_ylabel("test accuracy")
+    right.set_ylabel(f"{_split(series[0])} accuracy")
     of_series.above(right, columns=2, title="balanced accuracy", alignment="left")
     figure.suptitle(title)
     return figure
@@ -201,7 +205,7 @@ def _accuracy_bars(axes, series, colors=None):
         look |= {} if spread is None else {"yerr": spread, "ecolor": "0.5"}
         at = positions + (i - (len(series) - 1) / 2) * width
         _bars(axes, _means(points), config, at, width, **look)
-    label = _ABSENT
+    label = f"no {_split(series[0])} images"
     for i in (i for i, c in enumerate(order) if _accuracy(series[0], [c]).mean is None):
         # Else it would look like a class of which no image is right.
         look = {"facecolor": "none", "edgecolor": drawing.GREY, "hatch": "//////", "linewidth": 0}
@@ -229,7 +233,8 @@ def _least_accurate(axes, one):
     axes.invert_yaxis()
     axes.grid(False, axis="y")
     axes.set_xlim(0, 1.04)
-    axes.set_xlabel(f"test accuracy of the {len(worst)} least accurate classes (training images)")
+    accuracy = f"{_split(one)} accuracy"
+    axes.set_xlabel(f"{accuracy} of the {len(worst)} least accurate classes (training images)")
 
 
 def _whole(count):

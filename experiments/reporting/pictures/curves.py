@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from experiments.reporting import drawing
+from experiments.reporting.found import split_of_history
 from experiments.reporting.pictures import series as of_series
 
 
@@ -13,8 +14,8 @@ class Panel:
     """One panel of learning curves.
 
     Attributes:
-        label: Of the vertical axis.
-        columns: Dict of column of `history.csv` to its name in the legend.
+        label: Of the vertical axis; "{split}" stands for the images that were evaluated.
+        columns: Dict of column of `history.csv` to its name in the legend, as `label`.
         log: Whether the vertical axis is logarithmic.
     """
 
@@ -25,16 +26,16 @@ class Panel:
 
 TO_COMPARE = (
     Panel("training loss, with L2", {"loss": ""}, log=True),
-    Panel("test accuracy", {"val_accuracy": ""}),
+    Panel("{split} accuracy", {"val_accuracy": ""}),
 )
 OF_A_RUN = (
-    Panel("loss, with L2", {"loss": "training", "val_loss": "test"}, log=True),
+    Panel("loss, with L2", {"loss": "training", "val_loss": "{split}"}, log=True),
     Panel(
         "accuracy",
         {
             "accuracy": "training",
-            "val_accuracy": "test",
-            "val_balanced_accuracy": "test, balanced",
+            "val_accuracy": "{split}",
+            "val_balanced_accuracy": "{split}, balanced",
         },
     ),
     Panel("learning rate", {"learning_rate": ""}, log=True),
@@ -61,7 +62,7 @@ def above_each_other(series, title="power", limits=None):
             for column in panel.columns:
                 _draw(panel_axes, one, column, (one.style.color, "-"), one.label)
         panel_axes.tick_params(labelbottom=True)
-    _finish(panels, axes, limits or {})
+    _finish(panels, axes, _split(series[0]), limits or {})
     for panel_axes in axes[:-1]:
         panel_axes.set_xlabel("")
     of_series.legend(figure, axes[0], title)
@@ -79,10 +80,10 @@ def side_by_side(one, title):
             own = (one.style.color, "-")
             if len(panel.columns) > 1:
                 own = _LOOKS.get(column, own if column.startswith("val_") else _TRAINING)
-            _draw(panel_axes, one, column, own, name)
+            _draw(panel_axes, one, column, own, name.format(split=_split(one)))
         if len(panel.columns) > 1:
             of_series.above(panel_axes, columnspacing=0.9)
-    _finish(panels, axes, {})
+    _finish(panels, axes, _split(one), {})
     figure.suptitle(title)
     return figure
 
@@ -110,6 +111,10 @@ def ranges(series):
     return found
 
 
+def _split(series):
+    return split_of_history(series.runs[0].metrics)
+
+
 def _points(series, column):
     """All values of a column, of all runs."""
     return [
@@ -134,7 +139,7 @@ def _draw(axes, series, column, look, label):
     axes.plot(epochs, means, dashes, color=color, marker=marker, markevery=every, label=label)
 
 
-def _finish(panels, axes, limits):
+def _finish(panels, axes, split, limits):
     for panel, panel_axes in zip(panels, axes, strict=True):
         if panel.log:
             panel_axes.set_yscale("log")
@@ -142,6 +147,6 @@ def _finish(panels, axes, limits):
             panel_axes.set_ylim(*limits[panel.label])
         if panel.log:
             of_series.log_ticks(panel_axes.yaxis)
-        panel_axes.set_ylabel(panel.label)
+        panel_axes.set_ylabel(panel.label.format(split=split))
         panel_axes.set_xlabel("epoch")
         panel_axes.xaxis.get_major_locator().set_params(integer=True)

@@ -9,7 +9,7 @@ from experiments.reporting.pictures import series as of_series
 def is_known(series):
     """Whether the runs kept their bins, all of the same kind; older ones did not."""
     kept = [run.metrics.get("reliability") for run in series.runs]
-    return None not in kept and len({bins["bins"] for bins in kept}) == 1
+    return None not in kept and len({len(bins["images"]) for bins in kept}) == 1
 
 
 def largest_share(series):
@@ -62,7 +62,7 @@ def diagram(series, title="power", top=None, heading=None):
 def pooled(one):
     """`(count, confidence, accuracy)` of the bins of all seeds together; NaN where one is empty."""
     kept = [run.metrics["reliability"] for run in one.runs]
-    counts = np.array([bins["count"] for bins in kept], "float64")
+    counts = np.array([bins["images"] for bins in kept], "float64")
     count = counts.sum(axis=0)
 
     def mean(name):
