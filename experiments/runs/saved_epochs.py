@@ -3,8 +3,6 @@
 import json
 import pathlib
 
-import numpy as np
-
 NEWEST = "state.npz"
 
 
@@ -19,6 +17,8 @@ def saved(folder):
     Args:
         folder: The run directory.
     """
+    import numpy as np
+
     path = pathlib.Path(folder, "checkpoint", NEWEST)
     if not path.exists():
         return 0
