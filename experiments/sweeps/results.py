@@ -8,7 +8,8 @@ import pathlib
 from experiments import methods
 from experiments.cli import UserError
 from experiments.runs import data_record, directory, naming, tails
-from experiments.runs.files import SHOT_FIGURES, DamagedError, read_config
+from experiments.runs.figures import Statistic
+from experiments.runs.files import DamagedError, read_config
 from experiments.training import flags as train_flags
 
 _OF_THE_RUN = ("dataset", "method", "loss", *("cb_power", "cb_beta", "gamma"), "imbalance_factor")
@@ -125,15 +126,16 @@ def with_todays_shot_groups(config, metrics):
     """
     import numpy as np
 
-    from cb_keras.metrics import classification_report, shot_groups
+    from cb_keras.metrics import shot_groups
 
-    counts, confusion = (  # of any size: a file can hold integers that NumPy has no type for
-        np.asarray(numbers, "float64")
-        for numbers in (config["class_counts"], metrics["confusion_matrix"])
-    )
-    again = classification_report(confusion, counts)
-    metrics = {**metrics, **{name: again[name] for name in SHOT_FIGURES}}
-    return metrics, config.get("shot_rule"), shot_groups(counts)[1]
+    # Of any size: a file can hold integers that NumPy has no type for.
+    groups, rule = shot_groups(np.asarray(config["class_counts"], "float64"))
+    recalls = metrics["per_class_accuracy"]
+    again = {
+        f"{name}_accuracy": Statistic.of(recalls[c] for c in ids).mean
+        for name, ids in groups.items()
+    }
+    return {**metrics, **again}, config.get("shot_rule"), rule
 
 
 def csv_text(runs, varied=()):

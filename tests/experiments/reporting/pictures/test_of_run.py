@@ -13,8 +13,8 @@ from cb_keras import metrics
 from experiments.cli import UserError
 from experiments.reporting import drawing, pictures
 from experiments.reporting.pictures import classes, confusion, curves, of_run
-from experiments.reporting.pictures.series import Series, Style
 from tests.experiments.report_folders import write_run
+from tests.experiments.reporting.pictures.cases import odd_run, series
 
 NAMES = {"class_counts", "curves", "per_class_accuracy", "confusion_matrix", "confused_pairs"}
 RELIABILITY = {"images": [0, 30, 70], "confidence": [None, 0.5, 0.9], "accuracy": [None, 0.4, 0.8]}
@@ -46,19 +46,6 @@ def copy(run, folder, *names):
 def change(folder, name, **values):
     content = json.loads((folder / name).read_text())
     (folder / name).write_text(json.dumps({**content, **values}))
-
-
-def odd_run(folder, names):
-    """A finished run of classes with these names."""
-    number = len(names)
-    config = {"class_names": names, "class_counts": [9] * number, "class_weights": [1] * number}
-    shots = dict.fromkeys(("many_accuracy", "medium_accuracy", "few_accuracy"), ...)
-    return write_run(folder, [0.5] * number, config=config, metrics=shots)
-
-
-def series(folder):
-    """The run in a folder, as the functions that draw take it."""
-    return Series("a run", [of_run._read(folder)], Style("blue", "o"))
 
 
 def test_pictures_are_made_again_from_three_files_without_tensorflow(
@@ -230,102 +217,6 @@ def test_what_a_run_does_not_have_has_no_picture(tmp_path, monkeypatch):
     assert {path.stem for path in without} == NAMES - {"confused_pairs"}
     complete = pictures.draw_all(write_run(tmp_path / "b", metrics={"reliability": RELIABILITY}))
     assert {path.stem for path in complete} == {*NAMES, "reliability"}
-
-
-def uneven_run(folder, number=4):
-    """A run whose classes are not in the order of their sizes, the third without test images."""
-    counts = [10, 1000, 500, 100, *range(99, 103 - number, -1)]
-    groups, _ = metrics.shot_groups(counts)
-    confusion_matrix = np.zeros((number, number), int)
-    for c in range(number):
-        confusion_matrix[c, c] += 10
-        confusion_matrix[c, (c + 1) % number] += c + 1
-    confusion_matrix[2] = 0
-    measured = metrics.classification_report(confusion_matrix, counts)
-    config = {
-        "class_names": [f"class number {c}" for c in range(number)],
-        "class_counts": counts,
-        "class_weights": [1.0 + c for c in range(number)],
-        "shot_groups": groups,
-    }
-    measured = {key: ... if value is None else value for key, value in measured.items()}
-    return write_run(folder, [0.5] * number, config=config, metrics=measured)
-
-
-def names_on(axis):
-    return [tick.get_text().removeprefix("class number ") for tick in axis.get_ticklabels()]
-
-
-def test_classes_stand_in_the_order_of_their_sizes_in_all_pictures(tmp_path):
-    one = series(uneven_run(tmp_path / "run"))
-    counts, weights = classes.counts_and_weights(one, "").axes
-    assert [bar.get_height() for bar in counts.patches] == [1000, 500, 100, 10]
-    assert [bar.get_height() for bar in weights.patches] == [2, 3, 4, 1]
-    (accuracies,) = classes.accuracy_by_name(one, "").axes
-    matrix = confusion.matrix(one, drawing.PNG).axes[0]
-    for axis in (counts.xaxis, weights.xaxis, accuracies.xaxis, matrix.xaxis, matrix.yaxis):
-        assert names_on(axis) == ["1", "2", "3", "0"]
-    expected = np.zeros((4, 4))
-    expected[[0, 2, 3], [0, 2, 3]] = 10 / 12, 10 / 14, 10 / 11
-    expected[0, 1], expected[2, 3], expected[3, 0] = 2 / 12, 4 / 14, 1 / 11
-    np.testing.assert_allclose(matrix.images[0].get_array(), expected)
-
-
-def test_a_class_without_test_images_is_marked_and_one_of_which_none_is_right_is_not(tmp_path):
-    folder = uneven_run(tmp_path / "run")
-    content = json.loads((folder / "metrics.json").read_text())
-    content["confusion_matrix"][3] = [0, 10, 0, 0]
-    again = metrics.classification_report(content["confusion_matrix"], [10, 1000, 500, 100])
-    change(folder, "metrics.json", **again)
-    (axes,) = classes.accuracy_by_name(series(folder), "").axes
-    bars, spans = axes.containers[0], [p for p in axes.patches if p.get_hatch()]
-    assert [bar.get_height() for bar in bars][2] == 0
-    assert [(span.get_x() + span.get_width() / 2, span.get_height()) for span in spans] == [(1, 1)]
-    assert "no test images" in [text.get_text() for text in axes.get_legend().get_texts()]
-
-
-def test_no_legend_lies_over_a_bar_or_a_line(tmp_path, digits_run):
-    runs = (series(uneven_run(tmp_path / "few")), series(uneven_run(tmp_path / "many", 30)))
-    figures = [
-        draw(one, "a title")
-        for one in runs
-        for draw in (classes.counts_and_weights, classes.accuracy_by_name)
-    ]
-    figures += [curves.side_by_side(series(digits_run.folder), "a title")]
-    figures += [classes.comparison([Series(n, runs[0].runs, Style("0.5", "")) for n in "ab"], "")]
-    for figure in figures:
-        figure.draw_without_rendering()
-        legends = [axes.get_legend() for axes in figure.axes if axes.get_legend()]
-        assert legends
-        for legend in legends:
-            box = legend.get_window_extent()
-            assert not any(box.overlaps(axes.get_window_extent()) for axes in figure.axes)
-            assert box.y1 <= figure.bbox.y1
-
-
-def test_of_many_classes_the_least_accurate_and_the_most_confused_are_named(tmp_path):
-    one = series(uneven_run(tmp_path / "run", 30))
-    _, worst = classes.accuracy_by_name(one, "").axes
-    recalls = {c: 10 / (11 + c) for c in range(30) if c != 2}
-    expected = sorted(recalls, key=recalls.get)[:25]
-    assert [name.split(" (")[0] for name in names_on(worst.yaxis)] == [str(c) for c in expected]
-    np.testing.assert_allclose(
-        [b.get_width() for b in worst.patches], [recalls[c] for c in expected]
-    )
-    (pairs,) = confusion.pairs(one, drawing.PNG).axes
-    assert names_on(pairs.yaxis)[:2] == ["29 → class number 0", "28 → class number 29"]
-    widths = [bar.get_width() for bar in pairs.patches]
-    assert widths == sorted(widths, reverse=True)
-    np.testing.assert_allclose(widths[:2], [30 / 40, 29 / 39])
-    assert "30 of 40" in pairs.texts[0].get_text()
-
-
-def test_more_classes_than_can_be_seen_share_rows_with_those_of_similar_size(tmp_path):
-    number = 240
-    folder = odd_run(tmp_path / "run", [str(c) for c in range(number)])
-    shown = confusion.matrix(series(folder), drawing.PNG).axes[0].images[0].get_array()
-    assert shown.shape == (50, 50)
-    np.testing.assert_allclose(shown.sum(axis=1), 1)  # whole shares of every class
 
 
 def test_the_history_of_a_run_with_validation_is_called_so_and_its_figures_those_of_the_test(
