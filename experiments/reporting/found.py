@@ -29,7 +29,7 @@ def validation_of(metrics, figure):
 
 def split_of_history(metrics):
     """Which images the figures of `history.csv` are from: those held out, where there are such."""
-    return "validation" if "validation" in metrics else split_of(metrics)
+    return "validation" if metrics.get("validation") else split_of(metrics)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -336,7 +336,8 @@ def test_a_real_run_is_reported(digits_run, tmp_path):
     made = Page(path)
     accuracy = f"{digits_run.metrics['accuracy']:.4f}".removeprefix("0")
     assert any(row[1:2] == [accuracy] for row in made.rows)
-    assert len(made.all("img")) == 4  # learning curves, weights, class accuracy, confusion matrix
+    # Learning curves, weights, class accuracy, reliability, confusion matrix.
+    assert len(made.all("img")) == 5
 
 
 def test_the_program_says_what_it_wrote(run_python, runs, tmp_path):

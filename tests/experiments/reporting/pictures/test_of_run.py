@@ -223,7 +223,7 @@ def test_the_history_of_a_run_with_validation_is_called_so_and_its_figures_those
     digits_run, tmp_path
 ):
     folder = copy(digits_run, tmp_path / "run")
-    change(folder, "metrics.json", split="test", validation={"balanced_accuracy": 0.5})
+    change(folder, "metrics.json", split="test", validation=digits_run.metrics)
     _, accuracies, _ = curves.side_by_side(series(folder), "").axes
     drawn = [text.get_text() for text in accuracies.get_legend().get_texts()]
     assert drawn == ["training", "validation", "validation, balanced"]
