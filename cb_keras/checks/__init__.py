@@ -14,6 +14,7 @@ from cb_keras.checks.labels import (
 )
 from cb_keras.checks.numbers import (
     check_beta,
+    check_choice,
     check_depth,
     check_flag,
     check_gamma,
@@ -31,6 +32,7 @@ from cb_keras.counts import check_class_counts, check_class_weights
 __all__ = [
     "canonical_labels",
     "check_beta",
+    "check_choice",
     "check_class_counts",
     "check_class_weights",
     "check_depth",

@@ -32,6 +32,14 @@ def check_flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
+    """Returns `value` where it is one of `choices`, or raises ValueError."""
+    if not isinstance(value, str) or value not in choices:
+        listed = " or ".join(f'"{choice}"' for choice in choices)
+        raise ValueError(f"`{name}` must be {listed}, got {value!r}.")
+    return value
+
+
 def check_gamma(gamma: Any) -> float:
     """Returns `gamma` as a finite float >= 0, or raises ValueError."""
     wanted = "a finite number >= 0"

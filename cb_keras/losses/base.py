@@ -15,7 +15,6 @@ from cb_keras import private_api
 from cb_keras.checks import (
     canonical_labels,
     check_beta,
-    check_class_counts,
     check_class_weights,
     check_flag,
     check_ignore_class,
@@ -31,7 +30,13 @@ from cb_keras.examples import along_leading, left_out
 from cb_keras.functional.focal import invalid_multi_hot
 from cb_keras.functional.preparation import Prepared, prepare_checked
 from cb_keras.functional.weighting import tame_where
-from cb_keras.weights import class_balanced_weights, constant_variable
+from cb_keras.weights import (
+    Empty,
+    Normalize,
+    checked_counts,
+    class_balanced_weights,
+    constant_variable,
+)
 
 if TYPE_CHECKING:
     from cb_keras.fused import Kind
@@ -66,6 +71,8 @@ class ClassBalancedLoss(keras.losses.Loss):
         name: str,
         dtype: Any,
         ignore_class: int | None = None,
+        normalize: Normalize = "classes",
+        empty: Empty = "raise",
     ) -> None:
         self._requested_dtype = dtype
         super().__init__(name=name, reduction=reduction, dtype=_at_least_float32(dtype))
@@ -79,11 +86,14 @@ class ClassBalancedLoss(keras.losses.Loss):
         self.from_logits = check_flag("from_logits", from_logits)
         self.fused = _check_fused(fused)
         self.ignore_class = check_ignore_class(ignore_class)
-        self.class_counts = _plain_counts(class_counts)
+        self.normalize, self.empty = normalize, empty
+        self.class_counts = _plain_counts(class_counts, empty)
         if class_counts is None:
             self._initial_weights = self._given_weights(class_weights)
         else:
-            self._initial_weights = class_balanced_weights(class_counts, self.beta, self.power)
+            self._initial_weights = class_balanced_weights(
+                class_counts, self.beta, self.power, normalize, empty
+            )
         self._check_number_of_classes()
         self.class_weights = constant_variable(self._initial_weights, "class_weights")
         self._looks_at_values = self.from_logits  # once: they are copied from the device
@@ -92,6 +102,11 @@ class ClassBalancedLoss(keras.losses.Loss):
         if (self.beta, self.power) != (_BETA, _POWER):
             raise ValueError(
                 f"`beta`={self.beta} and `power`={self.power} have no effect on "
+                "`class_weights`, which are used as they are: leave them at their defaults."
+            )
+        if (self.normalize, self.empty) != ("classes", "raise"):
+            raise ValueError(
+                f"`normalize`={self.normalize!r} and `empty`={self.empty!r} have no effect on "
                 "`class_weights`, which are used as they are: leave them at their defaults."
             )
         return check_class_weights("class_weights", class_weights)
@@ -207,19 +222,21 @@ class ClassBalancedLoss(keras.losses.Loss):
             "name": self.name,
             "dtype": _plain_dtype(self._requested_dtype),
             "ignore_class": self.ignore_class,
+            "normalize": self.normalize,
+            "empty": self.empty,
         }
         current = ops.convert_to_numpy(self.class_weights.value)
         if not np.array_equal(current, self._initial_weights):
             # Somebody assigned other weights: keep those rather than restore the first ones.
             assigned = {"class_weights": current.tolist(), "beta": _BETA, "power": _POWER}
-            config |= {"class_counts": None, **assigned}
+            config |= {"class_counts": None, **assigned, "normalize": "classes", "empty": "raise"}
         return config
 
 
-def _plain_counts(class_counts: ByClass | None) -> list[int] | None:
+def _plain_counts(class_counts: ByClass | None, empty: Empty) -> list[int] | None:
     if class_counts is None:
         return None
-    return [int(count) for count in check_class_counts(class_counts)]
+    return [int(count) for count in checked_counts(class_counts, empty)]
 
 
 def _check_fused(fused: Any) -> Fused:

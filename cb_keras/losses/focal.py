@@ -9,6 +9,7 @@ from cb_keras.counts import ByClass
 from cb_keras.functional.focal import focal
 from cb_keras.functional.preparation import Prepared
 from cb_keras.losses.base import ClassBalancedLoss, Fused, FusedForm, Reduction
+from cb_keras.weights import Empty, Normalize
 
 
 @keras.saving.register_keras_serializable(package="cb_keras")
@@ -44,6 +45,10 @@ class ClassBalancedFocalCrossentropy(ClassBalancedLoss):
         ignore_class: Class id of examples that do not count, such as the 255 of a segmentation's
             void pixels, also one of the C classes. Their loss and gradient are 0 whatever their
             logits are, and no mean counts them, as under a Keras mask. For class ids only.
+        normalize: `"classes"`: the weights sum to C, as in the paper. `"examples"`: the mean
+            weight of the training examples is 1, so that `power` does not change the step size.
+        empty: `"raise"` refuses a class of count 0, `"zero"` gives it the weight 0; the others
+            are weighted as if it were not there.
 
     Attributes:
         class_weights: float32 `keras.Variable` of shape `[C]`, not trainable. Assigning to it
@@ -97,6 +102,8 @@ class ClassBalancedFocalCrossentropy(ClassBalancedLoss):
         dtype: Any = None,
         *,
         ignore_class: int | None = None,
+        normalize: Normalize = "classes",
+        empty: Empty = "raise",
     ) -> None:
         super().__init__(
             class_counts=class_counts,
@@ -109,6 +116,8 @@ class ClassBalancedFocalCrossentropy(ClassBalancedLoss):
             name=name,
             dtype=dtype,
             ignore_class=ignore_class,
+            normalize=normalize,
+            empty=empty,
         )
         self.gamma = check_gamma(gamma)
 
