@@ -36,7 +36,7 @@ LAYERS = [
         "weights",
     },
     {"_progress", "layers", "scored"},
-    {"examples"},
+    {"counting", "examples"},
     {"checks"},
     {"counts", "private_api"},
 ]
@@ -51,6 +51,7 @@ GUARDED = {
         "cb_keras.private_api",
         "cb_keras.checks.labels",  # only TensorFlow has sizes that are known at run time alone
         "cb_keras.layers",  # so is the fused batch normalisation
+        "cb_keras.counting.streams",  # tf.data
         "cb_keras.weights",  # tf.function compiles the class weights
     },
     "jax": {"cb_keras.weights"},  # so does jax.jit
@@ -59,7 +60,10 @@ GUARDED = {
     "keras.src": {"cb_keras.private_api"},
 } | {name: set() for name in ("absl", "jinja2", "matplotlib", "sklearn", "tensorflow_datasets")}
 # A function that torch.compile compiles has no values to look at.
-GUARDED["torch"] = {"cb_keras.checks.activation"}
+GUARDED["torch"] = {
+    "cb_keras.checks.activation",
+    "cb_keras.counting.streams",  # a DataLoader is PyTorch's
+}
 LONGEST_FILE = 400
 PICKLES = {"pickle", "cloudpickle", "dill", "joblib", "shelve"}
 

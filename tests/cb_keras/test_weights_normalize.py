@@ -62,7 +62,7 @@ def test_without_empty_classes_empty_changes_nothing():
 
 
 def test_an_empty_class_is_refused_with_the_remedy_unless_it_may_be_empty():
-    with pytest.raises(ValueError, match=r'class 1 has 0\. .* or give it the weight 0, empty="zero"'):
+    with pytest.raises(ValueError, match=r"class 1 has 0\..* or give it the weight 0, empty="):
         cb_keras.class_balanced_weights([5, 0])
     with pytest.raises(ValueError, match=r"whole numbers >= 0, but class 1 has -1\.$"):
         cb_keras.class_balanced_weights([5, -1], empty="zero")

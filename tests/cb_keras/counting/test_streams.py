@@ -19,6 +19,9 @@ ONE_HOT = np.eye(10, dtype="float32")[DIGITS]
 MASKS = np.where(IMAGES > 8, DIGITS[:, None, None], 255)
 COUNTS = np.bincount(DIGITS)
 WEIGHTS = np.full(200, 0.5, "float32")
+# Importing TensorFlow or PyTorch takes long where Keras does not do it.
+on_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="tf.data")
+on_torch = pytest.mark.skipif(BACKEND != "torch", reason="DataLoader")
 
 
 class Batches(keras.utils.PyDataset):
@@ -132,85 +135,87 @@ def test_what_takes_no_time_says_nothing(capfd):
     assert "counting" not in capfd.readouterr().err
 
 
-@pytest.mark.skipif(BACKEND != "tensorflow", reason="tf.data; importing TensorFlow takes long")
-class TestTfData:
-    """A `tf.data.Dataset`, with batches and without."""
+def dataset(kind):
+    import tensorflow as tf
 
-    @staticmethod
-    def dataset(kind):
-        import tensorflow as tf
-
-        return tf.data.Dataset.from_tensor_slices(ELEMENTS[kind](slice(None)))
-
-    @pytest.mark.parametrize("batch", [None, 32])
-    @pytest.mark.parametrize("kind", set(ELEMENTS) - {"columns"})
-    def test_it_counts_as_its_labels(self, kind, batch):
-        data = self.dataset(kind)
-        data = data if batch is None else data.batch(batch)
-        np.testing.assert_array_equal(cb_keras.class_counts(data), COUNTS)
-
-    def test_multi_hot_labels_without_batches_are_told_from_the_class_ids_of_a_batch(self):
-        import tensorflow as tf
-
-        two = np.maximum(ONE_HOT[:100], ONE_HOT[100:])
-        data = tf.data.Dataset.from_tensor_slices((IMAGES[:100], two))
-        assert cb_keras.class_counts(data, 10).tolist() == two.sum(0).tolist()
-        assert cb_keras.binary_counts(data)[:, 1].tolist() == two.sum(0).tolist()
-        ids = tf.data.Dataset.from_tensor_slices((IMAGES, DIGITS % 2)).batch(
-            10, drop_remainder=True
-        )
-        assert cb_keras.class_counts(ids).tolist() == np.bincount(DIGITS % 2).tolist()
-
-    def test_labels_of_a_batch_or_of_an_example_that_look_alike_are_refused(self):
-        import tensorflow as tf
-
-        data = tf.data.Dataset.from_tensor_slices((ONE_HOT, ONE_HOT))  # x has 10 features too
-        with pytest.raises(ValueError, match=r"shape \(10,\): is that one example's one-hot label"):
-            cb_keras.class_counts(data)
-        np.testing.assert_array_equal(cb_keras.class_counts(data.batch(32)), COUNTS)
-
-    def test_an_endless_one_is_refused_and_an_epoch_of_it_is_not(self):
-        data = self.dataset("(x, y)").batch(20)
-        with pytest.raises(ValueError, match=r"endless data set: .* before .repeat\(\), or .take"):
-            cb_keras.class_counts(data.repeat())
-        np.testing.assert_array_equal(cb_keras.class_counts(data.repeat().take(10)), COUNTS)
-
-    def test_one_that_does_not_know_its_length_is_counted(self):
-        data = self.dataset("(x, y)").filter(lambda x, y: y != 3)
-        assert cb_keras.class_counts(data, 10).tolist() == [*COUNTS[:3], 0, *COUNTS[4:]]
-
-    def test_a_wrong_label_is_named_by_its_position(self):
-        import tensorflow as tf
-
-        ids = np.where(np.arange(3000) == 2500, 9, 0)
-        data = tf.data.Dataset.from_tensor_slices((ids, ids))
-        with pytest.raises(ValueError, match=r"`labels`\[2500\] is 9, which is not a class"):
-            cb_keras.class_counts(data, 2)
+    return tf.data.Dataset.from_tensor_slices(ELEMENTS[kind](slice(None)))
 
 
-@pytest.mark.skipif(BACKEND != "torch", reason="importing PyTorch takes long")
-class TestDataLoader:
-    """A `DataLoader`, with batches and without."""
+@on_tensorflow
+@pytest.mark.parametrize("batch", [None, 32])
+@pytest.mark.parametrize("kind", set(ELEMENTS) - {"columns"})
+def test_a_tf_data_set_counts_as_its_labels(kind, batch):
+    data = dataset(kind)
+    data = data if batch is None else data.batch(batch)
+    np.testing.assert_array_equal(cb_keras.class_counts(data), COUNTS)
 
-    @pytest.mark.parametrize("labels", [DIGITS, ONE_HOT], ids=["ids", "one-hot"])
-    @pytest.mark.parametrize("batch_size", [None, 32])
-    def test_it_counts_as_its_labels(self, labels, batch_size):
-        import torch
 
-        data = torch.utils.data.TensorDataset(*map(torch.from_numpy, (IMAGES, labels, WEIGHTS)))
-        loader = torch.utils.data.DataLoader(data, batch_size, shuffle=True)
-        np.testing.assert_array_equal(cb_keras.class_counts(loader), COUNTS)
+@on_tensorflow
+def test_multi_hot_labels_without_batches_are_told_from_the_class_ids_of_a_batch():
+    import tensorflow as tf
 
-    def test_one_that_does_not_know_its_length_is_counted(self):
-        import torch
+    two = np.maximum(ONE_HOT[:100], ONE_HOT[100:])
+    data = tf.data.Dataset.from_tensor_slices((IMAGES[:100], two))
+    assert cb_keras.class_counts(data, 10).tolist() == two.sum(0).tolist()
+    assert cb_keras.binary_counts(data)[:, 1].tolist() == two.sum(0).tolist()
+    ids = tf.data.Dataset.from_tensor_slices((IMAGES, DIGITS % 2)).batch(10, drop_remainder=True)
+    assert cb_keras.class_counts(ids).tolist() == np.bincount(DIGITS % 2).tolist()
 
-        class Stream(torch.utils.data.IterableDataset):
-            def __iter__(self):
-                return zip(IMAGES, DIGITS, strict=True)
 
-        loader = torch.utils.data.DataLoader(Stream(), batch_size=32)
-        np.testing.assert_array_equal(cb_keras.class_counts(loader), COUNTS)
-        with pytest.raises(
-            ValueError, match="is a Stream of PyTorch: give the DataLoader that rea"
-        ):
-            cb_keras.class_counts(Stream())
+@on_tensorflow
+def test_labels_of_a_batch_or_of_an_example_that_look_alike_are_refused():
+    import tensorflow as tf
+
+    data = tf.data.Dataset.from_tensor_slices((ONE_HOT, ONE_HOT))  # x has 10 features too
+    with pytest.raises(ValueError, match=r"shape \(10,\): is that one example's one-hot label"):
+        cb_keras.class_counts(data)
+    np.testing.assert_array_equal(cb_keras.class_counts(data.batch(32)), COUNTS)
+
+
+@on_tensorflow
+def test_an_endless_one_is_refused_and_an_epoch_of_it_is_not():
+    data = dataset("(x, y)").batch(20)
+    with pytest.raises(ValueError, match=r"endless data set: .* before .repeat\(\), or .take"):
+        cb_keras.class_counts(data.repeat())
+    np.testing.assert_array_equal(cb_keras.class_counts(data.repeat().take(10)), COUNTS)
+
+
+@on_tensorflow
+def test_a_tf_data_set_that_does_not_know_its_length_is_counted():
+    data = dataset("(x, y)").filter(lambda x, y: y != 3)
+    assert cb_keras.class_counts(data, 10).tolist() == [*COUNTS[:3], 0, *COUNTS[4:]]
+
+
+@on_tensorflow
+def test_a_wrong_label_is_named_by_its_position():
+    import tensorflow as tf
+
+    ids = np.where(np.arange(3000) == 2500, 9, 0)
+    data = tf.data.Dataset.from_tensor_slices((ids, ids))
+    with pytest.raises(ValueError, match=r"`labels`\[2500\] is 9, which is not a class"):
+        cb_keras.class_counts(data, 2)
+
+
+@on_torch
+@pytest.mark.parametrize("labels", [DIGITS, ONE_HOT], ids=["ids", "one-hot"])
+@pytest.mark.parametrize("batch_size", [None, 32])
+def test_a_data_loader_counts_as_its_labels(labels, batch_size):
+    import torch
+
+    data = torch.utils.data.TensorDataset(*map(torch.from_numpy, (IMAGES, labels, WEIGHTS)))
+    loader = torch.utils.data.DataLoader(data, batch_size, shuffle=True)
+    np.testing.assert_array_equal(cb_keras.class_counts(loader), COUNTS)
+
+
+@on_torch
+def test_a_data_loader_that_does_not_know_its_length_is_counted():
+    import torch
+
+    class Stream(torch.utils.data.IterableDataset):
+        def __iter__():
+            return zip(IMAGES, DIGITS, strict=True)
+
+    loader = torch.utils.data.DataLoader(Stream(), batch_size=32)
+    np.testing.assert_array_equal(cb_keras.class_counts(loader), COUNTS)
+    with pytest.raises(ValueError, match="is a Stream of PyTorch: give the DataLoader that rea"):
+        cb_keras.class_counts(Stream())
