@@ -15,6 +15,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from cb_keras import private_api
 from cb_keras.checks import check_beta, check_choice, check_power
 from cb_keras.counts import ByClass, check_class_counts
 
@@ -144,7 +145,9 @@ def _run(function: Callable[..., Any], *args: Any) -> NDArray[np.float64]:
     """Runs `function` on float64 tensors of `args`, compiled; returns a numpy array."""
     backend = keras.backend.backend()
     with _float64_on_cpu(backend):
-        tensors = [ops.convert_to_tensor(np.float64(arg), dtype="float64") for arg in args]
+        tensors = [
+            ops.convert_to_tensor(np.asarray(arg, "float64"), dtype="float64") for arg in args
+        ]
         compiled = _compiled(function, backend)
         if backend == "tensorflow":
             import tensorflow as tf
@@ -222,7 +225,7 @@ def _float64_on_cpu(backend: str) -> Iterator[None]:
         elif backend == "jax":
             import jax
 
-            stack.enter_context(jax.enable_x64(True))
+            stack.enter_context(private_api.jax_float64())
             stack.enter_context(jax.default_device(_cpu_of_jax()))
         else:
             stack.enter_context(keras.device("cpu:0"))
