@@ -46,7 +46,7 @@ def set_metric_direction(metric: Any, direction: str) -> None:
 
 
 def jax_float64() -> Any:
-    """JAX's context in which there are 64 bits; it had another place before JAX 0.8."""
+    """JAX's context in which there are 64 bits; JAX 0.6 has it in another place."""
     import jax
 
     if hasattr(jax, "enable_x64"):
