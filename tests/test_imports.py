@@ -18,12 +18,12 @@ ROOMS = {
 # The rooms of experiments from top to bottom. Above them are the programs, the files next to them:
 # those are run, not imported, and what two of them need is in a room.
 EXPERIMENTS = [
-    *("boundary", "reporting", "sweeps", "training", "exports", "datasets", "runs", "methods"),
-    "cli",
+    *("boundary", "reporting", "sweeps", "training", "exports", "datasets", "runs", "backbones"),
+    *("methods", "cli"),
 ]
 # The rooms of experiments that are there at once and without TensorFlow, and whether a function of
 # theirs may import it. tests/test_import_cost.py imports them.
-LIGHT = {"reporting": False, "runs": False, "methods": True, "cli": True}
+LIGHT = {"reporting": False, "runs": False, "backbones": True, "methods": True, "cli": True}
 HEAVY = {"tensorflow", "keras", "cb_keras"}
 # The library from top ("" is its __init__) to bottom: a module imports from rows below its own.
 LAYERS = [

@@ -4,7 +4,7 @@ import dataclasses
 import os
 import pathlib
 
-from experiments import methods
+from experiments import backbones, methods
 from experiments.runs import data_record, directory, files, schema
 
 FIGURES = ("accuracy", "balanced_accuracy", *schema.SHOT_FIGURES)
@@ -94,11 +94,14 @@ class Run:
         resolved = self.config["resolved"]
         method = methods.METHODS.get(self._method, methods.get(methods.DEFAULT))
         others = {name for name, p in methods.PARAMETERS.items() if p not in method.parameters}
+        without_effect = (*_APART, *_WITHOUT_EFFECT, *others, *backbones.without_effect(self.flags))
         settings = {
             name: resolved.get(name, value)
             for name, value in self.flags.items()
-            if name not in (*_APART, *_WITHOUT_EFFECT, *others)
+            if name not in without_effect
         }
+        if settings.get("backbone_weights", "") is None:  # random ones need no words
+            del settings["backbone_weights"]
         data = self.config["data"]
         return {
             **settings,

@@ -4,7 +4,7 @@ Written by hand: no library that is installed checks JSON, and most of what is c
 relations, such as figures that must follow from the confusion matrix.
 """
 
-from experiments import methods
+from experiments import backbones, methods
 
 CONFIG, METRICS, HISTORY = "config.json", "metrics.json", "history.csv"
 SHOT_FIGURES = ("many_accuracy", "medium_accuracy", "few_accuracy")
@@ -37,6 +37,7 @@ def check_config(config):
         DamagedError: Something is missing or wrong; says what.
     """
     check_begun(config)
+    config["flags"] = {**backbones.OLDER, **config["flags"]}
     _check_flags(config["flags"])
     for name, default in (("resolved", {}), ("versions", {}), ("shot_groups", {})):
         _require(CONFIG, name, isinstance(config.setdefault(name, default), dict))
@@ -50,7 +51,8 @@ def check_config(config):
 def _check_flags(flags):
     for name in ("loss", "dataset"):
         _require(CONFIG, f"flags.{name}", isinstance(flags.get(name), str))
-    _require(CONFIG, "flags.method", isinstance(flags.get("method", ""), str))
+    for name in ("method", "backbone"):
+        _require(CONFIG, f"flags.{name}", isinstance(flags.get(name, ""), str))
     numbers = ("cb_power", "imbalance_factor", "seed", *_parameters(flags))
     for name in dict.fromkeys(numbers):
         _require(CONFIG, f"flags.{name}", _is_number(flags.get(name)))

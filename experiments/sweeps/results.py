@@ -5,7 +5,7 @@ import dataclasses
 import io
 import pathlib
 
-from experiments import methods
+from experiments import backbones, methods
 from experiments.cli import UserError
 from experiments.runs import data_record, directory, naming, tails
 from experiments.runs.figures import Statistic
@@ -147,6 +147,8 @@ def csv_text(runs, varied=()):
     """
     runs = list(runs)
     names = dict.fromkeys([*varied, *sorted({name for run in runs for name in run.added})])
+    if any(run.settings.get("backbone", backbones.DEFAULT) != backbones.DEFAULT for run in runs):
+        names["backbone"] = None  # which a name tells without a grid
     also = [name for name in names if _COLUMN_OF.get(name, name) not in RESULT_COLUMNS]
     columns = (*RESULT_COLUMNS, *also)
     rows = [_row(run, also) for run in runs]

@@ -6,12 +6,13 @@ import keras
 
 import cb_keras
 from cb_keras import metrics
-from experiments import datasets, methods
+from experiments import backbones, datasets, methods
+from experiments.backbones import weights
 from experiments.cli import UserError
 from experiments.datasets import image_size, pipeline
 from experiments.exports import EXPORTS, evaluation
 from experiments.runs import atomic, data_record, directory, sessions
-from experiments.training import checkpoint, divergence, history, machine
+from experiments.training import checkpoint, divergence, freezing, history, machine
 from experiments.training.progress import ThroughputProgress
 
 
@@ -33,6 +34,8 @@ def train(run, settings, flags):
     if settings["deterministic"]:
         machine.make_deterministic()
     data, images, class_counts = _load(settings)
+    image_shape = data.train.images.shape[1:]
+    backbones.of(settings).check_images(settings["backbone"], image_shape)
     record = {
         "data": data_record.of(data),
         "class_names": data.class_names,
@@ -42,6 +45,7 @@ def train(run, settings, flags):
     flags = _check_data(run, record, flags, begun)
     resolved = resolve(settings, data, class_counts)
     _print_data(run, data, images, class_counts)
+    _print_network(settings, image_shape)
 
     keras.utils.set_random_seed(settings["seed"])
     strategy = machine.strategy(settings["strategy"], settings["batch_size"], len(images.labels))
@@ -121,6 +125,17 @@ def _print_data(run, data, images, class_counts):
         )
 
 
+def _print_network(settings, image_shape):
+    """What is not seen in the flags of the network."""
+    if image_shape[-1] == 1 and settings["backbone"] != backbones.DEFAULT:
+        print(f"{settings['backbone']} takes three channels: the single one is repeated")
+    if settings["freeze_epochs"] and not settings["backbone_weights"]:
+        print(
+            f"--freeze_epochs={settings['freeze_epochs']} without --backbone_weights: what a "
+            "frozen trunk of random weights can learn is little; give weights, or leave it out"
+        )
+
+
 def make_schedule(settings, resolved):
     """Learning rate by step: linear warm-up, then steps down."""
     steps = resolved["steps_per_epoch"]
@@ -141,16 +156,12 @@ def make_optimizer(settings, schedule):
 
 
 def _compiled_model(settings, resolved, schedule, data, class_counts):
-    """The ResNet with the method's head and loss, its optimizer built."""
+    """The network with the method's head and loss, its optimizer built."""
     method = methods.of(settings)
-    model = cb_keras.resnet_cifar(
-        settings["depth"],
-        data.train.images.shape[1:],
-        len(class_counts),
-        head=method.head(settings),
-        weight_decay=settings["weight_decay"],
-        dtype=settings["precision"],
-    )
+    image_shape, head = data.train.images.shape[1:], method.head(settings)
+    model = backbones.of(settings).make(settings, image_shape, len(class_counts), head)
+    if settings["backbone_weights"]:
+        weights.load(model, settings["backbone_weights"])
     loss = method.make_loss(settings, class_counts=class_counts, fused=resolved["fused_op"])
     model.compile(
         optimizer=make_optimizer(settings, schedule),
@@ -221,7 +232,9 @@ def _fit(model, settings, resolved, images, test, first_epoch, callbacks):
 
 
 def _callbacks(run, progress, settings, schedule, data):
+    frozen = settings["freeze_epochs"]
     return [
+        *([freezing.FrozenTrunk(frozen, progress)] if frozen else []),
         progress,
         history.HistoryWriter(run, progress, schedule),
         divergence.StopOnDivergence(run.path("checkpoint")),

@@ -2,6 +2,7 @@
 
 import itertools
 
+from experiments import backbones
 from experiments.runs import naming
 from experiments.sweeps.claims import best_in_words
 from experiments.sweeps.tables.table import Table
@@ -30,9 +31,9 @@ def table(axes):
             # A single flag is the heading of the rows.
             row = label(own) if len(outer) > 1 else naming.exact(values[0])
             if last is None:
-                yield row, settings["dataset"], own
+                yield row, settings["dataset"], _effective(own)
             for value in axes.get(last, ()):
-                yield row, label({last: value}), {**own, last: value}
+                yield row, label({last: value}), _effective({**own, last: value})
 
     def claims(outcome):
         accuracies = {}
@@ -54,3 +55,10 @@ def table(axes):
         cells=cells,
         claims=claims,
     )
+
+
+def _effective(own):
+    """The settings of a cell; the depth that all cells share has no effect on some networks."""
+    if "backbone" in own and "depth" not in own:
+        return {**own, **backbones.without_effect(own)}
+    return own

@@ -101,6 +101,7 @@ CHANGES = {
     "balanced_lr_decay": (["--imbalance_factor=1", "--balanced_lr_decay=0.2"], rates(0.1, 0.02)),
     "momentum": (["--momentum=0.5"], weights_differ),
     "weight_decay": (["--weight_decay=0.1"], weights_differ),
+    "freeze_epochs": (["--freeze_epochs=1"], weights_differ),
     "augmentation": (["--augmentation=none"], weights_differ),
     "seed": (["--seed=1"], other_examples),
 }
@@ -138,6 +139,17 @@ def test_depth_precision_and_weight_decay_are_those_of_the_network(network_of):
         squares = [np.sum(np.square(v.numpy())) for v in model.trainable_variables[:-1]]
         penalty = float(sum(model.losses))
         assert penalty == pytest.approx(weight_decay * sum(squares) / 2, rel=1e-5)
+
+
+def test_backbone_is_the_network_and_backbone_weights_what_it_starts_from(network_of, tmp_path):
+    start = network_of("--backbone=resnet14", "--seed=5")
+    start.save(tmp_path / "start.keras")
+    weights = f"--backbone_weights={tmp_path / 'start.keras'}"
+    model = network_of("--depth=14", weights)
+    assert start.name == model.name == "resnet14"
+    *trunk, kernel, _ = zip(model.weights, start.weights, strict=True)
+    assert all(np.array_equal(a, b) for a, b in trunk)
+    assert not np.array_equal(*kernel)
 
 
 def test_method_and_loss_choose_the_head_of_the_network(network_of):
