@@ -54,8 +54,8 @@ def check_images(name, shape):
     if min(height, width) < smallest:
         raise UserError(
             f"--backbone={name} takes images of {smallest}x{smallest} pixels at least, and these "
-            f"are {height}x{width}: give --image_size={smallest} or more with --dataset=folder:PATH, "
-            "or use the small ResNet (leave --backbone out)."
+            f"are {height}x{width}: give --image_size={smallest} or more (of folder:PATH), or use "
+            "the small ResNet (leave --backbone out)."
         )
     if channels not in (1, 3):
         raise UserError(
