@@ -74,9 +74,10 @@ def choose_long_tail(labels: ArrayLike, class_counts: ByClass, seed: int = 0) ->
         )
     if int(seed) != seed or not 0 <= seed < 2**63:
         raise ValueError(f"`seed` must be an integer in [0, 2^63), got {seed!r}.")
+    by_class = np.argsort(labels, kind="stable")  # each class's positions, ascending
+    ends = np.cumsum(np.bincount(labels, minlength=counts.size))
     chosen = []
-    for c, count in enumerate(counts):
-        positions = np.flatnonzero(labels == c)
+    for c, (count, positions) in enumerate(zip(counts, np.split(by_class, ends[:-1]), strict=True)):
         if count > positions.size:
             raise ValueError(
                 f"class {c} has {positions.size} examples, {count} were asked for; "
