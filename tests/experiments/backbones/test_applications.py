@@ -133,7 +133,8 @@ def test_a_network_of_keras_is_trained_stopped_continued_exported_and_evaluated(
         *(f"--data_dir={tmp_path / 'data'}", f"--output={tmp_path}/again.json"),
     )
     again = json.loads((tmp_path / "again.json").read_text())
-    assert {name: again[name] for name in run.metrics} == run.metrics
+    for name in ("accuracy", "confusion_matrix"):
+        assert again[name] == run.metrics[name]
     loaded = tf.saved_model.load(str(run.folder / "saved_model"))
     pixels = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 1), "uint8")
     outputs = loaded.signatures["serving_default"](images=tf.constant(pixels))
