@@ -142,7 +142,7 @@ def test_depth_precision_and_weight_decay_are_those_of_the_network(network_of):
 
 
 def test_backbone_is_the_network_and_backbone_weights_what_it_starts_from(network_of, tmp_path):
-    start = network_of("--backbone=resnet14", "--seed=5")
+    start = network_of("--backbone=resnet14", "--depth=14", "--seed=5")
     start.save(tmp_path / "start.keras")
     weights = f"--backbone_weights={tmp_path / 'start.keras'}"
     model = network_of("--depth=14", weights)
