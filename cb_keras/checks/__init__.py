@@ -1,6 +1,7 @@
 """Checks of arguments, by value, shape and dtype; what is wrong raises ValueError."""
 
 from cb_keras.checks.activation import warn_of_activation
+from cb_keras.checks.class_ids import refuse_invalid_class_ids
 from cb_keras.checks.labels import (
     canonical_labels,
     check_labels,
@@ -49,6 +50,7 @@ __all__ = [
     "check_whole_number",
     "invalid_class_ids",
     "narrow_class_ids",
+    "refuse_invalid_class_ids",
     "safe_class_ids",
     "sizes_fit",
     "to_tensors",

@@ -21,6 +21,7 @@ from cb_keras.checks import (
     check_power,
     invalid_class_ids,
     narrow_class_ids,
+    refuse_invalid_class_ids,
     to_tensors,
     void_class_ids,
     warn_of_activation,
@@ -140,6 +141,8 @@ class ClassBalancedLoss(keras.losses.Loss):
             logits = ops.cast(logits, self.dtype)
             labels, logits, sample_weight = _left_out(labels, logits, sparse, mask, sample_weight)
         if sparse:
+            number = len(self._initial_weights)
+            labels = refuse_invalid_class_ids(labels, number, self.ignore_class)
             labels = narrow_class_ids(labels, self.dtype)
         return super().__call__(labels, logits, sample_weight)
 
