@@ -19,6 +19,8 @@ All three take the same labels and logits:
   its logits are infinite or NaN.
 """
 
+from cb_keras.functional.asymmetric import asymmetric_crossentropy
+from cb_keras.functional.binary import class_balanced_binary_crossentropy
 from cb_keras.functional.focal import (
     class_balanced_focal_crossentropy,
     class_balanced_sigmoid_crossentropy,
@@ -29,6 +31,8 @@ from cb_keras.functional.softmax import class_balanced_softmax_crossentropy
 from cb_keras.functional.weighting import shares_of_weights
 
 __all__ = [
+    "asymmetric_crossentropy",
+    "class_balanced_binary_crossentropy",
     "class_balanced_focal_crossentropy",
     "class_balanced_sigmoid_crossentropy",
     "class_balanced_softmax_crossentropy",

@@ -1,6 +1,6 @@
 """Whether XLA or an export traces a function of TensorFlow, where the fused op can't be used.
 
-Both functions look at the frames of the Python stack, for TensorFlow has no public way to ask. What
+They look at the frames of the Python stack, for TensorFlow has no public way to ask. What
 they look for there is named in `cb_keras.private_api`.
 """
 
@@ -23,6 +23,14 @@ def inside_xla() -> bool:
         if isinstance(owner, function) and private_api.compiled_by_xla(owner):
             return True
     return False
+
+
+def without_assertions() -> bool:
+    """Whether a function is traced for a compiler that drops assertions: XLA, also on TPUs."""
+    import tensorflow as tf
+
+    on_tpu = isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy)
+    return on_tpu or inside_xla()
 
 
 def being_exported() -> bool:

@@ -88,6 +88,8 @@ class ClassBalancedFocalCrossentropy(ClassBalancedLoss):
     1: Park & Hwang 2022.
     """
 
+    _multi_hot = True
+
     def __init__(
         self,
         class_counts: ByClass | None = None,

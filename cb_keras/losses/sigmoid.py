@@ -83,6 +83,8 @@ class ClassBalancedSigmoidCrossentropy(ClassBalancedLoss):
     Source: Cui et al., CVPR 2019, equation 9; powers other than 1: Park & Hwang 2022.
     """
 
+    _multi_hot = True
+
     def __init__(
         self,
         class_counts: ByClass | None = None,
