@@ -56,10 +56,8 @@ def asymmetric_crossentropy(
     Source: Ridnik et al., "Asymmetric Loss For Multi-Label Classification", ICCV 2021, equations
     4 to 7.
     """
-    gammas = (
-        check_gamma(gamma_negative, "gamma_negative"),
-        check_gamma(gamma_positive, "gamma_positive"),
-    )
+    gamma_negative = check_gamma(gamma_negative, "gamma_negative")
+    gamma_positive = check_gamma(gamma_positive, "gamma_positive")
     margin = check_margin(margin)
     labels, predictions = to_tensors(y_true, y_pred)
     if check_flag("from_logits", from_logits):
@@ -92,10 +90,12 @@ def _of_negative(logits: Any, gamma: float, margin: float) -> Any:
         return binary_focal(-logits, gamma)
     # p - m = p (1 - m) (1 - exp(z_m - z)) with sigmoid(z_m) = m: nothing cancels near the margin.
     above = ops.maximum(logits - (math.log(margin) - math.log1p(-margin)), 0.0)
-    q = ops.sigmoid(logits) * (1.0 - margin) * -ops.expm1(-above)
+    not_p = ops.sigmoid(-logits)
+    p = ops.where(logits > 0, 1.0 - not_p, ops.sigmoid(logits))  # its slope is not_p, not 1 - 1
+    q = p * (1.0 - margin) * -ops.expm1(-above)
     # -log(1 - q) from q where it is small, from 1 - q where that is.
-    small = -ops.log1p(-ops.minimum(q, 0.5))
-    large = -ops.log(ops.sigmoid(-logits) + margin)
+    small = -ops.log1p(-ops.where(q <= 0.5, q, 0.5))
+    large = -ops.log(not_p + margin)
     crossentropy = ops.where(q <= 0.5, small, large)
     if gamma == 0.0:
         return crossentropy

@@ -88,6 +88,15 @@ def kinds_both_ways(test):
     return kinds(pytest.mark.usefixtures("both_ways")(test))
 
 
+def refusal(mode):
+    """What an invalid label raises: ValueError, TensorFlow's own error in one of its graphs."""
+    if BACKEND == "tensorflow" and mode == "graph":
+        from tensorflow import errors
+
+        return errors.InvalidArgumentError
+    return ValueError
+
+
 def number(tensor):
     return ops.convert_to_numpy(tensor)
 
