@@ -5,12 +5,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cb_keras import tracing
 from cb_keras.checks.labels import invalid_class_ids
 from cb_keras.checks.seen import in_tensorflow_graph, values_of
 
 FROM_ONE = " Labels start at 1? Then take 1 off: labels - 1."
 _VOID = (
     " Where {} marks examples that do not count, give ignore_class={}, or a `sample_weight` of 0."
+)
+_VOID_IN_GRAPH = (  # which can't put a value into a text that XLA, too, lets through
+    " Where it marks examples that do not count, give it as `ignore_class`, or a `sample_weight` "
+    "of 0."
 )
 
 
@@ -60,10 +65,10 @@ def _invalid(values: NDArray[Any], num_classes: int, ignore_class: int | None) -
     return ~valid
 
 
-def _words(num_classes: int) -> str:
+def _not_a_class(num_classes: int) -> str:
     return (
-        "`y_true` holds {} at position {}, which is not a class: with "
-        f"{num_classes} outputs a class id is a whole number in [0, {num_classes})."
+        f"which is not a class: with {num_classes} outputs a class id is a whole number in "
+        f"[0, {num_classes})."
     )
 
 
@@ -75,13 +80,12 @@ def _message(values: NDArray[Any], bad: NDArray[np.bool_], num_classes: int) -> 
         hint = FROM_ONE
     elif value == np.floor(value):
         hint = _VOID.format(f"{value:.0f}", f"{value:.0f}")
-    return _words(num_classes).format(f"{value}", list(position)) + hint
+    found = f"`y_true` holds {value} at position {list(position)}, "
+    return found + _not_a_class(num_classes) + hint
 
 
 def _asserted(class_ids: Any, num_classes: int, ignore_class: int | None) -> Any:
     import tensorflow as tf
-
-    from cb_keras.fused import tracing
 
     if tracing.without_assertions():
         return class_ids
@@ -92,14 +96,15 @@ def _asserted(class_ids: Any, num_classes: int, ignore_class: int | None) -> Any
             bad &= wide != tf.cast(ignore_class, wide.dtype)
 
         def refuse() -> Any:
-            position = tf.where(bad)[0]
-            value = tf.gather_nd(class_ids, position)
-            void = tf.strings.format(_VOID, (value, value))
-            smallest, largest = tf.reduce_min(class_ids), tf.reduce_max(class_ids)
-            from_one = (smallest >= 1) & (largest == num_classes)
-            hint = tf.where(from_one, FROM_ONE, void)
-            text = tf.strings.format(_words(num_classes), (value, position)) + hint
-            return tf.debugging.Assert(False, [text])
+            from_one = (tf.reduce_min(class_ids) >= 1) & (
+                tf.reduce_max(class_ids) == tf.cast(num_classes, class_ids.dtype)
+            )
+            tail = _not_a_class(num_classes)
+            return tf.cond(
+                from_one,
+                lambda: tracing.refused(class_ids, bad, tail + FROM_ONE),
+                lambda: tracing.refused(class_ids, bad, tail + _VOID_IN_GRAPH),
+            )
 
         assertion = tf.cond(tf.reduce_any(bad), refuse, tf.no_op)
     with tf.control_dependencies([assertion]):

@@ -6,10 +6,11 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from cb_keras import tracing
 from cb_keras.checks.seen import in_tensorflow_graph, values_of
 
 _ROUNDING = 1e-3  # above 1, of soft labels
-_WORDS = "`y_true` holds {} at position {}: multi-hot labels are 0 or 1, or soft ones in between."
+_WORDS = "multi-hot labels are 0 or 1, or soft ones in between."
 _BY_SIGN = " Labels are -1/1? Then give (labels + 1) / 2."
 _FROM_ONE = " Labels are 1/2? Then give labels - 1."
 _UNKNOWN = " Where the label of an example is not known, give the example a `sample_weight` of 0."
@@ -55,28 +56,31 @@ def _message(values: NDArray[Any], bad: NDArray[np.bool_]) -> str:
         hint = _BY_SIGN
     elif ((values == 1) | (values == 2)).all():
         hint = _FROM_ONE
-    return _WORDS.format(f"{values[position]:g}", list(position)) + hint
+    return f"`y_true` holds {values[position]:g} at position {list(position)}: {_WORDS}{hint}"
 
 
 def _asserted(labels: Any, losses: Any) -> Any:
     import tensorflow as tf
 
-    from cb_keras.fused import tracing
-
     if tracing.without_assertions():
         return losses
-
-    def refuse() -> Any:
-        values = tf.cast(labels, tf.float32)
-        position = tf.where(invalid_multi_hot(values))[0]
-        hint = tf.where(tf.reduce_all((values == 1) | (values == 2)), _FROM_ONE, _UNKNOWN)
-        hint = tf.where(tf.reduce_all(tf.abs(values) == 1), _BY_SIGN, hint)
-        text = tf.strings.format(_WORDS, (tf.gather_nd(values, position), position))
-        return tf.debugging.Assert(False, [text + hint])
+    values = tf.cast(labels, losses.dtype)
 
     def look() -> Any:
-        invalid = invalid_multi_hot(tf.cast(labels, tf.float32))
-        return tf.cond(tf.reduce_any(invalid), refuse, tf.no_op)
+        bad = invalid_multi_hot(values)
+        by_sign = tf.reduce_all(tf.abs(values) == 1)
+        from_one = tf.reduce_all((values == 1) | (values == 2))
+
+        def refuse() -> Any:
+            return tf.case(
+                [
+                    (by_sign, lambda: tracing.refused(values, bad, _WORDS + _BY_SIGN)),
+                    (from_one, lambda: tracing.refused(values, bad, _WORDS + _FROM_ONE)),
+                ],
+                default=lambda: tracing.refused(values, bad, _WORDS + _UNKNOWN),
+            )
+
+        return tf.cond(tf.reduce_any(bad), refuse, tf.no_op)
 
     assertion = tf.cond(tf.reduce_any(tf.math.is_nan(losses)), look, tf.no_op)
     with tf.control_dependencies([assertion]):

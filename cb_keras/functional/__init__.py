@@ -1,7 +1,8 @@
 """The losses as stateless functions, one value per example.
 
 Labels that are each a yes or no have functions of their own, `class_balanced_binary_crossentropy`
-and `asymmetric_crossentropy`. The softmax, sigmoid and focal losses take the same labels and logits:
+and `asymmetric_crossentropy`. The softmax, sigmoid and focal losses all take the same labels and
+logits:
 
 - `y_pred`: logits `[..., C]` (probabilities with `from_logits=False`), any float dtype. The
   arithmetic is in float32, or float64 for float64 logits, and the result has that dtype. The

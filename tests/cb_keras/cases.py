@@ -97,6 +97,12 @@ def refusal(mode):
     return ValueError
 
 
+def holds(value, *position):
+    """Pattern of an error that names a label and its place; a graph's has brackets in between."""
+    place = "[, ]+".join(map(str, position))
+    return rf"`y_true` holds[] []+{value}[] []+at position[] []+{place}\b"
+
+
 def number(tensor):
     return ops.convert_to_numpy(tensor)
 

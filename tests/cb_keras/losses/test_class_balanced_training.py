@@ -16,6 +16,7 @@ from tests.cb_keras.cases import (
     KERNEL,
     a_kind_a_mode,
     fit,
+    holds,
     kinds,
     kinds_and_modes,
     kinds_both_ways,
@@ -117,7 +118,7 @@ def test_a_label_that_is_not_a_class_stops_fit_in_words_or_under_xla_makes_its_l
         assert np.isnan(fit(model, labels)[0])
         return
     refused = refusal(mode)
-    with pytest.raises(refused, match=r"`y_true` holds -1 at position \[5\]"):
+    with pytest.raises(refused, match=holds(-1, 5)):
         fit(model, labels)
     np.testing.assert_array_equal(model.get_weights()[0], KERNEL)
 

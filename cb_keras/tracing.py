@@ -1,12 +1,13 @@
-"""Whether XLA or an export traces a function of TensorFlow, where the fused op can't be used.
+"""Who traces a function of TensorFlow, XLA or an export, and what its graph can say.
 
-They look at the frames of the Python stack, for TensorFlow has no public way to ask. What
-they look for there is named in `cb_keras.private_api`.
+`inside_xla` and `being_exported` look at the frames of the Python stack, for TensorFlow has no
+public way to ask. What they look for there is named in `cb_keras.private_api`.
 """
 
 import sys
 from collections.abc import Iterator
 from types import FrameType
+from typing import Any
 
 from cb_keras import private_api
 
@@ -31,6 +32,25 @@ def without_assertions() -> bool:
 
     on_tpu = isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy)
     return on_tpu or inside_xla()
+
+
+def refused(labels: Any, bad: Any, words: str) -> Any:
+    """An assertion that fails with the first of the `bad` labels, its position, and `words`.
+
+    Numbers and constant texts alone: a function may be compiled by XLA after it was traced, which
+    leaves assertions out, but knows no operations on texts.
+    """
+    import tensorflow as tf
+
+    flat = tf.argmax(tf.cast(tf.reshape(bad, [-1]), tf.int32), output_type=tf.int32)
+    value = tf.gather(tf.reshape(labels, [-1]), flat)
+    position: list[Any] = []
+    for axis in reversed(range(len(labels.shape))):
+        size = tf.shape(labels)[axis]
+        position.insert(0, flat % size)
+        flat //= size
+    data = ["`y_true` holds", value, "at position", tf.stack(position or [0]), words]
+    return tf.raw_ops.Assert(condition=False, data=data, summarize=8)
 
 
 def being_exported() -> bool:
