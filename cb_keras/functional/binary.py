@@ -19,7 +19,7 @@ from cb_keras.checks import (
 )
 from cb_keras.functional.focal import as_logits, binary_focal
 from cb_keras.functional.preparation import Prepared, prepare_checked, registered
-from cb_keras.functional.weighting import nan_where, tame_where
+from cb_keras.functional.weighting import tame_where
 
 
 @registered
@@ -98,7 +98,7 @@ def sum_over_labels(losses: Any, labels: Any) -> Any:
     """Sum over the last axis, NaN for an example that has a label outside of [0, 1]."""
     total = ops.sum(losses, axis=-1)
     invalid = ops.any(invalid_multi_hot(labels), axis=-1)
-    return total * nan_where(invalid, ops.ones_like(total))
+    return total * ops.where(invalid, float("nan"), ops.ones_like(total))
 
 
 def _finite_where_zero(share: Any, logits: Any) -> Any:
