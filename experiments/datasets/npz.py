@@ -119,11 +119,7 @@ def _read(name):
     path = _path(name)
     known = {array for pairs in (_TRAIN, _TEST, _WHOLE) for pair in pairs for array in pair}
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not hasattr(file, "files"):
-                raise UserError(
-                    f"--dataset={name} holds a single array; numpy.savez names several."
-                )
+        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
             return {n: file[n] if n in {*known, _NAMES} else None for n in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(

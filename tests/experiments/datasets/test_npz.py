@@ -1,4 +1,4 @@
-"""Arrays of one's own in an .npz file: real digits, as Keras and MedMNIST name them, and mistakes."""
+"""Arrays in an .npz file: real digits, as Keras and MedMNIST name them, and mistakes."""
 
 import numpy as np
 import pytest
@@ -104,6 +104,12 @@ def test_a_file_that_is_not_an_npz_is_refused(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(UserError, match="can't be read"):
         datasets.load(f"npz:{path}")
+
+
+def test_a_single_array_is_refused(tmp_path):
+    np.save(tmp_path / "set.npy", np.zeros(3))
+    with pytest.raises(UserError, match=r"it is not an \.npz file"):
+        datasets.load(f"npz:{tmp_path / 'set.npy'}")
 
 
 def test_a_file_of_other_arrays_is_refused_with_what_it_holds(load):
