@@ -83,7 +83,7 @@ def compiled_step(counts):
     optimizer.build(model.trainable_variables)
     batch = [tf.TensorSpec([None, 32, 32, 3], tf.uint8), tf.TensorSpec([None], tf.int32)]
 
-    @tf.function(batch, jit_compile=bool(tf.config.list_physical_devices("GPU")))
+    @tf.function(input_signature=batch, jit_compile=bool(tf.config.list_physical_devices("GPU")))
     def step(images, labels):
         with tf.GradientTape() as tape:
             value = loss(labels, model(images, training=True)) + tf.add_n(model.losses)
