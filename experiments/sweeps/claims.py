@@ -3,7 +3,6 @@
 import itertools
 
 from experiments.runs.figures import within_spread
-
 from experiments.sweeps.cells import VALIDATION
 
 
