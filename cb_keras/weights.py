@@ -110,6 +110,11 @@ def checked_counts(class_counts: ByClass, empty: Empty) -> NDArray[np.float64]:
     return counts
 
 
+def pairs_of_weights(pairs: NDArray[np.float64], beta: float, power: float) -> NDArray[np.float32]:
+    """`class_balanced_weights` of each pair of counts `[..., 2]`, which are checked already."""
+    return _run(_class_balanced_weights, pairs, beta, power).astype("float32")
+
+
 def _log_and_effective_number(counts: Any, beta: Any) -> tuple[Any, Any]:
     one_minus_beta = 1.0 - beta  # exact for beta >= 1/2
     limit = ops.equal(one_minus_beta, 0.0)
@@ -125,7 +130,7 @@ def _effective_number(counts: Any, beta: Any) -> Any:
 
 def _class_balanced_weights(counts: Any, beta: Any, power: Any) -> Any:
     unscaled = _unscaled_weights(counts, beta, power)
-    return ops.cast(ops.size(counts), "float64") * unscaled / ops.sum(unscaled)
+    return counts.shape[-1] * unscaled / ops.sum(unscaled, axis=-1, keepdims=True)
 
 
 def _weights_of_mean_one(counts: Any, beta: Any, power: Any) -> Any:
@@ -136,7 +141,9 @@ def _weights_of_mean_one(counts: Any, beta: Any, power: Any) -> Any:
 def _unscaled_weights(counts: Any, beta: Any, power: Any) -> Any:
     log_number, _ = _log_and_effective_number(counts, beta)
     # Relative to the class of the largest weight, so that no power overflows.
-    anchor = ops.where(power < 0, ops.max(log_number), ops.min(log_number))
+    largest = ops.max(log_number, axis=-1, keepdims=True)
+    smallest = ops.min(log_number, axis=-1, keepdims=True)
+    anchor = ops.where(power < 0, largest, smallest)
     distance = log_number - anchor
     return ops.where(ops.equal(distance, 0.0), 1.0, ops.exp(-power * distance))
 

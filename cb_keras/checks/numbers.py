@@ -40,12 +40,12 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
     return value
 
 
-def check_gamma(gamma: Any) -> float:
+def check_gamma(gamma: Any, name: str = "gamma") -> float:
     """Returns `gamma` as a finite float >= 0, or raises ValueError."""
     wanted = "a finite number >= 0"
-    value = check_number("gamma", gamma, wanted)
+    value = check_number(name, gamma, wanted)
     if not 0.0 <= value <= _LARGEST_FLOAT32:  # the losses compute in float32
-        raise ValueError(f"`gamma` must be {wanted}, got {gamma!r}; 0 is the sigmoid loss.")
+        raise ValueError(f"`{name}` must be {wanted}, got {gamma!r}; 0 is the sigmoid loss.")
     return value
 
 
@@ -60,6 +60,14 @@ def check_ignore_class(ignore_class: Any) -> int | None:
             f"{ignore_class!r}; usual values are 255 and -1."
         )
     return int(number)
+
+
+def check_label_smoothing(label_smoothing: Any) -> float:
+    """Returns `label_smoothing` as a float in [0, 1], or raises ValueError."""
+    value = check_number("label_smoothing", label_smoothing, "a number in [0, 1]")
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(f"`label_smoothing` must be in [0, 1], got {value}; usual is 0.1.")
+    return value
 
 
 def check_beta(beta: Any) -> float:
@@ -79,6 +87,16 @@ def check_power(power: Any) -> float:
     if not math.isfinite(value):
         raise ValueError(
             f"`power` must be finite, got {value}; 0 is the plain loss, 1 the class-balanced one."
+        )
+    return value
+
+
+def check_margin(margin: Any) -> float:
+    """Returns `margin` as a float in [0, 1), or raises ValueError."""
+    value = check_number("margin", margin)
+    if not 0.0 <= value < 1.0:
+        raise ValueError(
+            f"`margin` must be in [0, 1), got {margin!r}; usual is 0.05, and 0 is no margin."
         )
     return value
 

@@ -4,10 +4,10 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from cb_keras import private_api
+from cb_keras import private_api, tracing
 from cb_keras.checks import check_gamma, check_labels
 from cb_keras.counts import ByClass, weights_tensor
-from cb_keras.fused import gradients, library, tracing
+from cb_keras.fused import gradients, library
 from cb_keras.fused.kinds import Kind, traits
 
 

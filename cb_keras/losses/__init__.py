@@ -1,10 +1,14 @@
 """Class-balanced losses as `keras.losses.Loss` classes, one file a family."""
 
+from cb_keras.losses.asymmetric import AsymmetricCrossentropy
+from cb_keras.losses.binary import ClassBalancedBinaryCrossentropy
 from cb_keras.losses.focal import ClassBalancedFocalCrossentropy
 from cb_keras.losses.sigmoid import ClassBalancedSigmoidCrossentropy
 from cb_keras.losses.softmax import ClassBalancedSoftmaxCrossentropy
 
 __all__ = [
+    "AsymmetricCrossentropy",
+    "ClassBalancedBinaryCrossentropy",
     "ClassBalancedFocalCrossentropy",
     "ClassBalancedSigmoidCrossentropy",
     "ClassBalancedSoftmaxCrossentropy",

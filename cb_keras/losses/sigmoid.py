@@ -31,9 +31,7 @@ class ClassBalancedSigmoidCrossentropy(ClassBalancedLoss):
         fused: Which of two ways to the same values. `"auto"` (default): the native op of
             `cb_keras.fused` where it is built and can be used (TensorFlow, eager or in a graph,
             float32 logits), `keras.ops` elsewhere (XLA, JAX, PyTorch). False: always `keras.ops`.
-            True: always the op, or an error when the loss is called. A class id outside `[0, C)`
-            gives NaN for that example, but with the op on the CPU an error that names its
-            position and value.
+            True: always the op, or an error when the loss is called.
         reduction: `"sum_over_batch_size"` (default; divides by the number of examples, the
             official code's number of positives), `"mean"`, `"sum"`,
             `"mean_with_sample_weight"` or None.
@@ -54,7 +52,10 @@ class ClassBalancedSigmoidCrossentropy(ClassBalancedLoss):
 
     Call arguments:
         y_true: Class ids `[...]` or `[..., 1]`, or one-hot, soft or multi-hot labels `[..., C]`.
-            Integers stay exact whatever the dtype policy.
+            Integers stay exact whatever the dtype policy. A class id outside `[0, C)` or a
+            multi-hot label outside `[0, 1]` is refused with its position and value where it can be
+            seen (in TensorFlow's eager code and graphs, in eager code of JAX and PyTorch on the
+            CPU); elsewhere, as under XLA, its example's loss is NaN.
         y_pred: `[..., C]`, taken as it is: with `from_logits=True` never the output of a softmax
             or sigmoid. Where that can be known (on TensorFlow in graphs, and for the first eager
             batch on every backend) a warning says so; in code that JAX or PyTorch compiles it
@@ -82,6 +83,8 @@ class ClassBalancedSigmoidCrossentropy(ClassBalancedLoss):
 
     Source: Cui et al., CVPR 2019, equation 9; powers other than 1: Park & Hwang 2022.
     """
+
+    _multi_hot = True
 
     def __init__(
         self,

@@ -32,8 +32,7 @@ class ClassBalancedSoftmaxCrossentropy(ClassBalancedLoss):
             `cb_keras.fused` where it is built and can be used (TensorFlow, eager or in a graph,
             float32 logits, class ids), `keras.ops` elsewhere (XLA, JAX, PyTorch, one-hot
             labels). False: always `keras.ops`. True: always the op, or an error when the loss is
-            called. A class id outside `[0, C)` gives NaN for that example, but with the op on the
-            CPU an error that names its position and value.
+            called.
         reduction: `"sum_over_batch_size"` (default; divides by the number of examples, the
             official code's number of positives), `"mean"`, `"sum"`,
             `"mean_with_sample_weight"` or None.
@@ -54,7 +53,10 @@ class ClassBalancedSoftmaxCrossentropy(ClassBalancedLoss):
 
     Call arguments:
         y_true: Class ids `[...]` or `[..., 1]`, or one-hot or soft labels `[..., C]`.
-            Integers stay exact whatever the dtype policy.
+            Integers stay exact whatever the dtype policy. A class id outside `[0, C)` is refused
+            with its position and value where it can be seen (in TensorFlow's eager code and
+            graphs, in eager code of JAX and PyTorch on the CPU); elsewhere, as under XLA, its
+            example's loss is NaN.
         y_pred: `[..., C]`, taken as it is: with `from_logits=True` never the output of a softmax
             or sigmoid. Where that can be known (on TensorFlow in graphs, and for the first eager
             batch on every backend) a warning says so; in code that JAX or PyTorch compiles it

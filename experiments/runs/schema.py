@@ -86,6 +86,9 @@ def _check_classes(config):
 def check_metrics(metrics, config):
     """Checks `metrics.json` and adds null for what older runs did not measure.
 
+    It also adds `validation_balanced_accuracy`, that of `validation` or null, by which settings
+    are chosen.
+
     Args:
         metrics: Its content, a dict.
         config: Of the same run, checked. The shot groups are those that it recorded: older runs
@@ -95,6 +98,25 @@ def check_metrics(metrics, config):
         DamagedError: Something is missing or wrong, or a figure does not follow from the confusion
             matrix or, where there is none, from the figures of the classes; says what.
     """
+    _check_split(metrics, config)
+    validation = metrics.get("validation")
+    metrics["validation_balanced_accuracy"] = None
+    if validation is not None:
+        _require(METRICS, "validation", isinstance(validation, dict))
+        try:
+            _check_split(validation, config)
+        except DamagedError as error:
+            raise DamagedError(f"{error}, in `validation`") from error
+        metrics["validation_balanced_accuracy"] = validation["balanced_accuracy"]
+    for name in ("epochs", "train_seconds"):
+        _require(METRICS, name, _is_number(metrics.get(name), 0), "a number")
+    value = metrics.setdefault("images_per_second", None)
+    right = value is None or _is_number(value, 0)
+    _require(METRICS, "images_per_second", right, "a number or null")
+
+
+def _check_split(metrics, config):
+    """Checks the figures of one split, and adds null for what older runs did not measure."""
     classes = len(config["class_counts"])
     measured = {n: ids for n, ids in config["shot_groups"].items() if f"{n}_accuracy" in metrics}
     for name in ("accuracy", "balanced_accuracy"):
@@ -102,11 +124,6 @@ def check_metrics(metrics, config):
     for name in SHOT_FIGURES:
         value = metrics.setdefault(name, None)
         _require(METRICS, name, value is None or _is_number(value, 0, 1), "0 to 1 or null")
-    for name in ("epochs", "train_seconds"):
-        _require(METRICS, name, _is_number(metrics.get(name), 0), "a number")
-    value = metrics.setdefault("images_per_second", None)
-    right = value is None or _is_number(value, 0)
-    _require(METRICS, "images_per_second", right, "a number or null")
     accuracies, confusion = metrics.get("per_class_accuracy"), metrics.get("confusion_matrix")
     right = isinstance(accuracies, list) and len(accuracies) == classes
     right = right and all(a is None or _is_number(a, 0, 1) for a in accuracies)

@@ -10,6 +10,7 @@ from experiments.cli import UserError
 from experiments.runs import data_record, directory, naming, tails
 from experiments.runs.figures import Statistic
 from experiments.runs.files import DamagedError, read_config
+from experiments.sweeps.cells import VALIDATION
 from experiments.training import flags as train_flags
 
 _OF_THE_RUN = ("dataset", "method", "loss", *("cb_power", "cb_beta", "gamma"), "imbalance_factor")
@@ -149,6 +150,8 @@ def csv_text(runs, varied=()):
     names = dict.fromkeys([*varied, *sorted({name for run in runs for name in run.added})])
     if any(run.settings.get("backbone", backbones.DEFAULT) != backbones.DEFAULT for run in runs):
         names["backbone"] = None  # which a name tells without a grid
+    if any(run.metrics.get(VALIDATION) is not None for run in runs):
+        names[VALIDATION] = None
     also = [name for name in names if _COLUMN_OF.get(name, name) not in RESULT_COLUMNS]
     columns = (*RESULT_COLUMNS, *also)
     rows = [_row(run, also) for run in runs]
@@ -167,7 +170,8 @@ def _row(run, also):
     row = {
         **run.metrics,
         **run.settings,  # after the metrics, whose `loss` is a number
-        **{name: _exact(run.settings.get(name)) for name in also},
+        **{name: _exact(run.settings.get(name)) for name in also if name != VALIDATION},
+        VALIDATION: run.metrics.get(VALIDATION),
         **dict.fromkeys(without_effect),
         "method": method.name,
         "imbalance_factor": tails.factor(run.settings),

@@ -31,11 +31,19 @@ flags.DEFINE_enum(
     None,
     list(tails.KINDS),
     "exponential: cut the training set to Cui's profile; natural: use all of it as it is. Default: "
-    "natural for tfds:NAME and folder:PATH unless --imbalance_factor is given, exponential for all "
-    "else.",
+    "natural for tfds:NAME, folder:PATH and npz:FILE unless --imbalance_factor is given, "
+    "exponential for all else.",
 )
 flags.DEFINE_float(
     "imbalance_factor", 0.02, "Smallest / largest class size, in (0, 1]; 1: balanced."
+)
+
+flags.DEFINE_float(
+    "validation_fraction",
+    0,
+    "Part of every class that is held out of the training images, after the long tail is cut, and "
+    "evaluated during the training in place of the test set; settings are then chosen by its "
+    "balanced accuracy. By --split_seed.",
 )
 
 flags.DEFINE_integer("train_epochs", 200, "Epochs.")
@@ -116,7 +124,7 @@ flags.DEFINE_bool("plots", True, "Draw pictures at the end; needs matplotlib.")
 # Every flag of a training, as `--help` shows them.
 GROUPS = {
     "Method and loss": ("method", "loss", *methods.PARAMETERS),
-    "Data": (*data_flags.GROUPS["Data"], "image_size"),
+    "Data": (*data_flags.GROUPS["Data"], "validation_fraction", "image_size"),
     "Long tail": ("long_tail", "imbalance_factor"),
     "Network": ("backbone", "depth", "backbone_weights", "freeze_epochs"),
     "Protocol": (

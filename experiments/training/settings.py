@@ -116,6 +116,11 @@ def _contradictions(s):
 
 def _data_problems(s):
     yield from data_flags.problems(s)
+    if not 0 <= s["validation_fraction"] < 1:
+        yield (
+            "--validation_fraction must be in [0, 1), such as 0.1; got "
+            f"{s['validation_fraction']:g}."
+        )
     try:
         size = image_size.parsed(s["image_size"])
         own = datasets.choices_of(s["dataset"])

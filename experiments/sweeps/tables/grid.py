@@ -4,7 +4,7 @@ import itertools
 
 from experiments import backbones
 from experiments.runs import naming
-from experiments.sweeps.claims import best_in_words
+from experiments.sweeps.claims import chosen_in_words
 from experiments.sweeps.tables.table import Table
 
 DOCUMENT = "grid.md"
@@ -36,13 +36,13 @@ def table(axes):
                 yield row, label({last: value}), _effective({**own, last: value})
 
     def claims(outcome):
-        accuracies = {}
+        places = {}
         for row, column in itertools.product(outcome.rows, outcome.columns):
             own = outcome.cells[outcome.at(row, column)[0]].settings
             name = label({flag: own[flag] for flag in axes})
-            accuracies[name] = outcome.statistic(row, column)
-        yield best_in_words(outcome.cells[0].settings["dataset"], "cell", accuracies)
-        if len(outcome.metrics) == len(outcome.cells):
+            places[name] = row, column
+        yield chosen_in_words(outcome, outcome.cells[0].settings["dataset"], "cell", places)
+        if len(outcome.metrics) == len(outcome.cells) and outcome.chosen_by == "accuracy":
             yield "It is the best on the test set itself: new seeds of it are likely to do worse."
 
     return Table(

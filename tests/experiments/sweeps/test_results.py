@@ -59,6 +59,16 @@ def test_a_run_of_a_grid_keeps_its_column_when_a_table_is_written_next_to_it():
     assert [row["depth"] for row in read(text)] == ["32", "8"]
 
 
+def test_the_figure_to_choose_by_has_a_column_where_a_run_has_it():
+    runs = [
+        run(FOCAL, {**metrics(0.7), "validation_balanced_accuracy": 0.65}),
+        run(FOCAL, metrics(0.6)),
+    ]
+    rows = list(csv.DictReader(io.StringIO(results.csv_text(runs))))
+    assert sorted(row["validation_balanced_accuracy"] for row in rows) == ["", "0.65"]
+    assert "validation_balanced_accuracy" not in results.csv_text(runs[1:])
+
+
 def test_shot_figures_follow_the_rule_of_today_whatever_rule_a_run_recorded():
     counts, recalls = [90, 30, 30, 30], [0.9, 0.8, 0.7, 0.3]
     confusion = [[0] * 4 for _ in recalls]

@@ -91,6 +91,10 @@ CHANGES = {
         config("class_counts", value=[128, 132, 127, 133, 131, 132, 131, 129, 124, 130]),
     ),
     "imbalance_factor": (["--imbalance_factor=1"], config("class_counts", value=[124] * 10)),
+    "validation_fraction": (
+        ["--validation_fraction=0.25"],
+        config("class_counts", value=[93, 60, 38, 25, 16, 10, 7, 4, 2, 1]),
+    ),
     "train_epochs": (["--train_epochs=3"], epochs(3)),
     "eval_epochs": (["--eval_epochs=2"], evaluated_in("2")),
     "batch_size": (["--batch_size=100"], config("resolved", "steps_per_epoch", value=4)),
@@ -286,7 +290,8 @@ def test_plots_are_drawn_or_not(digits_run, short_run):
 def test_download_is_handed_to_the_loader(tmp_path, train_short, monkeypatch):
     seen = []
 
-    def load(name, data_dir, download):
+    def load(name, data_dir, download, choices):
+        del choices
         seen.append((name, data_dir, download))
         raise KeyboardInterrupt
 
@@ -295,6 +300,26 @@ def test_download_is_handed_to_the_loader(tmp_path, train_short, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             train_short(tmp_path / f"run{len(seen)}", "--dataset=tfds:tiny", *arguments)
     assert seen == [("tfds:tiny", None, False), ("tfds:tiny", None, True)]
+
+
+def test_image_size_test_fraction_and_split_seed_are_handed_to_the_loader(
+    tmp_path, train_short, monkeypatch
+):
+    seen = []  # what they do is in test_train_folder.py and datasets/folder
+
+    def load(name, data_dir, download, choices):
+        seen.append(choices)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(datasets, "load", load)
+    given = ("--image_size=6x9", "--test_fraction=0.3", "--split_seed=4")
+    for arguments in ((), given):
+        with pytest.raises(KeyboardInterrupt):
+            train_short(tmp_path / "run", f"--dataset=folder:{tmp_path}", *arguments)
+    assert seen == [
+        {"image_size": None, "test_fraction": 0.2, "split_seed": 0},
+        {"image_size": (6, 9), "test_fraction": 0.3, "split_seed": 4},
+    ]
 
 
 def test_fused_op_chooses_the_way_and_keeps_the_curve(tmp_path, only_train):
