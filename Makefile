@@ -1,5 +1,7 @@
 # make demo        trains on handwritten digits with and without the class-balanced term (minutes)
 # make test        installs what the tests need, then runs them: six minutes at most on two idle cores
+# make test-versions  the library's tests on the oldest and the newest versions that pyproject.toml
+#                  allows, in build/oldest and build/newest; OLDEST_PYTHON and NEWEST_PYTHON choose
 # make test-slow   the tests that kill trainings, train for long, or build the op
 # make check       what is checked without running the tests: the next three
 # make lint        ruff
@@ -30,7 +32,7 @@ SANITIZED := CB_KERAS_SANITIZE=address,undefined CB_KERAS_CACHE="$(CURDIR)/build
   CB_KERAS_CUDA=0 CUDA_VISIBLE_DEVICES= KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=3
 
 .PHONY: demo test test-slow test-tensorflow test-jax test-torch check lint types sanitize sanitize-kernels \
-  sanitize-op fuzz cuda-check cuda-emulation clean
+  sanitize-op test-versions fuzz cuda-check cuda-emulation clean
 
 demo: .venv/demo
 	$(BIN)/python -m experiments.demo
@@ -52,6 +54,34 @@ test-jax: .venv/tests
 
 test-torch: .venv/tests
 	KERAS_BACKEND=torch $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" tests/cb_keras
+
+# Both ends of the ranges in pyproject.toml. The wheels of PyTorch bring CUDA along (gigabytes), see
+# TORCH above. The op belongs to one TensorFlow, so each has its own.
+OLDEST_PYTHON ?= python3.11
+NEWEST_PYTHON ?= python3.13
+OLDEST := keras==3.10.0 tensorflow==2.19.1 jax==0.6.0 torch==2.6.0 numpy==1.26.4 pandas==2.2.3 \
+  scikit-learn==1.5.2 scipy==1.14.1
+NEWEST := 'keras<3.16' 'tensorflow<2.22' 'jax<0.12' 'torch<3' numpy pandas scikit-learn scipy
+VERSIONS_NEED := 'pytest>=8,<10' 'pytest-xdist>=3.6,<4' 'hypothesis>=6.100,<7' 'mpmath>=1.3,<2' \
+  balanced-loss==0.1.1 cbloss==0.2.0 'setuptools>=77'
+
+test-versions: test-oldest test-newest
+
+test-oldest test-newest: test-%: build/%/installed
+	for backend in tensorflow jax torch; do \
+	  CB_KERAS_CUDA=0 CB_KERAS_CACHE="$(CURDIR)/build/$*/cache" PYTHONPATH="$(CURDIR)" KERAS_BACKEND=$$backend \
+	  XLA_FLAGS=--xla_backend_optimization_level=0 build/$*/bin/python -m pytest -n 2 \
+	    --dist worksteal -m "not slow" tests/cb_keras || exit 1; done
+
+build/oldest/installed: Makefile
+	$(OLDEST_PYTHON) -m venv --clear build/oldest
+	build/oldest/bin/python -m pip install -qq $(OLDEST) $(VERSIONS_NEED)
+	touch $@
+
+build/newest/installed: Makefile
+	$(NEWEST_PYTHON) -m venv --clear build/newest
+	build/newest/bin/python -m pip install -qq $(NEWEST) $(VERSIONS_NEED)
+	touch $@
 
 check: lint types sanitize
 

@@ -8,6 +8,7 @@ builds it everywhere, and makes a failure an error.
 
 import functools
 import importlib
+import importlib.metadata
 import importlib.util
 import os
 import pathlib
@@ -70,6 +71,13 @@ def tensorflow_is_here():
     return any(pathlib.Path(folder, "tensorflow").is_dir() for folder in folders)
 
 
+def wanted_tensorflow():
+    """The TensorFlow to build with: the installed one, since the op belongs to one version."""
+    folders = [sysconfig.get_path(kind) for kind in ("purelib", "platlib")]
+    found = importlib.metadata.distributions(name="tensorflow", path=folders)
+    return next((f"tensorflow=={one.version}" for one in found), "tensorflow>=2.19,<2.22")
+
+
 def can_build():
     """Whether the op is built by default: where TensorFlow is installed and there is a compiler."""
     return tensorflow_is_here() and ops_build().compilers.find_cxx() is not None
@@ -82,5 +90,5 @@ setup(
     ext_modules=[Extension("cb_keras.ops_library", [], optional=WANTED != "1")] if fused else [],
     cmdclass={"build_ext": BuildOps},
     # For its headers, in pip's build environment.
-    setup_requires=["tensorflow>=2.21,<2.22"] if fused else [],
+    setup_requires=[wanted_tensorflow()] if fused else [],
 )

@@ -11,15 +11,18 @@ except ImportError as error:  # Keras' own message, of its backend above all, an
 
 from cb_keras import callbacks, functional, layers, losses, metrics, optimizers, schedules
 from cb_keras._version import __version__
+from cb_keras.counting import binary_counts, class_counts
 from cb_keras.long_tail import choose_long_tail, long_tailed_counts
 from cb_keras.resnet import resnet_cifar
 from cb_keras.weights import class_balanced_weights, effective_number
 
 __all__ = [
     "__version__",
+    "binary_counts",
     "callbacks",
     "choose_long_tail",
     "class_balanced_weights",
+    "class_counts",
     "effective_number",
     "functional",
     "layers",

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from cb_keras._progress import ThroughputProgress
+from cb_keras.checks import check_pairs_of_weights
 from cb_keras.counts import ByClass, by_class, check_class_weights
 
 __all__ = ["ClassWeightScheduler", "ThroughputProgress"]
@@ -38,7 +39,8 @@ class ClassWeightScheduler(keras.callbacks.Callback):
         loss: One of `cb_keras.losses`, the one the model was compiled with; None for the only one
             that the model has.
         schedule: Function of the epoch (from 0) that returns weights `[C]`, finite and >= 0; a
-            dict or pandas Series is read by class.
+            dict or pandas Series is read by class. `[L, 2]` for the several labels of
+            `ClassBalancedBinaryCrossentropy`.
 
     Attributes:
         loss: The loss whose weights are set.
@@ -71,7 +73,8 @@ class ClassWeightScheduler(keras.callbacks.Callback):
                 f"`schedule` returned weights of shape {np.shape(returned)} for epoch {epoch}, the "
                 f"loss has {tuple(self.loss.class_weights.shape)}."
             )
-        weights = check_class_weights("schedule(epoch)", returned, f" in epoch {epoch}")
+        check = check_class_weights if np.ndim(returned) == 1 else check_pairs_of_weights
+        weights = check("schedule(epoch)", returned, f" in epoch {epoch}")
         self.loss.class_weights.assign(weights)
         if keras.backend.backend() != "jax" or np.array_equal(weights, self._in_the_step):
             return

@@ -62,7 +62,7 @@ def matrix_by_class(name: str, matrix: Any) -> NDArray[Any]:
 
 
 def check_class_counts(
-    class_counts: Any, minimum: int = 1, kinds: str = "iuf"
+    class_counts: Any, minimum: int = 1, kinds: str = "iuf", remedy: str = ""
 ) -> NDArray[np.float64]:
     """Returns counts of the classes as a float64 numpy array `[C]`, or raises ValueError.
 
@@ -71,6 +71,7 @@ def check_class_counts(
         minimum: The smallest count that is allowed, 0 or 1.
         kinds: Numpy's letters of the types that are allowed; without "f" floats are refused, even
             whole ones.
+        remedy: What else helps against a count of 0, for the message.
     """
     counts = np.asarray(by_class("class_counts", class_counts))
     if counts.ndim != 1 or counts.size == 0:
@@ -91,14 +92,13 @@ def check_class_counts(
     if bad.size:
         where = ", ".join(f"class {c} has {counts[c]:g}" for c in bad[:5])
         more = f" and {bad.size - 5} more" if bad.size > 5 else ""
-        remedy = ""
-        if minimum > 0:
-            remedy = (
-                " A class without training examples has no effective number: drop it, or give it "
-                "at least one example."
-            )
+        advice = (
+            " A class without training examples has no effective number: drop it, or give it at "
+            f"least one example{remedy}."
+        )
         raise ValueError(
-            f"`class_counts` must be whole numbers >= {minimum}, but {where}{more}.{remedy}"
+            f"`class_counts` must be whole numbers >= {minimum}, but {where}{more}."
+            + (advice if minimum > 0 else "")
         )
     return counts
 

@@ -1,4 +1,4 @@
-"""Layers of the ResNet for small images."""
+"""Layers of networks for images."""
 
 from typing import Any
 
@@ -97,3 +97,62 @@ class ChannelPadding(layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Arguments that make the same layer."""
         return {**super().get_config(), "channels": self.channels}
+
+
+@keras.saving.register_keras_serializable(package="cb_keras")
+class ApplicationPreprocessing(layers.Layer):
+    """Pixels as a network of `keras.applications` takes them, `[..., 3]` to `[..., 3]`.
+
+    What the `preprocess_input` of its module does, as a layer, so that a saved or exported model
+    takes pixels in [0, 255]: `"tf"` is `x / 127.5 - 1`; `"torch"` is `(x / 255 - mean) / std` of
+    ImageNet's channels; `"caffe"` has the channels as blue, green, red, less their means. Networks
+    that begin with such layers themselves (EfficientNet, MobileNetV3, ConvNeXt) need none.
+
+    Args:
+        mode: `"caffe"`, `"tf"` or `"torch"`.
+        **kwargs: As in `keras.layers.Layer`.
+
+    Raises:
+        ValueError: `mode` is another; or the images do not have three channels.
+
+    Example:
+    >>> layer = cb_keras.layers.ApplicationPreprocessing("tf")
+    >>> [round(float(x), 2) for x in layer([[[[0.0, 127.5, 255.0]]]])[0, 0, 0]]
+    [-1.0, 0.0, 1.0]
+
+    Source: `keras.applications.imagenet_utils.preprocess_input`.
+    """
+
+    def __init__(self, mode: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if mode not in ("caffe", "tf", "torch"):
+            raise ValueError(f'`mode` must be "caffe", "tf" or "torch", got {mode!r}.')
+        self.mode = mode
+
+    def build(self, input_shape: Any) -> None:
+        """Checks the channels."""
+        if input_shape[-1] != 3:
+            raise ValueError(
+                f"the images must have three channels, got the shape {tuple(input_shape)}; repeat "
+                "a single one to three first."
+            )
+        self.built = True
+
+    def call(self, images: Any) -> Any:
+        """The images, as the network takes them."""
+        if self.mode == "tf":
+            return images / 127.5 - 1.0
+        if self.mode == "torch":
+            mean = ops.convert_to_tensor([0.485, 0.456, 0.406], images.dtype)
+            std = ops.convert_to_tensor([0.229, 0.224, 0.225], images.dtype)
+            return (images / 255.0 - mean) / std
+        mean = ops.convert_to_tensor([103.939, 116.779, 123.68], images.dtype)
+        return ops.flip(images, axis=-1) - mean
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        """That of the images."""
+        return tuple(input_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that make the same layer."""
+        return {**super().get_config(), "mode": self.mode}

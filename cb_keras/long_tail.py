@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cb_keras.checks import check_class_counts, check_imbalance_factor, check_whole_number
+from cb_keras.checks.class_ids import FROM_ONE, starts_at_one
 from cb_keras.counts import ByClass
 
 
@@ -71,12 +72,15 @@ def choose_long_tail(labels: ArrayLike, class_counts: ByClass, seed: int = 0) ->
         raise ValueError(
             f"`labels` must be in [0, {counts.size}), the classes of `class_counts`; "
             f"found {labels.min()} to {labels.max()}."
+            + FROM_ONE
+            * starts_at_one(labels.min(), labels.max(), counts.size)
         )
     if int(seed) != seed or not 0 <= seed < 2**63:
         raise ValueError(f"`seed` must be an integer in [0, 2^63), got {seed!r}.")
+    by_class = np.argsort(labels, kind="stable")  # each class's positions, ascending
+    ends = np.cumsum(np.bincount(labels, minlength=counts.size))
     chosen = []
-    for c, count in enumerate(counts):
-        positions = np.flatnonzero(labels == c)
+    for c, (count, positions) in enumerate(zip(counts, np.split(by_class, ends[:-1]), strict=True)):
         if count > positions.size:
             raise ValueError(
                 f"class {c} has {positions.size} examples, {count} were asked for; "

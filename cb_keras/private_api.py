@@ -1,4 +1,4 @@
-"""All that the library uses of Keras and TensorFlow without a public name.
+"""What the library uses of Keras and TensorFlow without a public name, or under another in some.
 
 `tests/cb_keras/test_private_api.py` shows that the installed versions have it, and that it does
 what the library relies on.
@@ -43,6 +43,17 @@ def in_stateless_scope() -> bool:
 def set_metric_direction(metric: Any, direction: str) -> None:
     """Tells EarlyStopping and ModelCheckpoint whether `"up"` or `"down"` is better."""
     metric._direction = direction
+
+
+def jax_float64() -> Any:
+    """JAX's context in which there are 64 bits; JAX 0.6 has it in another place."""
+    import jax
+
+    if hasattr(jax, "enable_x64"):
+        return jax.enable_x64(True)
+    from jax.experimental import enable_x64
+
+    return enable_x64(True)
 
 
 def variable_index(optimizer: Any, variable: Any) -> int:

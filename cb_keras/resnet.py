@@ -73,7 +73,8 @@ def resnet_cifar(
     x = layers.GlobalAveragePooling2D(
         data_format="channels_last", dtype=block.dtype, name="global_average_pooling"
     )(x)
-    return keras.Model(inputs, block.logits(x, num_classes, head), name=name or f"resnet{depth}")
+    outputs = logits_layer(num_classes, head, block.weight_decay, block.dtype)(x)
+    return keras.Model(inputs, outputs, name=name or f"resnet{depth}")
 
 
 class _Blocks:
@@ -133,15 +134,31 @@ class _Blocks:
         x = layers.Add(dtype=self.dtype, name=f"{name}_add")([x, shortcut])
         return layers.ReLU(dtype=self.dtype, name=f"{name}_relu")(x)
 
-    def logits(self, x: Any, num_classes: int, head: str) -> Any:
-        sigmoid = head == "sigmoid"
-        prior = -math.log(num_classes - 1) if sigmoid and num_classes > 1 else 0.0
-        return layers.Dense(
-            num_classes,
-            bias_initializer=keras.initializers.Constant(prior),
-            kernel_regularizer=self.penalty(),
-            bias_regularizer=None if sigmoid else self.penalty(),
-            # Low-precision logits would round the loss: the last layer is float32 at least.
-            dtype="float64" if self.dtype.compute_dtype == "float64" else "float32",
-            name="logits",
-        )(x)
+
+def logits_layer(
+    num_classes: int, head: str, weight_decay: float, dtype: Any = None
+) -> keras.layers.Layer:
+    """The dense layer `logits` that a classifier ends with.
+
+    Args:
+        num_classes: Number of logits C.
+        head: `"softmax"` or `"sigmoid"`, as in `resnet_cifar`.
+        weight_decay: As in `resnet_cifar`.
+        dtype: Dtype or policy of the layers before it; its own is float32 at least.
+
+    Returns:
+        A `keras.layers.Layer`, `[N, features]` to `[N, C]`.
+    """
+    sigmoid = head == "sigmoid"
+    prior = -math.log(num_classes - 1) if sigmoid and num_classes > 1 else 0.0
+    penalty = keras.regularizers.L2(weight_decay / 2) if weight_decay else None
+    computes_in = keras.dtype_policies.get(dtype).compute_dtype
+    return layers.Dense(
+        num_classes,
+        bias_initializer=keras.initializers.Constant(prior),
+        kernel_regularizer=penalty,
+        bias_regularizer=None if sigmoid else penalty,
+        # Low-precision logits would round the loss: the last layer is float32 at least.
+        dtype="float64" if computes_in == "float64" else "float32",
+        name="logits",
+    )

@@ -8,15 +8,19 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from cb_keras.checks import check_beta, check_power
+from cb_keras import private_api
+from cb_keras.checks import check_beta, check_choice, check_power
 from cb_keras.counts import ByClass, check_class_counts
+
+Normalize = Literal["classes", "examples"]
+Empty = Literal["raise", "zero"]
 
 
 def effective_number(class_counts: ByClass, beta: float) -> NDArray[np.float64]:
@@ -46,11 +50,16 @@ def effective_number(class_counts: ByClass, beta: float) -> NDArray[np.float64]:
 
 
 def class_balanced_weights(
-    class_counts: ByClass, beta: float = 0.9999, power: float = 1.0
+    class_counts: ByClass,
+    beta: float = 0.9999,
+    power: float = 1.0,
+    normalize: Normalize = "classes",
+    empty: Empty = "raise",
 ) -> NDArray[np.float32]:
-    """Weights of the classes, scaled to the sum C.
+    """Weights of the classes, scaled to the sum C or to the mean 1 over the training examples.
 
-    `w_c = C * E_c^-power / sum_k E_k^-power` with `E_c` the effective number of class c.
+    `w_c = C * E_c^-power / sum_k E_k^-power` with `E_c` the effective number of class c; with
+    `normalize="examples"` it is `w_c = sum_k n_k / sum_k n_k E_k^-power * E_c^-power`.
     `power = 0` weights every class 1, 0.5 is the square root of the class-balanced term, 1 the
     term itself, 2 its square. With `beta = 1` and `power = 1` it is inverse frequency.
 
@@ -59,18 +68,51 @@ def class_balanced_weights(
             pandas Series is read by class.
         beta: Float in `[0, 1]`.
         power: Any finite real number; a negative one favours the large classes.
+        normalize: `"classes"` scales the weights to the sum C, as Cui et al. `"examples"` scales
+            them so that the mean weight of the training examples is 1, as it is without weights:
+            the power then changes the direction of a step, and not its size as well.
+        empty: `"raise"` refuses a class without examples. `"zero"` gives it the weight 0; the
+            others are weighted as if it were not there, so that they sum to their number.
 
     Returns:
         float32 numpy array of shape `[C]`.
 
     Raises:
-        ValueError: As `effective_number`; or `power` is not finite.
+        ValueError: As `effective_number`; `power` is not finite, or no class has examples.
+
+    Example:
+        >>> import cb_keras
+        >>> cb_keras.class_balanced_weights([3, 1], beta=1.0).tolist()
+        [0.5, 1.5]
+        >>> cb_keras.class_balanced_weights([3, 1], beta=1.0, normalize="examples").tolist()
+        [0.6666666865348816, 2.0]
+        >>> cb_keras.class_balanced_weights([3, 0, 1], beta=1.0, empty="zero").tolist()
+        [0.5, 0.0, 1.5]
 
     Source: Cui et al. 2019, equation 4 (power 1); Park & Hwang 2022 (other powers).
     """
-    counts = check_class_counts(class_counts)
-    weights = _run(_class_balanced_weights, counts, check_beta(beta), check_power(power))
+    counts = checked_counts(class_counts, empty)
+    by_examples = check_choice("normalize", normalize, ("classes", "examples")) == "examples"
+    function = _weights_of_mean_one if by_examples else _class_balanced_weights
+    weights, kept = np.zeros(counts.size), counts > 0
+    weights[kept] = _run(function, counts[kept], check_beta(beta), check_power(power))
     return weights.astype("float32")
+
+
+def checked_counts(class_counts: ByClass, empty: Empty) -> NDArray[np.float64]:
+    """Counts that class weights can be computed from, float64 `[C]`, or raises ValueError."""
+    if check_choice("empty", empty, ("raise", "zero")) == "raise":
+        remedy = ', or give it the weight 0, empty="zero"'
+        return check_class_counts(class_counts, remedy=remedy)
+    counts = check_class_counts(class_counts, minimum=0)
+    if not counts.any():
+        raise ValueError(f"`class_counts` has no class with examples, got {class_counts!r}.")
+    return counts
+
+
+def pairs_of_weights(pairs: NDArray[np.float64], beta: float, power: float) -> NDArray[np.float32]:
+    """`class_balanced_weights` of each pair of counts `[..., 2]`, which are checked already."""
+    return _run(_class_balanced_weights, pairs, beta, power).astype("float32")
 
 
 def _log_and_effective_number(counts: Any, beta: Any) -> tuple[Any, Any]:
@@ -87,19 +129,32 @@ def _effective_number(counts: Any, beta: Any) -> Any:
 
 
 def _class_balanced_weights(counts: Any, beta: Any, power: Any) -> Any:
+    unscaled = _unscaled_weights(counts, beta, power)
+    return counts.shape[-1] * unscaled / ops.sum(unscaled, axis=-1, keepdims=True)
+
+
+def _weights_of_mean_one(counts: Any, beta: Any, power: Any) -> Any:
+    unscaled = _unscaled_weights(counts, beta, power)
+    return ops.sum(counts) / ops.sum(counts * unscaled) * unscaled
+
+
+def _unscaled_weights(counts: Any, beta: Any, power: Any) -> Any:
     log_number, _ = _log_and_effective_number(counts, beta)
     # Relative to the class of the largest weight, so that no power overflows.
-    anchor = ops.where(power < 0, ops.max(log_number), ops.min(log_number))
+    largest = ops.max(log_number, axis=-1, keepdims=True)
+    smallest = ops.min(log_number, axis=-1, keepdims=True)
+    anchor = ops.where(power < 0, largest, smallest)
     distance = log_number - anchor
-    unscaled = ops.where(ops.equal(distance, 0.0), 1.0, ops.exp(-power * distance))
-    return ops.cast(ops.size(counts), "float64") * unscaled / ops.sum(unscaled)
+    return ops.where(ops.equal(distance, 0.0), 1.0, ops.exp(-power * distance))
 
 
 def _run(function: Callable[..., Any], *args: Any) -> NDArray[np.float64]:
     """Runs `function` on float64 tensors of `args`, compiled; returns a numpy array."""
     backend = keras.backend.backend()
     with _float64_on_cpu(backend):
-        tensors = [ops.convert_to_tensor(np.float64(arg), dtype="float64") for arg in args]
+        tensors = [
+            ops.convert_to_tensor(np.asarray(arg, "float64"), dtype="float64") for arg in args
+        ]
         compiled = _compiled(function, backend)
         if backend == "tensorflow":
             import tensorflow as tf
@@ -177,7 +232,7 @@ def _float64_on_cpu(backend: str) -> Iterator[None]:
         elif backend == "jax":
             import jax
 
-            stack.enter_context(jax.enable_x64(True))
+            stack.enter_context(private_api.jax_float64())
             stack.enter_context(jax.default_device(_cpu_of_jax()))
         else:
             stack.enter_context(keras.device("cpu:0"))

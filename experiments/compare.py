@@ -15,7 +15,7 @@ from absl import flags
 from experiments import cli, datasets
 from experiments.datasets import data_flags
 from experiments.exports import comparison, measured_on, predictions, program_flags
-from experiments.runs import data_record, directory, outputs
+from experiments.runs import data_record, directory, outputs, schema
 from experiments.runs.figures import setting
 from experiments.runs.files import DamagedError
 
@@ -105,15 +105,28 @@ def _stored(run):
         answers = predictions.read(path)
     except DamagedError as error:
         raise cli.UserError(f"{error}; delete it, and the model is asked again.") from error
-    confusion = [[0] * len(run.config["class_names"]) for _ in run.config["class_names"]]
-    same_classes = answers.about["class_names"] == run.config["class_names"]
-    for label, predicted in zip(answers.labels.tolist(), answers.classes.tolist(), strict=True):
-        if same_classes:
-            confusion[label][predicted] += 1
-    if confusion != run.metrics["confusion_matrix"]:
+    if answers.about["class_names"] != run.config["class_names"] or not _are_of(
+        answers, run.metrics
+    ):
         print(f"{path} is not what metrics.json of its run is of: the model is asked again")
         return None
     return answers.as_distribution
+
+
+def _are_of(answers, metrics):
+    """Whether answers give the confusion matrix of the metrics; without one, the right ones."""
+    classes = len(metrics["per_class_accuracy"])
+    pairs = list(zip(answers.labels.tolist(), answers.classes.tolist(), strict=True))
+    if metrics["confusion_matrix"] is not None:
+        confusion = [[0] * classes for _ in range(classes)]
+        for label, predicted in pairs:
+            confusion[label][predicted] += 1
+        return confusion == metrics["confusion_matrix"]
+    images, right = [0] * classes, [0] * classes
+    for label, predicted in pairs:
+        images[label] += 1
+        right[label] += label == predicted
+    return (images, right) == schema.by_class(metrics)
 
 
 def _computed(run, loaded):

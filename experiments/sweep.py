@@ -17,7 +17,7 @@ from typing import Any
 from absl import flags
 
 from experiments import cli
-from experiments.runs import atomic, outputs
+from experiments.runs import atomic, outputs, saved_epochs
 from experiments.runs.lock import Lock
 from experiments.sweeps import cells, document, grid, jobs, progress, results
 from experiments.sweeps.launchers import LAUNCHERS
@@ -109,8 +109,21 @@ def _run(sweep):
         try:
             launch(sweep.jobs, JOBS.value, RETRIES.value, on_change, display.refresh)
         except KeyboardInterrupt:
-            print(f"stopped: {display.summary()}; the same command continues", file=sys.stderr)
-            raise
+            raise KeyboardInterrupt(_how_to_go_on(sweep, display.summary())) from None
+
+
+def _how_to_go_on(sweep, summary):
+    """What of an interrupted sweep is saved, and the command that continues it."""
+    lines = [summary]
+    for cell, job in zip(sweep.cells, sweep.jobs, strict=True):
+        epochs = saved_epochs.saved(job.folder)
+        if job.state == "running" and epochs:
+            lines.append(f"{job.name}: epoch {epochs} of {cell.settings['train_epochs']} is saved")
+    return "\n  ".join([*lines, "go on with", _command()])
+
+
+def _command():
+    return shlex.join(["python", "-m", "experiments.sweep", *sys.argv[1:]])
 
 
 def plan():
@@ -225,8 +238,7 @@ def _write(sweep):
     atomic.write_atomically(sweep.folder / "results.csv", text.encode())
     own = {i: runs[job.folder] for i, job in enumerate(sweep.jobs) if job.folder in runs}
     outcome = cells.Outcome(sweep.table, sweep.cells, {i: run.metrics for i, run in own.items()})
-    command = shlex.join(["python", "-m", "experiments.sweep", *sys.argv[1:]])
-    text = document.text(outcome, command, document.notes(outcome, own.values()))
+    text = document.text(outcome, _command(), document.notes(outcome, own.values()))
     atomic.write_atomically(sweep.folder / sweep.table.document, text.encode())
     return left_out
 

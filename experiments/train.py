@@ -3,12 +3,13 @@
 python -m experiments.train --flagfile=experiments/presets/park2022.flags --loss=focal --cb_power=1
 """
 
+import shlex
 import sys
 
 from experiments import cli
 from experiments.exports import summary
 from experiments.reporting import pictures
-from experiments.runs import directory
+from experiments.runs import directory, saved_epochs
 from experiments.runs.figures import counted
 from experiments.training import flags as train_flags
 from experiments.training.settings import checked_settings
@@ -23,10 +24,30 @@ def main(argv):
     flags = train_flags.recorded(settings)
     defaults = train_flags.protocol_defaults()
     with directory.open_run(settings["output_dir"], flags, settings["resume"], defaults) as run:
-        metrics = _finished(run) or _train(run, settings, flags)
-        if settings["plots"]:
-            _draw(run.folder)
+        try:
+            metrics = _finished(run) or _train(run, settings, flags)
+            if settings["plots"]:
+                _draw(run.folder)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(_how_to_go_on(run.folder, settings)) from None
         _print_summary(run, metrics)
+
+
+def _how_to_go_on(folder, settings):
+    """What of an interrupted run is saved, and the command that continues it."""
+    epochs = saved_epochs.saved(folder)
+    of = f"of {settings['train_epochs']}"
+    if (folder / "metrics.json").exists():
+        words = "the run is finished and saved, but not all of its pictures are drawn"
+    elif epochs is None:
+        words = f"the newest checkpoint in {folder} can't be read, the one before it is tried"
+    elif epochs:
+        words = f"epoch {epochs} {of} is saved in {folder}"
+    else:
+        words = f"no epoch {of} is saved yet"
+    arguments = [a for a in sys.argv[1:] if a not in ("--resume", "--noresume")]
+    command = shlex.join(["python", "-m", "experiments.train", *arguments, "--resume"])
+    return f"{words}; go on with\n  {command}"
 
 
 def _finished(run):

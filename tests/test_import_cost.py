@@ -12,7 +12,8 @@ from tests import HANG_SECONDS
 from tests.source_files import python_files
 
 ROOT = pathlib.Path(__file__).parent.parent
-LIGHT = ("experiments.cli", "experiments.methods", "experiments.runs", "experiments.reporting")
+ROOMS = ("backbones", "cli", "methods", "runs", "reporting")
+LIGHT = tuple(f"experiments.{room}" for room in ROOMS)
 SCRIPT = """
 import json, sys
 

@@ -18,12 +18,12 @@ ROOMS = {
 # The rooms of experiments from top to bottom. Above them are the programs, the files next to them:
 # those are run, not imported, and what two of them need is in a room.
 EXPERIMENTS = [
-    *("boundary", "reporting", "sweeps", "training", "exports", "datasets", "runs", "methods"),
-    "cli",
+    *("boundary", "reporting", "sweeps", "training", "exports", "datasets", "runs", "backbones"),
+    *("methods", "cli"),
 ]
 # The rooms of experiments that are there at once and without TensorFlow, and whether a function of
 # theirs may import it. tests/test_import_cost.py imports them.
-LIGHT = {"reporting": False, "runs": False, "methods": True, "cli": True}
+LIGHT = {"reporting": False, "runs": False, "backbones": True, "methods": True, "cli": True}
 HEAVY = {"tensorflow", "keras", "cb_keras"}
 # The library from top ("" is its __init__) to bottom: a module imports from rows below its own.
 LAYERS = [
@@ -36,9 +36,10 @@ LAYERS = [
         "weights",
     },
     {"_progress", "layers", "scored"},
-    {"examples"},
+    {"counting", "examples"},
     {"checks"},
-    {"counts", "private_api"},
+    {"counts", "tracing"},
+    {"private_api"},
 ]
 # What the library imports in these modules alone, and there inside functions, so that it runs on
 # every backend and costs nothing next to Keras. A name with a dot is a package's own package.
@@ -47,19 +48,27 @@ GUARDED = {
         "cb_keras.fused.gradients",  # the native op is TensorFlow's
         "cb_keras.fused.library",
         "cb_keras.fused.op",
-        "cb_keras.fused.tracing",
+        "cb_keras.tracing",
+        "cb_keras.checks.class_ids",  # its graphs can assert what its eager tensors show
+        "cb_keras.checks.multi_hot",
+        "cb_keras.checks.seen",
         "cb_keras.private_api",
         "cb_keras.checks.labels",  # only TensorFlow has sizes that are known at run time alone
         "cb_keras.layers",  # so is the fused batch normalisation
+        "cb_keras.counting.streams",  # tf.data
         "cb_keras.weights",  # tf.function compiles the class weights
     },
-    "jax": {"cb_keras.weights"},  # so does jax.jit
+    "jax": {"cb_keras.private_api", "cb_keras.weights", "cb_keras.checks.seen"},  # so does jax.jit
     # No public names: one file, whose version test says what changed.
     "tensorflow.python": {"cb_keras.private_api"},
     "keras.src": {"cb_keras.private_api"},
 } | {name: set() for name in ("absl", "jinja2", "matplotlib", "sklearn", "tensorflow_datasets")}
 # A function that torch.compile compiles has no values to look at.
-GUARDED["torch"] = {"cb_keras.checks.activation"}
+GUARDED["torch"] = {
+    "cb_keras.checks.activation",
+    "cb_keras.checks.seen",
+    "cb_keras.counting.streams",  # a DataLoader is PyTorch's
+}
 LONGEST_FILE = 400
 PICKLES = {"pickle", "cloudpickle", "dill", "joblib", "shelve"}
 

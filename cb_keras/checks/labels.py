@@ -129,7 +129,7 @@ def check_labels(y_true: Any, y_pred: Any, num_classes: int | None = None) -> bo
     Raises:
         ValueError: They do not fit together.
     """
-    labels, predictions = _known_shape("y_true", y_true), _known_shape("y_pred", y_pred)
+    labels, predictions = known_shape("y_true", y_true), known_shape("y_pred", y_pred)
     classes = predictions[-1] if predictions else None
     if classes is None:
         raise ValueError(f"`y_pred` must be [..., C] with a known C, got shape {predictions}.")
@@ -139,8 +139,8 @@ def check_labels(y_true: Any, y_pred: Any, num_classes: int | None = None) -> bo
         remedy = "give one per output of the model."
         if classes == 1:  # one count for one output would weight nothing
             remedy = (
-                "give the model two outputs and use the softmax loss, with the counts "
-                "[n_negative, n_positive] and 0/1 labels."
+                "for a yes or no of one output use ClassBalancedBinaryCrossentropy, with the "
+                "counts [n_negative, n_positive]."
             )
         raise ValueError(
             f"`y_pred` has {classes} classes (shape {predictions}) but there are {num_classes} "
@@ -156,7 +156,8 @@ def check_labels(y_true: Any, y_pred: Any, num_classes: int | None = None) -> bo
     if sparse and classes == 1:
         raise ValueError(
             f"`y_true` of shape {labels} holds class ids, but `y_pred` of shape {predictions} has "
-            "one output only: for 0/1 labels of a single output give them the shape of `y_pred`."
+            "one output only: for 0/1 labels of a single output give them the shape of `y_pred`, "
+            "or use ClassBalancedBinaryCrossentropy."
         )
     dtype = keras.backend.standardize_dtype(y_true.dtype)
     if sparse and dtype in _TOO_NARROW:
@@ -167,7 +168,8 @@ def check_labels(y_true: Any, y_pred: Any, num_classes: int | None = None) -> bo
     return sparse
 
 
-def _known_shape(name: str, tensor: Any) -> Shape:
+def known_shape(name: str, tensor: Any) -> Shape:
+    """Shape of a tensor whose number of dimensions is known, or raises ValueError."""
     if getattr(tensor.shape, "rank", 0) is None:
         raise ValueError(
             f"`{name}` has an unknown number of dimensions, as tf.numpy_function and "

@@ -32,12 +32,20 @@ def check_flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def check_gamma(gamma: Any) -> float:
+def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
+    """Returns `value` where it is one of `choices`, or raises ValueError."""
+    if not isinstance(value, str) or value not in choices:
+        listed = " or ".join(f'"{choice}"' for choice in choices)
+        raise ValueError(f"`{name}` must be {listed}, got {value!r}.")
+    return value
+
+
+def check_gamma(gamma: Any, name: str = "gamma") -> float:
     """Returns `gamma` as a finite float >= 0, or raises ValueError."""
     wanted = "a finite number >= 0"
-    value = check_number("gamma", gamma, wanted)
+    value = check_number(name, gamma, wanted)
     if not 0.0 <= value <= _LARGEST_FLOAT32:  # the losses compute in float32
-        raise ValueError(f"`gamma` must be {wanted}, got {gamma!r}; 0 is the sigmoid loss.")
+        raise ValueError(f"`{name}` must be {wanted}, got {gamma!r}; 0 is the sigmoid loss.")
     return value
 
 
@@ -79,6 +87,16 @@ def check_power(power: Any) -> float:
     if not math.isfinite(value):
         raise ValueError(
             f"`power` must be finite, got {value}; 0 is the plain loss, 1 the class-balanced one."
+        )
+    return value
+
+
+def check_margin(margin: Any) -> float:
+    """Returns `margin` as a float in [0, 1), or raises ValueError."""
+    value = check_number("margin", margin)
+    if not 0.0 <= value < 1.0:
+        raise ValueError(
+            f"`margin` must be in [0, 1), got {margin!r}; usual is 0.05, and 0 is no margin."
         )
     return value
 

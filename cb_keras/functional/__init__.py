@@ -1,6 +1,8 @@
-"""The class-balanced losses as stateless functions, one value per example.
+"""The losses as stateless functions, one value per example.
 
-All take the same labels and logits:
+Labels that are each a yes or no have functions of their own, `class_balanced_binary_crossentropy`
+and `asymmetric_crossentropy`. The softmax, sigmoid and focal losses all take the same labels and
+logits:
 
 - `y_pred`: logits `[..., C]` (probabilities with `from_logits=False`), any float dtype. The
   arithmetic is in float32, or float64 for float64 logits, and the result has that dtype. The
@@ -9,9 +11,11 @@ All take the same labels and logits:
   so: on TensorFlow in graphs, and by Keras' mark on the tensor; the `Loss` classes also look at
   the values of their first eager batch. Code compiled by JAX or PyTorch can't be warned.
 - `y_true`: sparse class ids `[...]` or `[..., 1]`, or one-hot / soft / multi-hot labels
-  `[..., C]`. A class id outside `[0, C)`, or not a whole number, makes that example's loss and
-  gradient NaN: nothing is clipped or wrapped to another class.
-  A label outside `[0, 1]` makes its example's sigmoid and focal losses NaN.
+  `[..., C]`. A class id outside `[0, C)` or not a whole number, and for the sigmoid and focal
+  losses a label outside `[0, 1]`, is refused in words where its value can be seen: in TensorFlow's
+  eager code and graphs, in eager code of JAX and PyTorch on the CPU. Elsewhere (XLA, jax.jit,
+  torch.compile, accelerators of JAX and PyTorch) it makes that example's loss and gradient NaN.
+  Nothing is clipped or wrapped to another class.
 - `class_weights`: `[C]`, or None for weight 1. A sparse label y has the weight `w_y`. Dense
   labels of the softmax losses mix the weighted losses of the classes, `sum_c y_c w_c loss_c`.
   Those of sigmoid and focal have the mean weight of their positive classes,
@@ -21,6 +25,8 @@ All take the same labels and logits:
 - `ignore_class`: the class id of examples that do not count, or None.
 """
 
+from cb_keras.functional.asymmetric import asymmetric_crossentropy
+from cb_keras.functional.binary import class_balanced_binary_crossentropy
 from cb_keras.functional.focal import (
     class_balanced_focal_crossentropy,
     class_balanced_sigmoid_crossentropy,
@@ -35,6 +41,8 @@ from cb_keras.functional.softmax_focal import (
 from cb_keras.functional.weighting import shares_of_weights
 
 __all__ = [
+    "asymmetric_crossentropy",
+    "class_balanced_binary_crossentropy",
     "class_balanced_focal_crossentropy",
     "class_balanced_sigmoid_crossentropy",
     "class_balanced_softmax_crossentropy",

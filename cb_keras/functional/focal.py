@@ -5,7 +5,7 @@ from typing import Any
 from keras import ops
 from numpy.typing import ArrayLike
 
-from cb_keras.checks import check_gamma
+from cb_keras.checks import check_gamma, invalid_multi_hot, refuse_invalid_multi_hot
 from cb_keras.counts import ByClass
 from cb_keras.functional.preparation import Prepared, clip_probabilities, prepare, registered
 from cb_keras.functional.weighting import (
@@ -16,7 +16,6 @@ from cb_keras.functional.weighting import (
     without_infinite,
 )
 
-_ROUNDING = 1e-3  # above 1, of soft labels
 _SMALLEST_GAMMA = 1.2e-38  # below it float32 has 0, and 0 * infinity would be NaN
 
 
@@ -48,7 +47,7 @@ def class_balanced_sigmoid_crossentropy(
     Source: Cui et al., CVPR 2019, equation 9.
     """
     prepared = prepare(y_true, y_pred, class_weights, from_logits, ignore_class)
-    return focal(prepared, 0.0, from_logits)
+    return _refused_or_focal(prepared, 0.0, from_logits)
 
 
 @registered
@@ -88,7 +87,12 @@ def class_balanced_focal_crossentropy(
     """
     gamma = check_gamma(gamma)
     prepared = prepare(y_true, y_pred, class_weights, from_logits, ignore_class)
-    return focal(prepared, gamma, from_logits)
+    return _refused_or_focal(prepared, gamma, from_logits)
+
+
+def _refused_or_focal(prepared: Prepared, gamma: float, from_logits: bool) -> Any:
+    losses = focal(prepared, gamma, from_logits)
+    return losses if prepared.sparse else refuse_invalid_multi_hot(prepared.labels, losses)
 
 
 def focal(prepared: Prepared, gamma: Any, from_logits: bool = True) -> Any:
@@ -97,11 +101,11 @@ def focal(prepared: Prepared, gamma: Any, from_logits: bool = True) -> Any:
     if not sparse:
         weight = ops.convert_to_tensor(average_weight(labels, weights), dtype=labels.dtype)
         weight = nan_where(ops.any(invalid_multi_hot(labels), axis=-1), weight)
-        logits = _logits(tame_where_weightless(predictions, weight, weights), from_logits)
+        logits = as_logits(tame_where_weightless(predictions, weight, weights), from_logits)
         positive, negative = _terms(labels, logits, gamma)
         return weight * ops.sum(labels * positive + (1.0 - labels) * negative, axis=-1)
     class_ids, weight = class_ids_and_weight(labels, predictions, weights, void)
-    logits = _logits(tame_where_weightless(predictions, weight, weights, void), from_logits)
+    logits = as_logits(tame_where_weightless(predictions, weight, weights, void), from_logits)
     classes = ops.arange(logits.shape[-1], dtype=class_ids.dtype)
     is_label = ops.equal(ops.expand_dims(class_ids, -1), classes)
     z_t = ops.where(is_label, logits, -logits)
@@ -114,12 +118,8 @@ def label_slopes(labels: Any, logits: Any, gamma: Any) -> Any:
     return positive - negative
 
 
-def invalid_multi_hot(labels: Any) -> Any:
-    """Where multi-hot labels are outside of [0, 1] or NaN, bool of their shape."""
-    return ops.logical_not(ops.logical_and(labels >= 0.0, labels <= 1.0 + _ROUNDING))
-
-
-def _logits(predictions: Any, from_logits: bool) -> Any:
+def as_logits(predictions: Any, from_logits: bool) -> Any:
+    """Predictions as logits; probabilities away from 0 and 1, as Keras' losses clip them."""
     if from_logits:
         return predictions
     p = clip_probabilities(predictions)

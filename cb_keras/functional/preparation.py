@@ -12,6 +12,7 @@ from cb_keras.checks import (
     canonical_labels,
     check_flag,
     check_ignore_class,
+    refuse_invalid_class_ids,
     to_tensors,
     void_class_ids,
     warn_of_activation,
@@ -64,6 +65,8 @@ def prepare(
             raise ValueError(f"`class_weights` must have shape [C], got {tuple(weights.shape)}.")
     classes = None if weights is None else weights.shape[0]
     labels, sparse = canonical_labels(labels, predictions, classes)
+    if sparse:
+        labels = refuse_invalid_class_ids(labels, predictions.shape[-1], ignore_class)
     return prepare_checked(labels, predictions, weights, sparse, ignore_class)
 
 

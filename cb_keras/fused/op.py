@@ -4,7 +4,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from cb_keras import private_api
+from cb_keras import private_api, tracing
 from cb_keras.checks import (
     check_gamma,
     check_ignore_class,
@@ -13,7 +13,7 @@ from cb_keras.checks import (
     void_class_ids,
 )
 from cb_keras.counts import ByClass, weights_tensor
-from cb_keras.fused import gradients, library, tracing
+from cb_keras.fused import gradients, library
 from cb_keras.fused.kinds import Form, Kind, traits
 
 

@@ -1,11 +1,15 @@
 """Class-balanced losses as `keras.losses.Loss` classes, one file a family."""
 
+from cb_keras.losses.asymmetric import AsymmetricCrossentropy
+from cb_keras.losses.binary import ClassBalancedBinaryCrossentropy
 from cb_keras.losses.focal import ClassBalancedFocalCrossentropy
 from cb_keras.losses.sigmoid import ClassBalancedSigmoidCrossentropy
 from cb_keras.losses.softmax import ClassBalancedSoftmaxCrossentropy
 from cb_keras.losses.softmax_focal import ClassBalancedSoftmaxFocalCrossentropy
 
 __all__ = [
+    "AsymmetricCrossentropy",
+    "ClassBalancedBinaryCrossentropy",
     "ClassBalancedFocalCrossentropy",
     "ClassBalancedSigmoidCrossentropy",
     "ClassBalancedSoftmaxCrossentropy",

@@ -15,29 +15,36 @@ from cb_keras import private_api
 from cb_keras.checks import (
     canonical_labels,
     check_beta,
-    check_class_counts,
     check_class_weights,
     check_flag,
     check_ignore_class,
     check_power,
     invalid_class_ids,
+    invalid_multi_hot,
     narrow_class_ids,
+    refuse_invalid_class_ids,
+    refuse_invalid_multi_hot,
     to_tensors,
     void_class_ids,
     warn_of_activation,
 )
 from cb_keras.counts import ByClass
 from cb_keras.examples import along_leading, left_out
-from cb_keras.functional.focal import invalid_multi_hot
 from cb_keras.functional.preparation import Prepared, prepare_checked
 from cb_keras.functional.weighting import tame_where
-from cb_keras.weights import class_balanced_weights, constant_variable
+from cb_keras.weights import (
+    Empty,
+    Normalize,
+    checked_counts,
+    class_balanced_weights,
+    constant_variable,
+)
 
 if TYPE_CHECKING:
     from cb_keras.fused import Kind
 
 _MAX_CLASSES = 2**24  # Keras hands labels to `call` as float32, exact up to here
-_BETA, _POWER = 0.9999, 1.0  # the defaults, at which they may stand next to `class_weights`
+BETA, POWER = 0.9999, 1.0  # the defaults, at which they may stand next to `class_weights`
 
 Fused = bool | Literal["auto"]
 Reduction = Literal["sum_over_batch_size", "mean", "sum", "mean_with_sample_weight", "none"]
@@ -54,6 +61,8 @@ class FusedForm(NamedTuple):
 class ClassBalancedLoss(keras.losses.Loss):
     """Base of the losses whose examples have the weight of their class."""
 
+    _multi_hot = False  # whether dense labels are one yes or no per class
+
     def __init__(
         self,
         *,
@@ -67,32 +76,34 @@ class ClassBalancedLoss(keras.losses.Loss):
         name: str,
         dtype: Any,
         ignore_class: int | None = None,
+        normalize: Normalize = "classes",
+        empty: Empty = "raise",
     ) -> None:
         self._requested_dtype = dtype
-        super().__init__(name=name, reduction=reduction, dtype=_at_least_float32(dtype))
-        if (class_counts is None) == (class_weights is None):
-            raise ValueError(
-                "give either `class_counts` (the weights are computed from them) or "
-                f"`class_weights`, got {'neither' if class_counts is None else 'both'}."
-            )
+        super().__init__(name=name, reduction=reduction, dtype=at_least_float32(dtype))
+        check_either(class_counts, class_weights)
         self.beta = check_beta(beta)
         self.power = check_power(power)
         self.from_logits = check_flag("from_logits", from_logits)
-        self.fused = _check_fused(fused)
+        self.fused = check_fused(fused)
         self.ignore_class = check_ignore_class(ignore_class)
-        self.class_counts = _plain_counts(class_counts)
+        self.normalize, self.empty = normalize, empty
+        self.class_counts = _plain_counts(class_counts, empty)
         if class_counts is None:
             self._initial_weights = self._given_weights(class_weights)
         else:
-            self._initial_weights = class_balanced_weights(class_counts, self.beta, self.power)
+            self._initial_weights = class_balanced_weights(
+                class_counts, self.beta, self.power, normalize, empty
+            )
         self._check_number_of_classes()
         self.class_weights = constant_variable(self._initial_weights, "class_weights")
         self._looks_at_values = self.from_logits  # once: they are copied from the device
 
     def _given_weights(self, class_weights: ByClass | None) -> NDArray[np.float32]:
-        if (self.beta, self.power) != (_BETA, _POWER):
+        check_no_effect(self.beta, self.power)
+        if (self.normalize, self.empty) != ("classes", "raise"):
             raise ValueError(
-                f"`beta`={self.beta} and `power`={self.power} have no effect on "
+                f"`normalize`={self.normalize!r} and `empty`={self.empty!r} have no effect on "
                 "`class_weights`, which are used as they are: leave them at their defaults."
             )
         return check_class_weights("class_weights", class_weights)
@@ -102,9 +113,8 @@ class ClassBalancedLoss(keras.losses.Loss):
         if number == 1:
             name = "class_weights" if self.class_counts is None else "class_counts"
             raise ValueError(
-                f"`{name}` has one class, where there is nothing to balance. For a yes or no give "
-                "the model two outputs and ClassBalancedSoftmaxCrossentropy, with the counts "
-                "[n_negative, n_positive] and 0/1 labels."
+                f"`{name}` has one class, where there is nothing to balance. For a yes or no of "
+                "one output use ClassBalancedBinaryCrossentropy([n_negative, n_positive])."
             )
         if number > _MAX_CLASSES:
             raise ValueError(f"at most {_MAX_CLASSES} classes are supported, got {number}.")
@@ -124,8 +134,10 @@ class ClassBalancedLoss(keras.losses.Loss):
         mask = private_api.keras_mask(y_pred)
         if mask is not None or sample_weight is not None:
             logits = ops.cast(logits, self.dtype)
-            labels, logits, sample_weight = _left_out(labels, logits, sparse, mask, sample_weight)
+            labels, logits, sample_weight = leave_out(labels, logits, sparse, mask, sample_weight)
         if sparse:
+            number = len(self._initial_weights)
+            labels = refuse_invalid_class_ids(labels, number, self.ignore_class)
             labels = narrow_class_ids(labels, self.dtype)
         return super().__call__(labels, logits, sample_weight)
 
@@ -145,6 +157,8 @@ class ClassBalancedLoss(keras.losses.Loss):
             weights = ops.convert_to_tensor(self.class_weights)
             prepared = prepare_checked(labels, y_pred, weights, sparse, self.ignore_class)
             losses = self._formula(prepared)
+        if self._multi_hot and not sparse:
+            losses = refuse_invalid_multi_hot(labels, losses)
         if void is not None:  # Keras leaves them out of the mean
             private_api.set_keras_mask(losses, ops.logical_not(void))
         return losses
@@ -204,30 +218,51 @@ class ClassBalancedLoss(keras.losses.Loss):
             "fused": self.fused,
             "reduction": self.reduction,
             "name": self.name,
-            "dtype": _plain_dtype(self._requested_dtype),
+            "dtype": plain_dtype(self._requested_dtype),
             "ignore_class": self.ignore_class,
+            "normalize": self.normalize,
+            "empty": self.empty,
         }
         current = ops.convert_to_numpy(self.class_weights.value)
         if not np.array_equal(current, self._initial_weights):
             # Somebody assigned other weights: keep those rather than restore the first ones.
-            assigned = {"class_weights": current.tolist(), "beta": _BETA, "power": _POWER}
-            config |= {"class_counts": None, **assigned}
+            assigned = {"class_weights": current.tolist(), "beta": BETA, "power": POWER}
+            config |= {"class_counts": None, **assigned, "normalize": "classes", "empty": "raise"}
         return config
 
 
-def _plain_counts(class_counts: ByClass | None) -> list[int] | None:
+def _plain_counts(class_counts: ByClass | None, empty: Empty) -> list[int] | None:
     if class_counts is None:
         return None
-    return [int(count) for count in check_class_counts(class_counts)]
+    return [int(count) for count in checked_counts(class_counts, empty)]
 
 
-def _check_fused(fused: Any) -> Fused:
+def check_either(class_counts: Any, class_weights: Any) -> None:
+    """Raises ValueError unless exactly one of the two is given."""
+    if (class_counts is None) == (class_weights is None):
+        raise ValueError(
+            "give either `class_counts` (the weights are computed from them) or "
+            f"`class_weights`, got {'neither' if class_counts is None else 'both'}."
+        )
+
+
+def check_no_effect(beta: float, power: float) -> None:
+    """Raises ValueError where `beta` or `power` are given next to `class_weights`."""
+    if (beta, power) != (BETA, POWER):
+        raise ValueError(
+            f"`beta`={beta} and `power`={power} have no effect on "
+            "`class_weights`, which are used as they are: leave them at their defaults."
+        )
+
+
+def check_fused(fused: Any) -> Fused:
+    """Returns `fused`, or raises ValueError where it is none of its three values."""
     if not (isinstance(fused, bool) or fused == "auto"):
         raise ValueError(f'`fused` must be "auto", True or False, got {fused!r}.')
     return fused
 
 
-def _left_out(
+def leave_out(
     labels: Any, logits: Any, sparse: bool, mask: Any, sample_weight: Any
 ) -> tuple[Any, Any, Any]:
     """Labels, logits with their mask, and weights; examples that are left out can do no harm."""
@@ -237,13 +272,13 @@ def _left_out(
     if sample_weight is not None:
         sample_weight = along_leading("sample_weight", sample_weight, static, shape)
     out = left_out(mask, sample_weight)
-    labels, logits = _harmless_where_left_out(out, labels, logits, sparse)
+    labels, logits = _harmless_whereleave_out(out, labels, logits, sparse)
     if mask is not None:
         private_api.set_keras_mask(logits, mask)
     return labels, logits, sample_weight
 
 
-def _harmless_where_left_out(out: Any, labels: Any, logits: Any, sparse: bool) -> tuple[Any, Any]:
+def _harmless_whereleave_out(out: Any, labels: Any, logits: Any, sparse: bool) -> tuple[Any, Any]:
     """Labels and logits, 0 where an example that is left out would have a loss of NaN or infinity.
 
     Valid labels and usual logits stay: the gradient by the sample weight is computed from them.
@@ -256,7 +291,7 @@ def _harmless_where_left_out(out: Any, labels: Any, logits: Any, sparse: bool) -
     return ops.where(bad, ops.zeros_like(labels), labels), tame_where(rows, logits)
 
 
-def _plain_dtype(dtype: Any) -> Any:
+def plain_dtype(dtype: Any) -> Any:
     """A dtype or policy as JSON can hold it; names and configurations stay as they are."""
     if isinstance(dtype, keras.DTypePolicy):
         return keras.dtype_policies.serialize(dtype)
@@ -264,8 +299,9 @@ def _plain_dtype(dtype: Any) -> Any:
     return dtype if is_plain else keras.backend.standardize_dtype(dtype)
 
 
-def _at_least_float32(dtype: Any) -> str:
+def at_least_float32(dtype: Any) -> str:
+    """The dtype that a loss computes in."""
     if not isinstance(dtype, keras.DTypePolicy):
-        dtype = _plain_dtype(dtype)
+        dtype = plain_dtype(dtype)
     compute_dtype = keras.dtype_policies.get(dtype or keras.config.floatx()).compute_dtype
     return "float64" if compute_dtype == "float64" else "float32"

@@ -8,6 +8,7 @@ from cb_keras.counts import ByClass
 from cb_keras.functional.focal import focal
 from cb_keras.functional.preparation import Prepared
 from cb_keras.losses.base import ClassBalancedLoss, Fused, FusedForm, Reduction
+from cb_keras.weights import Empty, Normalize
 
 
 @keras.saving.register_keras_serializable(package="cb_keras")
@@ -30,9 +31,7 @@ class ClassBalancedSigmoidCrossentropy(ClassBalancedLoss):
         fused: Which of two ways to the same values. `"auto"` (default): the native op of
             `cb_keras.fused` where it is built and can be used (TensorFlow, eager or in a graph,
             float32 logits), `keras.ops` elsewhere (XLA, JAX, PyTorch). False: always `keras.ops`.
-            True: always the op, or an error when the loss is called. A class id outside `[0, C)`
-            gives NaN for that example, but with the op on the CPU an error that names its
-            position and value.
+            True: always the op, or an error when the loss is called.
         reduction: `"sum_over_batch_size"` (default; divides by the number of examples, the
             official code's number of positives), `"mean"`, `"sum"`,
             `"mean_with_sample_weight"` or None.
@@ -41,6 +40,10 @@ class ClassBalancedSigmoidCrossentropy(ClassBalancedLoss):
         ignore_class: Class id of examples that do not count, such as the 255 of a segmentation's
             void pixels, also one of the C classes. Their loss and gradient are 0 whatever their
             logits are, and no mean counts them, as under a Keras mask. For class ids only.
+        normalize: `"classes"`: the weights sum to C, as in the paper. `"examples"`: the mean
+            weight of the training examples is 1, so that `power` does not change the step size.
+        empty: `"raise"` refuses a class of count 0, `"zero"` gives it the weight 0; the others
+            are weighted as if it were not there.
 
     Attributes:
         class_weights: float32 `keras.Variable` of shape `[C]`, not trainable. Assigning to it
@@ -49,7 +52,10 @@ class ClassBalancedSigmoidCrossentropy(ClassBalancedLoss):
 
     Call arguments:
         y_true: Class ids `[...]` or `[..., 1]`, or one-hot, soft or multi-hot labels `[..., C]`.
-            Integers stay exact whatever the dtype policy.
+            Integers stay exact whatever the dtype policy. A class id outside `[0, C)` or a
+            multi-hot label outside `[0, 1]` is refused with its position and value where it can be
+            seen (in TensorFlow's eager code and graphs, in eager code of JAX and PyTorch on the
+            CPU); elsewhere, as under XLA, its example's loss is NaN.
         y_pred: `[..., C]`, taken as it is: with `from_logits=True` never the output of a softmax
             or sigmoid. Where that can be known (on TensorFlow in graphs, and for the first eager
             batch on every backend) a warning says so; in code that JAX or PyTorch compiles it
@@ -78,6 +84,8 @@ class ClassBalancedSigmoidCrossentropy(ClassBalancedLoss):
     Source: Cui et al., CVPR 2019, equation 9; powers other than 1: Park & Hwang 2022.
     """
 
+    _multi_hot = True
+
     def __init__(
         self,
         class_counts: ByClass | None = None,
@@ -91,6 +99,8 @@ class ClassBalancedSigmoidCrossentropy(ClassBalancedLoss):
         dtype: Any = None,
         *,
         ignore_class: int | None = None,
+        normalize: Normalize = "classes",
+        empty: Empty = "raise",
     ) -> None:
         super().__init__(
             class_counts=class_counts,
@@ -103,6 +113,8 @@ class ClassBalancedSigmoidCrossentropy(ClassBalancedLoss):
             name=name,
             dtype=dtype,
             ignore_class=ignore_class,
+            normalize=normalize,
+            empty=empty,
         )
 
     def _formula(self, prepared: Prepared) -> Any:

@@ -9,6 +9,7 @@ from cb_keras.counts import ByClass
 from cb_keras.functional.preparation import Prepared
 from cb_keras.functional.softmax_focal import softmax_focal
 from cb_keras.losses.base import ClassBalancedLoss, Fused, FusedForm, Reduction
+from cb_keras.weights import Empty, Normalize
 
 
 @keras.saving.register_keras_serializable(package="cb_keras")
@@ -32,9 +33,7 @@ class ClassBalancedSoftmaxFocalCrossentropy(ClassBalancedLoss):
         fused: Which of two ways to the same values. `"auto"` (default): the native op of
             `cb_keras.fused` where it is built and can be used (TensorFlow, eager or in a graph,
             float32 logits), `keras.ops` elsewhere (XLA, JAX, PyTorch). False: always `keras.ops`.
-            True: always the op, or an error when the loss is called. A class id outside `[0, C)`
-            gives NaN for that example, but with the op on the CPU an error that names its
-            position and value.
+            True: always the op, or an error when the loss is called.
         reduction: `"sum_over_batch_size"` (default; divides by the number of examples, the
             official code's number of positives), `"mean"`, `"sum"`,
             `"mean_with_sample_weight"` or None.
@@ -43,6 +42,10 @@ class ClassBalancedSoftmaxFocalCrossentropy(ClassBalancedLoss):
         ignore_class: Class id of examples that do not count, such as the 255 of a segmentation's
             void pixels, also one of the C classes. Their loss and gradient are 0 whatever their
             logits are, and no mean counts them, as under a Keras mask. For class ids only.
+        normalize: `"classes"`: the weights sum to C, as in the paper. `"examples"`: the mean
+            weight of the training examples is 1, so that `power` does not change the step size.
+        empty: `"raise"` refuses a class of count 0, `"zero"` gives it the weight 0; the others
+            are weighted as if it were not there.
 
     Attributes:
         class_weights: float32 `keras.Variable` of shape `[C]`, not trainable. Assigning to it
@@ -96,6 +99,8 @@ class ClassBalancedSoftmaxFocalCrossentropy(ClassBalancedLoss):
         name: str = "class_balanced_softmax_focal_crossentropy",
         dtype: Any = None,
         ignore_class: int | None = None,
+        normalize: Normalize = "classes",
+        empty: Empty = "raise",
     ) -> None:
         super().__init__(
             class_counts=class_counts,
@@ -108,6 +113,8 @@ class ClassBalancedSoftmaxFocalCrossentropy(ClassBalancedLoss):
             name=name,
             dtype=dtype,
             ignore_class=ignore_class,
+            normalize=normalize,
+            empty=empty,
         )
         self.gamma = check_gamma(gamma)
 

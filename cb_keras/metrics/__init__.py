@@ -8,6 +8,7 @@ from cb_keras.metrics.figures import (
     classification_report,
     confusion_matrix,
     per_class_accuracy,
+    recall_report,
     shot_groups,
 )
 from cb_keras.metrics.recall import (
@@ -29,5 +30,6 @@ __all__ = [
     "classification_report",
     "confusion_matrix",
     "per_class_accuracy",
+    "recall_report",
     "shot_groups",
 ]

@@ -137,7 +137,37 @@ def classification_report(confusion: ArrayLike, class_counts: ByClass) -> dict[s
         )
     if confusion.sum() == 0:
         raise ValueError("`confusion` holds no examples.")
-    recall = per_class_accuracy(confusion)
+    report = recall_report(np.diag(confusion), confusion.sum(axis=1), class_counts)
+    return {**report, "confusion_matrix": confusion.tolist()}
+
+
+def recall_report(right: ArrayLike, examples: ArrayLike, class_counts: ByClass) -> dict[str, Any]:
+    """The figures of `classification_report` that need no matrix, which has C^2 entries.
+
+    Args:
+        right: Examples of each class that are predicted right, `[C]`.
+        examples: Examples of each class, `[C]`.
+        class_counts: Training examples per class `[C]`, for the shot groups.
+
+    Returns:
+        As `classification_report`, without `confusion_matrix`.
+
+    Raises:
+        ValueError: The shapes differ, or there are no examples.
+    """
+    class_counts = check_class_counts(class_counts, minimum=0)
+    right, examples = np.asarray(right, "float64"), np.asarray(examples, "float64")
+    num_classes = len(class_counts)
+    for name, values in (("right", right), ("examples", examples)):
+        if values.shape != (num_classes,):
+            raise ValueError(
+                f"`{name}` has shape {values.shape}, but `class_counts` has {num_classes} classes: "
+                "give one number per class."
+            )
+    if not examples.sum() > 0:
+        raise ValueError("`examples` are none at all; give those of one class at least.")
+    recall = np.full(num_classes, np.nan)
+    np.divide(right, examples, out=recall, where=examples > 0)
     groups, _ = shot_groups(class_counts)
 
     def mean_recall(classes: Iterable[int]) -> float | None:
@@ -145,9 +175,8 @@ def classification_report(confusion: ArrayLike, class_counts: ByClass) -> dict[s
         return float(np.mean(present)) if present else None
 
     return {
-        "accuracy": float(np.trace(confusion) / confusion.sum()),
+        "accuracy": float(right.sum() / examples.sum()),
         "balanced_accuracy": mean_recall(range(num_classes)),
         "per_class_accuracy": [float(r) if np.isfinite(r) else None for r in recall],
         **{f"{name}_accuracy": mean_recall(classes) for name, classes in groups.items()},
-        "confusion_matrix": confusion.tolist(),
     }

@@ -63,8 +63,8 @@ def _guarded(main, arguments):
             if message is None:
                 raise
             fail(message)
-        except KeyboardInterrupt:
-            print("\ninterrupted", file=sys.stderr)
+        except KeyboardInterrupt as interrupt:  # its text says how to go on
+            print("\n" + ": ".join(filter(None, ("interrupted", str(interrupt)))), file=sys.stderr)
             sys.exit(130)
 
     return guarded

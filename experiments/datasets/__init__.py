@@ -3,11 +3,12 @@
 Names and what `--help` says are there without TensorFlow and without the data.
 """
 
-from experiments.datasets import digits, folder, tfds
+from experiments.datasets import digits, folder, npz, tfds
 from experiments.datasets.class_names import test_split_for
 from experiments.datasets.data import Data, Split
 from experiments.datasets.long_tail import cut_long_tail
 from experiments.datasets.source import Source
+from experiments.datasets.split import hold_out
 
 __all__ = [
     "NAMES",
@@ -21,11 +22,12 @@ __all__ = [
     "cut_long_tail",
     "default_long_tail",
     "full_name",
+    "hold_out",
     "load",
     "test_split_for",
 ]
 
-SOURCES = (tfds.CIFAR, digits.SOURCE, tfds.ANY, folder.SOURCE)
+SOURCES = (tfds.CIFAR, digits.SOURCE, tfds.ANY, folder.SOURCE, npz.SOURCE)
 
 
 def _listed(entries):

@@ -20,8 +20,8 @@ EVAL_BATCH_SIZE = flags.DEFINE_integer("eval_batch_size", 100, "Images per evalu
 TEST_FRACTION = flags.DEFINE_float(
     "test_fraction",
     0.2,
-    "Part of every class that is the test set where a data set has none: folder:PATH without "
-    "train/ and test/.",
+    "Part of every class that is the test set where a data set of one's own has none: folder:PATH "
+    "without train/ and test/, npz:FILE without x_test.",
 )
 SPLIT_SEED = flags.DEFINE_integer(
     "split_seed", 0, "Seed of that part; not --seed, so that runs with several have one test set."

@@ -2,6 +2,9 @@
 
 import numpy as np
 
+from experiments.cli import UserError
+from experiments.datasets.class_names import some
+
 
 def counts_apart(class_counts, fraction):
     """How many images of every class are set apart, int64 `[C]`.
@@ -39,3 +42,35 @@ def apart(labels, num_classes, fraction, seed):
     counts = counts_apart(np.bincount(labels, minlength=num_classes), fraction)
     chosen = cb_keras.choose_long_tail(labels, counts, seed)
     return np.setdiff1d(np.arange(len(labels)), chosen), chosen
+
+
+def hold_out(split, class_names, fraction, seed):
+    """Holds a part of every class out of the training images, so that it has their tail.
+
+    Args:
+        split: `Split` of the training images, its long tail cut.
+        class_names: List of C names.
+        fraction: As for `counts_apart`, in (0, 1).
+        seed: Non-negative integer.
+
+    Returns:
+        `(Split to train on, Split held out)`.
+
+    Raises:
+        UserError: No class has two images.
+    """
+    stays, chosen = apart(split.labels, len(class_names), fraction, seed)
+    if not chosen.size:
+        raise UserError(
+            f"--validation_fraction={fraction:g}: every class has a single training image, which "
+            "can't be held out; leave the flag out, or get more images."
+        )
+    held_out = split.take(chosen)
+    without = np.setdiff1d(np.arange(len(class_names)), held_out.labels)
+    if without.size:
+        print(
+            f"--validation_fraction: {len(without)} of {len(class_names)} classes have a single "
+            "training image, which stays; the validation has none of them: "
+            f"{some([class_names[c] for c in without])}"
+        )
+    return split.take(stays), held_out

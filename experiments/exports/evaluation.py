@@ -3,12 +3,17 @@
 import keras
 import numpy as np
 
-from cb_keras.metrics import classification_report, confusion_matrix, shot_groups
+from cb_keras.metrics import (
+    classification_report,
+    confusion_matrix,
+    recall_report,
+    shot_groups,
+)
 from experiments import methods
 from experiments.cli import UserError
 from experiments.exports import bootstrap, saved_model, scores
 from experiments.exports.predictions import NORMALIZED_SIGMOID, SIGMOID, Predictions
-from experiments.runs import data_record, files
+from experiments.runs import data_record, files, schema
 
 # The figures that have an interval. Not the calibration error, which resampling makes larger.
 WITH_INTERVAL = (
@@ -104,16 +109,24 @@ def of_predictions(predictions, description):
         the first, compiling, step. `nll` is null with raw probabilities of a sigmoid head.
     """
     counts, settings = description["class_counts"], description["settings"]
-    labels, classes = predictions.labels, predictions.classes
-    confusion = confusion_matrix(labels, classes, len(counts))
     loss = methods.of(settings).make_loss(settings, class_weights=description["class_weights"])
     return {
-        **classification_report(confusion, counts),
+        **_of_counts(predictions, counts),
         **_of_classes(predictions, len(counts)),
         **_of_probabilities(predictions, counts),
-        "loss": float(np.asarray(loss(labels, predictions.logits))),
+        "loss": float(np.asarray(loss(predictions.labels, predictions.logits))),
         **{key: description[key] for key in ("epochs", "train_seconds", "images_per_second")},
     }
+
+
+def _of_counts(predictions, class_counts):
+    """The accuracies, and the confusion matrix where there are not too many classes for one."""
+    labels, classes, number = predictions.labels, predictions.classes, len(class_counts)
+    if number <= schema.LARGEST_MATRIX:
+        return classification_report(confusion_matrix(labels, classes, number), class_counts)
+    counted = scores.Counted.of(labels, classes, number)
+    report = recall_report(counted.right, counted.support, class_counts)
+    return {**report, "confusion_matrix": None}
 
 
 def _of_classes(predictions, num_classes):

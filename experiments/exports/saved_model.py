@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from experiments import methods
 from experiments.cli import UserError, check_loadable
+from experiments.exports.resizing import resized
 from experiments.runs import atomic
 
 _DESCRIPTION = pathlib.PurePath("assets.extra", "cb_keras.json")
@@ -62,7 +63,7 @@ def _archive(model, description):
 
     def predict(images):
         if resizes:
-            images = _resized(images, size)
+            images = resized(images, size)
         # A loaded signature checks the type of what it is given and not the shape: the network
         # would answer images of other sizes, and a missing dimension aborts in its kernels.
         images = tf.ensure_shape(images, [None, *model.input_shape[1:]])
@@ -83,20 +84,6 @@ def _archive(model, description):
     signature = tf.TensorSpec([None, *sides, channels], tf.uint8, name="images")
     archive.add_endpoint("serve", predict, [signature])
     return archive
-
-
-def _resized(images, size):
-    """Images of any size, uint8, at the size of the network: `datasets.folder.decode.pixels`.
-
-    Both round to whole numbers, in other places, so that a pixel differs by one at most.
-    """
-
-    def resize():
-        resized = tf.image.resize(images, size, "bilinear", antialias=True)
-        return tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
-
-    as_it_is = tf.reduce_all(tf.shape(images)[1:3] == size)
-    return tf.ensure_shape(tf.cond(as_it_is, lambda: images, resize), [None, *size, None])
 
 
 def description(folder):

@@ -4,6 +4,7 @@ from experiments.runs.figures import accuracy
 
 # Columns of the classes after the accuracy, which is the recall; older runs do not have them.
 _OF_CLASSES = {"precision": "per_class_precision", "F1": "per_class_f1", "AUC": "per_class_auc"}
+_MOST_LINES, _ENDS = 200, 10  # of classes; of more, so many at each end
 _MEANS = {"macro F1": "macro_f1", "AUC (one vs rest)": "auc", "ECE": "ece", "NLL": "nll"}
 
 
@@ -16,20 +17,35 @@ def lines(metrics, class_counts, class_weights, class_names):
         class_weights: Weights of the loss `[C]`.
         class_names: List of C names.
     """
-    width = max(5, *(len(name) for name in class_names))
+    shown, left_out = _shown(class_counts)
+    width = max(5, *(len(class_names[c]) for c in shown))
     added = {name: metrics[key] for name, key in _OF_CLASSES.items() if metrics.get(key)}
     support = metrics.get("support")
     heads = [f"{'accuracy' if not added else 'recall':>8}", *(f"{name:>9}" for name in added)]
     heads += [f"{'test images':>11}"] if support else []
     yield f"{'class':<{width}}  {'train images':>12}  {'weight':>8}  {'  '.join(heads)}"
-    of_classes = zip(metrics["per_class_accuracy"], *added.values(), strict=True)
-    rows = zip(class_names, class_counts, class_weights, of_classes, strict=True)
-    for c, (name, count, weight, (recall, *others)) in enumerate(rows):
+    of_classes = list(zip(metrics["per_class_accuracy"], *added.values(), strict=True))
+    rows = list(zip(class_names, class_counts, class_weights, of_classes, strict=True))
+    for place, c in enumerate(shown):
+        if left_out and place == _ENDS:
+            yield f"... {left_out} classes of sizes in between"
+        name, count, weight, (recall, *others) = rows[c]
         cells = [f"{accuracy(recall):>8}", *(f"{accuracy(value):>9}" for value in others)]
         cells += [f"{support[c]:>11}"] if support else []
         yield f"{name:<{width}}  {count:>12}  {weight:>8.4f}  {'  '.join(cells)}"
     yield ""
     yield from _means(metrics)
+
+
+def _shown(class_counts):
+    """Ids of the classes that have a line, and how many have none.
+
+    All in their order; of very many the largest and then the smallest.
+    """
+    if len(class_counts) <= _MOST_LINES:
+        return range(len(class_counts)), 0
+    ranked = sorted(range(len(class_counts)), key=lambda c: -class_counts[c])
+    return ranked[:_ENDS] + ranked[-_ENDS:], len(ranked) - 2 * _ENDS
 
 
 def _means(metrics):

@@ -7,12 +7,14 @@ import functools
 import io
 import warnings
 
+from experiments.reporting import dark
 from experiments.runs import atomic
 
 SETTINGS = {
     "svg.fonttype": "none",
     "svg.hashsalt": "cb_keras",
     "font.size": 11,
+    "text.color": "#30343b",
     "figure.titlesize": 12,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -47,11 +49,13 @@ class Medium:
     longest_name: int
     own_font: bool
 
+    def has_names(self, config):
+        """Whether the classes are few enough for all of them to be called by name on an axis."""
+        return len(config["class_names"]) <= self.most_names
+
     def class_names(self, config):
-        """What the classes are called on an axis; empty where they are too many."""
+        """What each class is called, by id."""
         names = config["class_names"]
-        if len(names) > self.most_names:
-            return []
         boxes = set(lacking(names)) if self.own_font else ()
         names = [f"class {c}" if name in boxes else name for c, name in enumerate(names)]
         return class_labels(names, self.longest_name)
@@ -78,18 +82,23 @@ def own_settings(**settings):
         yield
 
 
-def figure(width, height, rows=1, columns=1):
+def figure(width, height, rows=1, columns=1, **of_panels):
     """A figure of this size in inches, and the list of its panels."""
     from matplotlib.figure import Figure
 
     made = Figure(figsize=(width, height), layout="constrained")
-    return made, list(made.subplots(rows, columns, squeeze=False).flat)
+    return made, list(made.subplots(rows, columns, squeeze=False, **of_panels).flat)
 
 
 def svg(draw, *arguments, **options):
-    """The figure that `draw` returns, as SVG: the same bytes from the same arguments."""
+    """The figure that `draw` returns, as SVG for a light or a dark page.
+
+    The same arguments give the same bytes.
+    """
     with own_settings(**SETTINGS):
-        return _saved(draw(*arguments, **options), format="svg", metadata={"Date": None})
+        made = draw(*arguments, **options)
+        picture = _saved(made, format="svg", metadata={"Date": None}, transparent=True)
+    return dark.adaptive(picture.decode()).encode()
 
 
 def write_png(path, draw, *arguments, **options):

@@ -4,7 +4,7 @@ import dataclasses
 import os
 import pathlib
 
-from experiments import methods
+from experiments import backbones, methods
 from experiments.runs import data_record, directory, files, schema
 
 FIGURES = ("accuracy", "balanced_accuracy", *schema.SHOT_FIGURES)
@@ -14,6 +14,22 @@ _APART = ("method", "loss", "cb_power", "seed")
 # On the figures: the fused op computes the same; what balanced_lr_decay does is in `resolved`.
 _WITHOUT_EFFECT = ("fused_op", "eval_batch_size", "balanced_lr_decay")
 _CURVES = ("loss", "val_accuracy")
+
+
+def split_of(metrics):
+    """Which images the figures of a `metrics.json` are from: "test" where it does not say."""
+    return str(metrics.get("split") or "test")
+
+
+def validation_of(metrics, figure):
+    """A figure of the images that were held out for validation; None where there were none."""
+    validation = metrics.get("validation")
+    return schema.number(validation.get(figure)) if isinstance(validation, dict) else None
+
+
+def split_of_history(metrics):
+    """Which images the figures of `history.csv` are from: those held out, where there are such."""
+    return "validation" if metrics.get("validation") else split_of(metrics)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,11 +94,14 @@ class Run:
         resolved = self.config["resolved"]
         method = methods.METHODS.get(self._method, methods.get(methods.DEFAULT))
         others = {name for name, p in methods.PARAMETERS.items() if p not in method.parameters}
+        without_effect = (*_APART, *_WITHOUT_EFFECT, *others, *backbones.without_effect(self.flags))
         settings = {
             name: resolved.get(name, value)
             for name, value in self.flags.items()
-            if name not in (*_APART, *_WITHOUT_EFFECT, *others)
+            if name not in without_effect
         }
+        if settings.get("backbone_weights", "") is None:  # random ones need no words
+            del settings["backbone_weights"]
         data = self.config["data"]
         return {
             **settings,

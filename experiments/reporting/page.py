@@ -1,13 +1,12 @@
 """The page of a report: found runs, their sections and pictures, put into the template."""
 
-import base64
 import pathlib
 
 from experiments import cli
-from experiments.reporting import drawing, sections
+from experiments.reporting import cards, dark, drawing, sections, verdict
 from experiments.reporting import found as runs_below
-from experiments.reporting.pictures import classes, confusion, curves, powers
-from experiments.reporting.pictures.series import Series
+from experiments.reporting.pictures import classes, powers
+from experiments.reporting.pictures.series import by_size
 from experiments.runs import figures, outputs, sessions, tails
 from experiments.sweeps.tables import DOCUMENTS
 
@@ -21,7 +20,7 @@ _SHOT_RULES = {
     "thresholds": "Many shot is above 100 training images, few shot below 20, medium between.",
 }
 _IN_TITLE = ("dataset", "long_tail", "imbalance_factor", "class_counts", "class_names")
-_BY_POWER = {"balanced_accuracy": "balanced accuracy", "few_accuracy": "few-shot accuracy"}
+_MOST_SETTINGS = 3  # of a section, in the list of contents
 _WORDS = {
     "class_counts": "training images",
     "class_names": "classes",
@@ -84,13 +83,16 @@ def _page(runs_dir, folder, found):
     environment.filters["accuracy"] = figures.accuracy
     environment.filters["setting"] = figures.setting
     made, shared = sections.sections(found.runs)
+    titles = [_title(section) for section in made]
     styles = powers.styles(run.power for run in found.runs)
     return environment.get_template("report.html").render(
         folder=str(runs_dir),
         found=found,
         shared=_in_words(shared),
+        alike=len(set(titles)) < len(titles),
         sections=[_section(section, styles) for section in made],
-        colors={power: style.color for power, style in styles.items()},
+        colors={power: (s.color, dark.color(s.color)) for power, s in styles.items()},
+        splits=" and ".join(sorted({runs_below.split_of(run.metrics) for run in found.runs})),
         documents=list(_documents(folder)),
     )
 
@@ -99,23 +101,33 @@ def _section(section, styles):
     config = section.config
     groups = [group for of_label in section.groups.values() for group in of_label]
     varied = {label: of_label for label, of_label in section.groups.items() if len(of_label) > 1}
-    of_power = {group.power: group for group in groups}
     sizes_differ = len(set(config["class_counts"])) > 1
     shown = (*_IN_TITLE, *(() if section.different.get("data") else ("data",)))
-    others = _in_words(section.different, but=shown)
-    weights = _series([of_power[power] for power in sorted(of_power)], styles)
+    known = {name: value for name, value in section.different.items() if value is not None}
+    others = _in_words(known, but=shown)
+    more = [f"{len(others) - _MOST_SETTINGS} more"] if len(others) > _MOST_SETTINGS else []
+    drawn = cards.of_section(section, styles)
+    decided, split, sentence = verdict.in_words(section)
     return {
         "title": _title(section),
-        "label": ", ".join([_title(section), *(f"{n} {v}" for n, v in others)]),
+        "label": ", ".join(
+            [_title(section), *(f"{n} {v}" for n, v in others[:_MOST_SETTINGS]), *more]
+        ),
+        "chosen_on_the_test_set": decided == verdict.WON and split == "test",
+        "sentence": sentence,
         "different": _in_words(section.different, but=("dataset", "imbalance_factor")),
         "shot_rule": _SHOT_RULES.get(config.get("shot_rule"), ""),
         "powers_compete": bool(varied),
         "methods": [
-            _method(label, of_label, styles, sizes_differ)
-            for label, of_label in section.groups.items()
+            {"name": label, "rows": _rows(of_label), "classes": _classes(of_label), **pictures}
+            for (label, of_label), pictures in zip(
+                section.groups.items(), drawn["methods"], strict=True
+            )
         ],
-        "by_power": list(_by_power(varied)),
-        "weights": _image(classes.weights_by_size, weights) if sizes_differ else None,
+        "by_power": drawn["by_power"],
+        "weights": drawn["weights"],
+        "sizes_differ": sizes_differ,
+        "many_names": not drawing.SVG.has_names(config),
         "many_classes": len(config["class_counts"]) > classes.MOST_POINTS,
         "largest_group": max(len(group.runs) for group in groups),
         "runs": [_run(run) for group in groups for run in group.runs]
@@ -130,47 +142,18 @@ def _title(section):
     return f"{settings['dataset']}, {tails.in_words(settings)}{data}"
 
 
-def _method(label, groups, styles, sizes_differ):
-    """What the template shows of one label: a row and a line a power."""
-    config = groups[0].runs[0].config
-    series = _series(groups, styles)
-    return {
-        "name": label,
-        "rows": _rows(groups),
-        "powers": [group.power for group in groups],
-        "curves": _image(curves.above_each_other, series),
-        "class_accuracy": _image(classes.accuracy_by_size, series) if sizes_differ else None,
-        "classes": [
-            (name, count, [_class_statistic(group, c) for group in groups])
-            for c, (name, count) in enumerate(
-                zip(config["class_names"], config["class_counts"], strict=True)
-            )
-        ],
-        "confusion": [
-            (group.power, _image(confusion.matrix, one, drawing.SVG))
-            for group, one in zip(groups, series, strict=True)
-        ],
-    }
-
-
-def _series(groups, styles):
-    return [Series(figures.setting(g.power), g.runs, styles[g.power]) for g in groups]
-
-
 def _rows(groups):
-    """A table row a power; the largest mean of each column is marked, where powers compete."""
+    """A table row a power.
+
+    Where powers compete, the largest mean of a column is marked if it differs from each of the
+    others by more than the spread over seeds.
+    """
     columns = [[group.over_seeds(key) for key in runs_below.FIGURES] for group in groups]
-    best = [
-        max((s.mean for s in column if s.mean is not None), default=None)
-        for column in zip(*columns, strict=True)
-    ]
+    best = [_best(column) for column in zip(*columns, strict=True)]
     return [
         {
             "power": group.power,
-            "figures": [
-                (s, len(groups) > 1 and s.mean is not None and s.mean == top)
-                for s, top in zip(statistics, best, strict=True)
-            ],
+            "figures": [(s, s is top) for s, top in zip(statistics, best, strict=True)],
             "seeds": len(group.runs),
             "epochs": group.runs[0].metrics["epochs"],
         }
@@ -178,20 +161,30 @@ def _rows(groups):
     ]
 
 
-def _class_statistic(group, c):
-    return figures.Statistic.of(run.metrics["per_class_accuracy"][c] for run in group.runs)
+def _best(statistics):
+    """The one whose mean is above all others by more than the spread; None where there is none."""
+    known = [s for s in statistics if s.mean is not None]
+    if len(known) < 2:
+        return None
+    top = max(known, key=lambda s: s.mean)
+    others = [s for s in known if s is not top]
+    return top if all(figures.within_spread(top, s) is False for s in others) else None
 
 
-def _by_power(varied):
-    for key, label in _BY_POWER.items():
-        if any(group.over_seeds(key).values for groups in varied.values() for group in groups):
-            yield label, ", ".join(varied), _image(powers.figure_by_power, varied, key, label)
-
-
-def _image(draw, *arguments):
-    """The picture as an address that holds it."""
-    svg = base64.b64encode(drawing.svg(draw, *arguments)).decode()
-    return f"data:image/svg+xml;base64,{svg}"
+def _classes(groups):
+    """`(name, training images, statistic a power)` of every class, the largest first."""
+    config = groups[0].runs[0].config
+    return [
+        (
+            config["class_names"][c],
+            config["class_counts"][c],
+            [
+                figures.Statistic.of(run.metrics["per_class_accuracy"][c] for run in group.runs)
+                for group in groups
+            ],
+        )
+        for c in by_size(config)
+    ]
 
 
 def _run(run, repeat_of=None):
@@ -221,9 +214,9 @@ def _in_words(settings, but=()):
 
 
 def _classes_in_words(name, value):
-    """Of the lists with an entry a class, their first and last; None of other settings."""
+    """Of the lists with an entry a class, their ends; None of other settings."""
     if name == "class_counts" and value is not None:
-        return f"{sum(value):,} ({value[0]:,} … {value[-1]:,})"
+        return f"{sum(value):,} ({max(value):,} to {min(value):,} a class)"
     if name == "class_names" and value is not None:
         return f"{len(value)} ({value[0]} … {value[-1]})"
     return None

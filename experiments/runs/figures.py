@@ -1,6 +1,7 @@
 """How numbers are averaged over seeds, and how every program prints them."""
 
 import dataclasses
+import math
 import statistics
 
 
@@ -32,6 +33,23 @@ class Statistic:
     def __str__(self):
         text = accuracy(self.mean)
         return text if self.deviation is None else f"{text} ± {accuracy(self.deviation)}"
+
+
+def within_spread(a, b):
+    """Whether two means differ by no more than the spread of their difference.
+
+    That is the root of the sum of the squared standard deviations over seeds.
+
+    Args:
+        a: `Statistic` with values.
+        b: The same.
+
+    Returns:
+        True or False; None where the spread of one of them is not known.
+    """
+    if a.deviation is None or b.deviation is None:
+        return None
+    return abs(a.mean - b.mean) <= math.hypot(a.deviation, b.deviation)
 
 
 def accuracy(value):

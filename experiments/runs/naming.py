@@ -2,7 +2,7 @@
 
 import pathlib
 
-from experiments import methods
+from experiments import backbones, methods
 from experiments.methods.method import short
 from experiments.runs import tails
 
@@ -10,6 +10,7 @@ from experiments.runs import tails
 IN_NAME = frozenset(
     {
         *("dataset", "long_tail", "imbalance_factor", "method", "loss", "train_epochs", "seed"),
+        "backbone",
         *methods.PARAMETERS,
     }
 )
@@ -40,8 +41,10 @@ def run_name(s, also=()):
             as "_depth=8".
     """
     dataset = _for_a_file(without_folders(s["dataset"]))
-    method = methods.of(s).in_name(s)
-    name = f"{dataset}_{tails.in_name(s)}_{method}_epochs{s['train_epochs']}_seed{s['seed']}"
+    network = s.get("backbone", backbones.DEFAULT)
+    own = [network] if network != backbones.DEFAULT else []
+    parts = [dataset, tails.in_name(s), *own, methods.of(s).in_name(s)]
+    name = f"{'_'.join(parts)}_epochs{s['train_epochs']}_seed{s['seed']}"
     return name + "".join(_added(s, setting) for setting in sorted({*also} - IN_NAME))
 
 

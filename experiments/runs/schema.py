@@ -4,13 +4,15 @@ Written by hand: no library that is installed checks JSON, and most of what is c
 relations, such as figures that must follow from the confusion matrix.
 """
 
-from experiments import methods
+from experiments import backbones, methods
 
 CONFIG, METRICS, HISTORY = "config.json", "metrics.json", "history.csv"
 SHOT_FIGURES = ("many_accuracy", "medium_accuracy", "few_accuracy")
 _SHOT_GROUPS = {name.removesuffix("_accuracy") for name in SHOT_FIGURES}
 _WITH_INTERVAL = ("accuracy", "balanced_accuracy", "macro_f1", "nll")
 _RANGES = {1: "0 to 1", 1e300: "a number >= 0"}
+# Classes beyond which a run keeps no confusion matrix, whose entries are their square.
+LARGEST_MATRIX = 1000
 _ROUNDING = 1e-6
 _AS_WRITTEN = "as experiments.train writes it"
 
@@ -37,6 +39,7 @@ def check_config(config):
         DamagedError: Something is missing or wrong; says what.
     """
     check_begun(config)
+    config["flags"] = {**backbones.OLDER, **config["flags"]}
     _check_flags(config["flags"])
     for name, default in (("resolved", {}), ("versions", {}), ("shot_groups", {})):
         _require(CONFIG, name, isinstance(config.setdefault(name, default), dict))
@@ -50,7 +53,8 @@ def check_config(config):
 def _check_flags(flags):
     for name in ("loss", "dataset"):
         _require(CONFIG, f"flags.{name}", isinstance(flags.get(name), str))
-    _require(CONFIG, "flags.method", isinstance(flags.get("method", ""), str))
+    for name in ("method", "backbone"):
+        _require(CONFIG, f"flags.{name}", isinstance(flags.get(name, ""), str))
     numbers = ("cb_power", "imbalance_factor", "seed", *_parameters(flags))
     for name in dict.fromkeys(numbers):
         _require(CONFIG, f"flags.{name}", _is_number(flags.get(name)))
@@ -82,6 +86,9 @@ def _check_classes(config):
 def check_metrics(metrics, config):
     """Checks `metrics.json` and adds null for what older runs did not measure.
 
+    It also adds `validation_balanced_accuracy`, that of `validation` or null, by which settings
+    are chosen.
+
     Args:
         metrics: Its content, a dict.
         config: Of the same run, checked. The shot groups are those that it recorded: older runs
@@ -89,8 +96,27 @@ def check_metrics(metrics, config):
 
     Raises:
         DamagedError: Something is missing or wrong, or a figure does not follow from the confusion
-            matrix; says what.
+            matrix or, where there is none, from the figures of the classes; says what.
     """
+    _check_split(metrics, config)
+    validation = metrics.get("validation")
+    metrics["validation_balanced_accuracy"] = None
+    if validation is not None:
+        _require(METRICS, "validation", isinstance(validation, dict))
+        try:
+            _check_split(validation, config)
+        except DamagedError as error:
+            raise DamagedError(f"{error}, in `validation`") from error
+        metrics["validation_balanced_accuracy"] = validation["balanced_accuracy"]
+    for name in ("epochs", "train_seconds"):
+        _require(METRICS, name, _is_number(metrics.get(name), 0), "a number")
+    value = metrics.setdefault("images_per_second", None)
+    right = value is None or _is_number(value, 0)
+    _require(METRICS, "images_per_second", right, "a number or null")
+
+
+def _check_split(metrics, config):
+    """Checks the figures of one split, and adds null for what older runs did not measure."""
     classes = len(config["class_counts"])
     measured = {n: ids for n, ids in config["shot_groups"].items() if f"{n}_accuracy" in metrics}
     for name in ("accuracy", "balanced_accuracy"):
@@ -98,18 +124,17 @@ def check_metrics(metrics, config):
     for name in SHOT_FIGURES:
         value = metrics.setdefault(name, None)
         _require(METRICS, name, value is None or _is_number(value, 0, 1), "0 to 1 or null")
-    for name in ("epochs", "train_seconds"):
-        _require(METRICS, name, _is_number(metrics.get(name), 0), "a number")
-    value = metrics.setdefault("images_per_second", None)
-    right = value is None or _is_number(value, 0)
-    _require(METRICS, "images_per_second", right, "a number or null")
     accuracies, confusion = metrics.get("per_class_accuracy"), metrics.get("confusion_matrix")
     right = isinstance(accuracies, list) and len(accuracies) == classes
     right = right and all(a is None or _is_number(a, 0, 1) for a in accuracies)
     _require(METRICS, "per_class_accuracy", right, f"{classes} of 0 to 1 or null")
-    right = isinstance(confusion, list) and len(confusion) == classes
-    right = right and all(_are_numbers(row, classes, low=0) for row in confusion)
-    _require(METRICS, "confusion_matrix", right, f"{classes} x {classes} counts")
+    if classes > LARGEST_MATRIX and confusion is None:
+        right = _are_numbers(metrics.get("support"), classes, low=0)
+        _require(METRICS, "support", right, f"{classes} counts")
+    else:
+        right = isinstance(confusion, list) and len(confusion) == classes
+        right = right and all(_are_numbers(row, classes, low=0) for row in confusion)
+        _require(METRICS, "confusion_matrix", right, f"{classes} x {classes} counts")
     _check_figures(metrics, measured)
     _check_scores(metrics, classes)
 
@@ -125,7 +150,7 @@ def _check_scores(metrics, classes):
         values = metrics.setdefault(name, None)
         right = values is None or (_are_shares(values) and len(values) == classes)
         _require(METRICS, name, right, f"{classes} of 0 to 1 or null")
-    images = [sum(row) for row in metrics["confusion_matrix"]]
+    images, _ = by_class(metrics)
     right = metrics.setdefault("support", images) == images
     _require(METRICS, "support", right, "the images of each class in its confusion_matrix")
     form = metrics.setdefault("probabilities", None)
@@ -164,9 +189,9 @@ def _check_intervals(intervals):
 
 def _check_macro_f1(metrics):
     """Raises DamagedError where the mean of the classes' F1 does not follow from the matrix."""
-    if metrics["macro_f1"] is None:
-        return
     rows = metrics["confusion_matrix"]
+    if metrics["macro_f1"] is None or rows is None:
+        return
     named = [
         sum(row) + sum(column) for row, column in zip(rows, zip(*rows, strict=True), strict=True)
     ]
@@ -180,10 +205,9 @@ def _check_macro_f1(metrics):
 
 def _check_figures(metrics, groups):
     """Raises DamagedError where a figure does not follow from the confusion matrix."""
-    confusion = metrics["confusion_matrix"]
-    images = [sum(row) for row in confusion]
-    right = [row[c] for c, row in enumerate(confusion)]
-    _require(METRICS, "confusion_matrix", sum(images) > 0, "of one test image at least")
+    source = "support" if metrics["confusion_matrix"] is None else "confusion_matrix"
+    images, right = by_class(metrics)
+    _require(METRICS, source, sum(images) > 0, "of one test image at least")
     recalls = [r / n if n else None for r, n in zip(right, images, strict=True)]
     expected = {
         "accuracy": sum(right) / sum(images),
@@ -196,9 +220,22 @@ def _check_figures(metrics, groups):
     for name, value in expected.items():
         if not _alike(recorded[name], value):
             raise DamagedError(
-                f"{METRICS}: `{name}` is {_text(recorded[name])}, but its confusion_matrix gives "
+                f"{METRICS}: `{name}` is {_text(recorded[name])}, but its {source} gives "
                 f"{_text(value)}"
             )
+
+
+def by_class(metrics):
+    """`(images, right)` of each class of a checked `metrics.json`, lists of numbers.
+
+    Without a confusion matrix the right ones are the recall of the class times its images.
+    """
+    confusion = metrics["confusion_matrix"]
+    if confusion is not None:
+        return [sum(row) for row in confusion], [row[c] for c, row in enumerate(confusion)]
+    images = metrics["support"]
+    recalls = zip(metrics["per_class_accuracy"], images, strict=True)
+    return images, [0 if recall is None else round(recall * n) for recall, n in recalls]
 
 
 def _mean(values):

@@ -5,6 +5,8 @@ import dataclasses
 from experiments import methods
 from experiments.runs.figures import Statistic
 
+VALIDATION = "validation_balanced_accuracy"  # which `runs.schema` adds to metrics.json
+
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
@@ -49,6 +51,12 @@ class Outcome:
         """`Statistic` of a figure of `metrics.json` over the seeds that are finished."""
         there = self.at(row, column)
         return Statistic.of(self.metrics[i][figure] for i in there if i in self.metrics)
+
+    @property
+    def chosen_by(self):
+        """The figure by which a best is chosen: of held-out images, where all runs have some."""
+        known = [m.get(VALIDATION) is not None for m in self.metrics.values()]
+        return VALIDATION if known and all(known) else "accuracy"
 
     def published(self, row, column):
         """The accuracy that the table's paper has there, or None."""

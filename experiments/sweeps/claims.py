@@ -1,7 +1,9 @@
 """What the accuracies of a table say, in words: the order of its rows or columns, and the best."""
 
 import itertools
-import math
+
+from experiments.runs.figures import within_spread
+from experiments.sweeps.cells import VALIDATION
 
 
 def order_in_words(order, groups):
@@ -49,13 +51,45 @@ def best_in_words(group, what, statistics):
     Returns:
         Such as "focal: the most accurate power is 1 (.7050 ± .0071); within the spread of it: 0.5."
     """
+    best, rest = _best(group, what, statistics)
+    if best is None:
+        return rest
+    return f"{group}: the most accurate {what} is {best} ({statistics[best]}){rest}"
+
+
+def chosen_in_words(outcome, group, what, places):
+    """As `best_in_words`, by the figure that a best is chosen by.
+
+    That is the accuracy on the test set or, where all runs have held-out images, the balanced
+    accuracy on these; the test set then only measures what was chosen.
+
+    Args:
+        outcome: `cells.Outcome`.
+        group: As there.
+        what: As there.
+        places: Dict of name to `(row, column)`.
+    """
+    statistics = {n: outcome.statistic(*place, outcome.chosen_by) for n, place in places.items()}
+    if outcome.chosen_by != VALIDATION:
+        return best_in_words(group, what, statistics)
+    best, rest = _best(group, what, statistics)
+    if best is None:
+        return rest
+    on_test = outcome.statistic(*places[best], "balanced_accuracy")
+    return (
+        f"{group}: the best {what} by balanced accuracy on held-out images is {best} "
+        f"({statistics[best]}), which has {on_test} on the test set{rest}"
+    )
+
+
+def _best(group, what, statistics):
+    """The name of the best and what follows it, or None and why there is none yet."""
     known = {name: s for name, s in statistics.items() if s.mean is not None}
     if len(known) < len(statistics):
-        return f"{group}: {len(known)} of {len(statistics)} {what}s are finished."
+        return None, f"{group}: {len(known)} of {len(statistics)} {what}s are finished."
     best = max(known, key=lambda name: known[name].mean)
-    equal = [name for name in known if name != best and _is_close(known[best], known[name])]
-    text = f"{group}: the most accurate {what} is {best} ({known[best]})"
-    return text + (f"; within the spread of it: {', '.join(equal)}." if equal else ".")
+    equal = [name for name in known if name != best and within_spread(known[best], known[name])]
+    return best, f"; within the spread of it: {', '.join(equal)}." if equal else "."
 
 
 def _verdict(order, statistics):
@@ -64,7 +98,7 @@ def _verdict(order, statistics):
     wrong, close = [], []
     for larger, smaller in itertools.pairwise(order):
         a, b = statistics[larger], statistics[smaller]
-        if _is_close(a, b):
+        if within_spread(a, b):
             close.append(f"{larger} {a} and {smaller} {b}")
         elif a.mean <= b.mean:
             sign = "=" if a.mean == b.mean else ">"
@@ -72,10 +106,3 @@ def _verdict(order, statistics):
     if wrong:
         return "not", "; ".join(wrong)
     return ("within", "; ".join(close)) if close else ("holds", "")
-
-
-def _is_close(a, b):
-    """Whether two means differ by no more than the spread of their difference; no if unknown."""
-    if a.deviation is None or b.deviation is None:
-        return False
-    return abs(a.mean - b.mean) <= math.hypot(a.deviation, b.deviation)

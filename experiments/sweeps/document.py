@@ -5,6 +5,7 @@ import math
 from experiments import methods
 from experiments.runs import tails
 from experiments.runs.figures import accuracy, counted
+from experiments.sweeps.cells import VALIDATION
 from experiments.training import flags as train_flags
 
 _FIGURES = {
@@ -12,6 +13,10 @@ _FIGURES = {
     "balanced_accuracy": "Balanced accuracy, the mean of the classes' accuracies",
     "few_accuracy": "Few-shot accuracy, the mean over the smallest classes",
 }
+_HELD_OUT = (
+    "Balanced accuracy on the images held out of the training set, by which the best is chosen; "
+    "all other figures are of the test set"
+)
 # Differences from the published protocol that rows and columns, or a note of their own, tell.
 _TOLD = ("loss", *methods.PARAMETERS, "imbalance_factor", "seed", "train_epochs")
 
@@ -51,6 +56,8 @@ def text(outcome, command, notes=()):
         if figure == "balanced_accuracy" and _equals_accuracy(outcome):
             continue
         lines += [f"{words}{spread}:", "", *markdown(outcome, figure), ""]
+    if outcome.chosen_by == VALIDATION:
+        lines += [f"{_HELD_OUT}{spread}:", "", *markdown(outcome, VALIDATION), ""]
     lines += [f"- {sentence}" for sentence in outcome.table.claims(outcome)]
     return "\n".join(lines).rstrip("\n") + "\n"
 

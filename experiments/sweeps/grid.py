@@ -4,6 +4,7 @@ import difflib
 
 from absl import flags
 
+from experiments import backbones
 from experiments.cli import UserError
 from experiments.runs import tails
 from experiments.training import flags as train_flags
@@ -13,6 +14,7 @@ _SYNTAX = 'write --grid="NAME=VALUE,VALUE;NAME=VALUE", such as "cb_power=0,0.5,1
 # What no grid varies, and why.
 _FIXED = {
     "seed": "use --seeds",
+    "backbone_weights": "start a sweep for each file",
     "dataset": "no table mixes runs on different data; start a sweep for each data set",
 }
 
@@ -98,6 +100,15 @@ def _values(name, text):
         except ValueError as error:
             problems.append(f"--grid: {name}={word.strip()}: {error}; give values of --{name}.")
             continue
+        if name == "backbone":
+            given, value = value, backbones.settled({name: value})[name]
+            if value == backbones.DEFAULT != given:
+                depth = given.removeprefix(backbones.DEFAULT)
+                problems.append(
+                    f"--grid: {name}={given}: write {name}={value} and give --depth={depth}, or "
+                    "vary depth alone."
+                )
+                continue
         if value in found:
             problems.append(f"--grid has {name}={word.strip()} twice; leave one of them out.")
         found.append(value)

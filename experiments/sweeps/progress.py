@@ -6,7 +6,9 @@ import time
 
 import rich.console
 import rich.live
+import rich.measure
 import rich.table
+import rich.text
 
 from experiments.runs import tails
 from experiments.runs.figures import accuracy, duration
@@ -68,15 +70,27 @@ class ProgressTable:
         return ", ".join(parts)
 
     def table(self):
-        """The state as a `rich.table.Table`, laid out as the table of the paper."""
+        """The state, laid out as the table of the paper; as a list where that is too wide.
+
+        The summary is a line of its own: as the title of the table it would be as narrow as that.
+        """
         columns = list(dict.fromkeys(cell.column for cell in self.cells))
-        table = rich.table.Table("", *columns, title=self.summary(), title_justify="left")
+        table = rich.table.Table("", *columns)
         texts = {}
         for cell, job in zip(self.cells, self.jobs, strict=True):
             texts.setdefault(cell.row, {}).setdefault(cell.column, []).append(_text(cell, job))
         for row, by_column in texts.items():
             table.add_row(row, *("  ".join(by_column.get(column, ())) for column in columns))
-        return table
+        unlimited = self.console.options.update_width(10**6)
+        wanted = rich.measure.Measurement.get(self.console, unlimited, table).maximum
+        if wanted <= self.console.width:
+            return rich.console.Group(rich.text.Text(self.summary()), table)
+        lines = [
+            rich.text.Text.from_markup(f"{'  '.join(found)}  ").append(f"{row}, {column}")
+            for row, by_column in texts.items()
+            for column, found in by_column.items()
+        ]
+        return rich.console.Group(rich.text.Text(self.summary()), *lines)
 
 
 class WorkClock:

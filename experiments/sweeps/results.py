@@ -5,10 +5,12 @@ import dataclasses
 import io
 import pathlib
 
-from experiments import methods
+from experiments import backbones, methods
 from experiments.cli import UserError
 from experiments.runs import data_record, directory, naming, tails
-from experiments.runs.files import SHOT_FIGURES, DamagedError, read_config
+from experiments.runs.figures import Statistic
+from experiments.runs.files import DamagedError, read_config
+from experiments.sweeps.cells import VALIDATION
 from experiments.training import flags as train_flags
 
 _OF_THE_RUN = ("dataset", "method", "loss", *("cb_power", "cb_beta", "gamma"), "imbalance_factor")
@@ -125,15 +127,16 @@ def with_todays_shot_groups(config, metrics):
     """
     import numpy as np
 
-    from cb_keras.metrics import classification_report, shot_groups
+    from cb_keras.metrics import shot_groups
 
-    counts, confusion = (  # of any size: a file can hold integers that NumPy has no type for
-        np.asarray(numbers, "float64")
-        for numbers in (config["class_counts"], metrics["confusion_matrix"])
-    )
-    again = classification_report(confusion, counts)
-    metrics = {**metrics, **{name: again[name] for name in SHOT_FIGURES}}
-    return metrics, config.get("shot_rule"), shot_groups(counts)[1]
+    # Of any size: a file can hold integers that NumPy has no type for.
+    groups, rule = shot_groups(np.asarray(config["class_counts"], "float64"))
+    recalls = metrics["per_class_accuracy"]
+    again = {
+        f"{name}_accuracy": Statistic.of(recalls[c] for c in ids).mean
+        for name, ids in groups.items()
+    }
+    return {**metrics, **again}, config.get("shot_rule"), rule
 
 
 def csv_text(runs, varied=()):
@@ -145,6 +148,10 @@ def csv_text(runs, varied=()):
     """
     runs = list(runs)
     names = dict.fromkeys([*varied, *sorted({name for run in runs for name in run.added})])
+    if any(run.settings.get("backbone", backbones.DEFAULT) != backbones.DEFAULT for run in runs):
+        names["backbone"] = None  # which a name tells without a grid
+    if any(run.metrics.get(VALIDATION) is not None for run in runs):
+        names[VALIDATION] = None
     also = [name for name in names if _COLUMN_OF.get(name, name) not in RESULT_COLUMNS]
     columns = (*RESULT_COLUMNS, *also)
     rows = [_row(run, also) for run in runs]
@@ -163,7 +170,8 @@ def _row(run, also):
     row = {
         **run.metrics,
         **run.settings,  # after the metrics, whose `loss` is a number
-        **{name: _exact(run.settings.get(name)) for name in also},
+        **{name: _exact(run.settings.get(name)) for name in also if name != VALIDATION},
+        VALIDATION: run.metrics.get(VALIDATION),
         **dict.fromkeys(without_effect),
         "method": method.name,
         "imbalance_factor": tails.factor(run.settings),

@@ -11,8 +11,9 @@ import numpy as np
 from experiments.cli import UserError
 from experiments.runs import atomic
 from experiments.runs.figures import counted
+from experiments.runs.saved_epochs import NEWEST, header_of
 
-NEWEST, PREVIOUS, DAMAGED = "state.npz", "previous.npz", "damaged.npz"
+PREVIOUS, DAMAGED = "previous.npz", "damaged.npz"
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -123,7 +124,7 @@ def newest_in_words(folder):
         return "There is no checkpoint yet."
     try:
         with np.load(path, allow_pickle=False) as file:
-            header = _header(file)
+            header = header_of(file)
     except Exception:  # zipfile and NumPy have many kinds for a damaged file
         return f"The last checkpoint is {path}, which can't be read."
     return f"The last good checkpoint is of epoch {header['epochs_done']}: {path}"
@@ -135,13 +136,8 @@ def _read(path):
         arrays = {name: file[name] for name in file.files}
     if str(arrays.pop("sha256")) != _digest(arrays):
         raise ValueError("its content does not match its checksum")
-    header = _header(arrays)
+    header = header_of(arrays)
     return header, [arrays[f"variable_{i}"] for i in range(len(header["names"]))]
-
-
-def _header(arrays):
-    """The dict with `epochs_done`, `state` and `names`, of the arrays of a file."""
-    return json.loads(str(arrays["header"]))
 
 
 def _digest(arrays):

@@ -4,7 +4,8 @@ import contextlib
 
 from absl import flags
 
-from experiments import datasets, exports, methods
+from experiments import backbones, datasets, exports, methods
+from experiments.backbones import weights
 from experiments.cli import UserError
 from experiments.datasets import data_flags
 from experiments.runs import tails
@@ -30,11 +31,19 @@ flags.DEFINE_enum(
     None,
     list(tails.KINDS),
     "exponential: cut the training set to Cui's profile; natural: use all of it as it is. Default: "
-    "natural for tfds:NAME and folder:PATH unless --imbalance_factor is given, exponential for all "
-    "else.",
+    "natural for tfds:NAME, folder:PATH and npz:FILE unless --imbalance_factor is given, "
+    "exponential for all else.",
 )
 flags.DEFINE_float(
     "imbalance_factor", 0.02, "Smallest / largest class size, in (0, 1]; 1: balanced."
+)
+
+flags.DEFINE_float(
+    "validation_fraction",
+    0,
+    "Part of every class that is held out of the training images, after the long tail is cut, and "
+    "evaluated during the training in place of the test set; settings are then chosen by its "
+    "balanced accuracy. By --split_seed.",
 )
 
 flags.DEFINE_integer("train_epochs", 200, "Epochs.")
@@ -51,7 +60,21 @@ flags.DEFINE_float(
 )
 flags.DEFINE_float("momentum", 0.9, "Momentum of SGD, in [0, 1).")
 flags.DEFINE_float("weight_decay", 2e-4, "L2 penalty: weight_decay * sum(w^2) / 2.")
-flags.DEFINE_integer("depth", 32, "Depth of the ResNet, 6n + 2.")
+flags.DEFINE_string("backbone", backbones.DEFAULT, f"The network: {backbones.NAMES}.")
+flags.DEFINE_integer("depth", 32, "Depth of the small ResNet, 6n + 2.")
+flags.DEFINE_string(
+    "backbone_weights",
+    None,
+    "File of weights that all layers but the last start from: of the same backbone with "
+    "include_top=False (NAME.weights.h5, NAME.h5), or a saved model that begins with it "
+    "(NAME.keras). Nothing is downloaded; without a file they are random.",
+)
+flags.DEFINE_integer(
+    "freeze_epochs",
+    0,
+    "Epochs at the start that train the last layer alone, the batch normalisation of the others in "
+    "inference mode.",
+)
 flags.DEFINE_enum(
     "augmentation",
     "auto",
@@ -101,11 +124,12 @@ flags.DEFINE_bool("plots", True, "Draw pictures at the end; needs matplotlib.")
 # Every flag of a training, as `--help` shows them.
 GROUPS = {
     "Method and loss": ("method", "loss", *methods.PARAMETERS),
-    "Data": (*data_flags.GROUPS["Data"], "image_size"),
+    "Data": (*data_flags.GROUPS["Data"], "validation_fraction", "image_size"),
     "Long tail": ("long_tail", "imbalance_factor"),
+    "Network": ("backbone", "depth", "backbone_weights", "freeze_epochs"),
     "Protocol": (
         *("train_epochs", "eval_epochs", "batch_size", "learning_rate", "warmup_epochs"),
-        *("lr_boundaries", "lr_decay", "balanced_lr_decay", "momentum", "weight_decay", "depth"),
+        *("lr_boundaries", "lr_decay", "balanced_lr_decay", "momentum", "weight_decay"),
         *("augmentation", "seed"),
     ),
     "Machine": ("precision", "jit_compile", "fused_op", "deterministic", "strategy"),
@@ -118,8 +142,8 @@ _NOT_RECORDED = ("data_dir", "download", "exports", "output_dir", "resume", "plo
 
 
 def given_settings():
-    """Values of all flags as a dict, as they were given; `--long_tail` as it takes effect."""
-    given = {name: flags.FLAGS[name].value for name in _NAMES}
+    """Values of all flags as a dict; `--long_tail` and the backbone as they take effect."""
+    given = backbones.settled({name: flags.FLAGS[name].value for name in _NAMES})
     with contextlib.suppress(UserError):  # which the checks of the settings tell
         given["dataset"] = datasets.canonical(given["dataset"])
     return _with_long_tail(given, flags.FLAGS["imbalance_factor"].present)
@@ -138,7 +162,8 @@ def default(name):
 
 def recorded(settings):
     """The settings that make the run what it is: those a continuation must share."""
-    return {name: value for name, value in settings.items() if name not in _NOT_RECORDED}
+    kept = {name: value for name, value in settings.items() if name not in _NOT_RECORDED}
+    return {**kept, "backbone_weights": weights.recorded(settings["backbone_weights"])}
 
 
 def command_line(settings):

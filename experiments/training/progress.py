@@ -15,7 +15,7 @@ class ThroughputProgress(keras.callbacks.Callback):
     """Prints epoch, loss, images/s and time left; for `model.fit(verbose=0)`.
 
     On a terminal one line is rewritten during the epoch; elsewhere each epoch prints one line.
-    The first step of a run, which compiles, and evaluations are left out of `images_per_second`;
+    Steps that compile, as the first of a run, and evaluations are left out of `images_per_second`;
     `train_seconds` leaves out evaluations only. Under `steps_per_execution` Keras calls back once
     for several steps, which are all counted; the first call is what is left out then.
 
@@ -56,6 +56,10 @@ class ThroughputProgress(keras.callbacks.Callback):
         """Images per second over all timed steps, or None."""
         images, seconds = self._timed
         return images / seconds if seconds > 0 else None
+
+    def expect_compilation(self) -> None:
+        """Leaves the next step out of the rate, as the first: it is compiled again."""
+        self._compiled = False
 
     def restore(self, timed_images: int, timed_seconds: float, train_seconds: float) -> None:
         """Continues the totals of an interrupted run."""

@@ -6,12 +6,14 @@ import keras
 
 import cb_keras
 from cb_keras import metrics
-from experiments import datasets, methods
+from experiments import backbones, methods
+from experiments.backbones import weights
 from experiments.cli import UserError
-from experiments.datasets import image_size, pipeline
+from experiments.datasets import pipeline
 from experiments.exports import EXPORTS, evaluation
 from experiments.runs import atomic, data_record, directory, sessions
-from experiments.training import checkpoint, divergence, history, machine
+from experiments.training import checkpoint, divergence, freezing, history, machine
+from experiments.training import images as images_of
 from experiments.training.progress import ThroughputProgress
 
 
@@ -32,7 +34,9 @@ def train(run, settings, flags):
     """
     if settings["deterministic"]:
         machine.make_deterministic()
-    data, images, class_counts = _load(settings)
+    data, images, held_out, class_counts = images_of.load(settings)
+    image_shape = data.train.images.shape[1:]
+    backbones.of(settings).check_images(settings["backbone"], image_shape)
     record = {
         "data": data_record.of(data),
         "class_names": data.class_names,
@@ -41,7 +45,9 @@ def train(run, settings, flags):
     begun = directory.read_config(run.folder)
     flags = _check_data(run, record, flags, begun)
     resolved = resolve(settings, data, class_counts)
-    _print_data(run, data, images, class_counts)
+    for line in images_of.lines(run.folder, data, images, held_out):
+        print(line)
+    _print_network(settings, image_shape)
 
     keras.utils.set_random_seed(settings["seed"])
     strategy = machine.strategy(settings["strategy"], settings["batch_size"], len(images.labels))
@@ -53,24 +59,11 @@ def train(run, settings, flags):
     first_epoch, progress = _continue(run, model, settings, len(images.labels), record, begun)
     _write_config(run, flags, resolved, record, begun, first_epoch)
     callbacks = _callbacks(run, progress, settings, schedule, record["data"])
-    _fit(model, settings, resolved, images, data.test, first_epoch, callbacks)
+    evaluated = held_out or data.test
+    _fit(model, settings, resolved, images, evaluated, first_epoch, callbacks)
     _check_trained(run, model, settings, resolved)
-    return _export_and_measure(run, model, data, settings, flags, record, progress)
-
-
-def _load(settings):
-    """`(Data, Split to train on, class counts [C])`."""
-    choices = {name: settings[name] for name in ("test_fraction", "split_seed")}
-    choices["image_size"] = image_size.parsed(settings["image_size"])
-    data = datasets.load(settings["dataset"], settings["data_dir"], settings["download"], choices)
-    images, class_counts = datasets.cut_long_tail(
-        data.train,
-        len(data.class_names),
-        settings["long_tail"],
-        settings["imbalance_factor"],
-        settings["seed"],
-    )
-    return data, images, class_counts
+    description = _describe(settings, flags, data, record, progress)
+    return _export_and_measure(run, model, settings, description, data.test, held_out)
 
 
 def _check_data(run, record, flags, begun):
@@ -107,17 +100,14 @@ def resolve(settings, data, class_counts):
     }
 
 
-def _print_data(run, data, images, class_counts):
-    """What is trained on, and how much of the data set that is."""
-    print(
-        f"{data.name}: {len(images.labels)} training images of {len(class_counts)} "
-        f"classes ({class_counts.max()} to {class_counts.min()} a class), "
-        f"{len(data.test.labels)} test images -> {run.folder}"
-    )
-    if len(images.labels) < len(data.train.labels):
+def _print_network(settings, image_shape):
+    """What is not seen in the flags of the network."""
+    if image_shape[-1] == 1 and settings["backbone"] != backbones.DEFAULT:
+        print(f"{settings['backbone']} takes three channels: the single one is repeated")
+    if settings["freeze_epochs"] and not settings["backbone_weights"]:
         print(
-            f"--long_tail=exponential: {len(images.labels)} of {len(data.train.labels)} training "
-            "images kept; --long_tail=natural keeps all"
+            f"--freeze_epochs={settings['freeze_epochs']} without --backbone_weights: what a "
+            "frozen trunk of random weights can learn is little; give weights, or leave it out"
         )
 
 
@@ -141,16 +131,12 @@ def make_optimizer(settings, schedule):
 
 
 def _compiled_model(settings, resolved, schedule, data, class_counts):
-    """The ResNet with the method's head and loss, its optimizer built."""
+    """The network with the method's head and loss, its optimizer built."""
     method = methods.of(settings)
-    model = cb_keras.resnet_cifar(
-        settings["depth"],
-        data.train.images.shape[1:],
-        len(class_counts),
-        head=method.head(settings),
-        weight_decay=settings["weight_decay"],
-        dtype=settings["precision"],
-    )
+    image_shape, head = data.train.images.shape[1:], method.head(settings)
+    model = backbones.of(settings).make(settings, image_shape, len(class_counts), head)
+    if settings["backbone_weights"]:
+        weights.load(model, settings["backbone_weights"])
     loss = method.make_loss(settings, class_counts=class_counts, fused=resolved["fused_op"])
     model.compile(
         optimizer=make_optimizer(settings, schedule),
@@ -198,7 +184,7 @@ def _write_config(run, flags, resolved, record, begun, first_epoch):
     run.write_json("config.json", config)
 
 
-def _fit(model, settings, resolved, images, test, first_epoch, callbacks):
+def _fit(model, settings, resolved, images, evaluated, first_epoch, callbacks):
     """Trains from `first_epoch`, counted from 0, to the last."""
     model.fit(
         pipeline.training_dataset(
@@ -212,7 +198,7 @@ def _fit(model, settings, resolved, images, test, first_epoch, callbacks):
         initial_epoch=first_epoch,
         epochs=settings["train_epochs"],
         steps_per_epoch=resolved["steps_per_epoch"],
-        validation_data=pipeline.evaluation_dataset(test, settings["eval_batch_size"]),
+        validation_data=pipeline.evaluation_dataset(evaluated, settings["eval_batch_size"]),
         validation_freq=settings["eval_epochs"],
         shuffle=False,  # the pipeline shuffles, by seed
         callbacks=callbacks,
@@ -221,7 +207,9 @@ def _fit(model, settings, resolved, images, test, first_epoch, callbacks):
 
 
 def _callbacks(run, progress, settings, schedule, data):
+    frozen = settings["freeze_epochs"]
     return [
+        *([freezing.FrozenTrunk(frozen, progress)] if frozen else []),
         progress,
         history.HistoryWriter(run, progress, schedule),
         divergence.StopOnDivergence(run.path("checkpoint")),
@@ -250,12 +238,9 @@ def _check_trained(run, model, settings, resolved):
         )
 
 
-def _export_and_measure(run, model, data, settings, flags, record, progress):
-    """Writes `model.keras` and the exports; returns the content of `metrics.json`.
-
-    The figures are the exported model's after the last epoch, never the best epoch's.
-    """
-    description = {
+def _describe(settings, flags, data, record, progress):
+    """What every export says of the run, a JSON-able dict."""
+    return {
         "settings": methods.settings_of(settings),
         "dataset": flags["dataset"],
         "resizes": data.resized,
@@ -264,10 +249,26 @@ def _export_and_measure(run, model, data, settings, flags, record, progress):
         "train_seconds": progress.train_seconds,
         "images_per_second": progress.images_per_second,
     }
+
+
+def _export_and_measure(run, model, settings, description, test, held_out):
+    """Writes `model.keras` and the exports; returns the content of `metrics.json`.
+
+    The figures are the exported model's after the last epoch, never the best epoch's: those of the
+    test set, and under `validation` those of the images that were held out.
+    """
     with atomic.appears_whole(run.path("model.keras")) as temporary:
         model.save(temporary)
     for name in settings["exports"]:
         EXPORTS[name](model, run.path(name), description)
-    return evaluation.evaluate(
-        run.path("saved_model"), description, data.test, settings["eval_batch_size"]
-    )
+
+    def measured(split):
+        folder = run.path("saved_model")
+        return evaluation.evaluate(folder, description, split, settings["eval_batch_size"])
+
+    figures = measured(test)
+    if held_out is None:
+        return figures
+    of_run = ("epochs", "train_seconds", "images_per_second")
+    validation = {key: x for key, x in measured(held_out).items() if key not in of_run}
+    return {**figures, "split": "test", "validation": validation}

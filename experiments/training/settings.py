@@ -1,17 +1,18 @@
 """The settings of a training, checked together before anything is loaded."""
 
+import contextlib
 import functools
 import importlib.util
 import math
 
-from experiments import datasets, exports, methods
+from experiments import backbones, datasets, exports, methods
 from experiments.cli import UserError, check_loadable, local_path
 from experiments.datasets import data_flags, image_size
 from experiments.runs import tails
 from experiments.runs.naming import run_name
 from experiments.training import flags, machine
 
-_PATHS = ("data_dir", "output_dir")
+_PATHS = ("backbone_weights", "data_dir", "output_dir")
 _TOO_MANY = 2**31
 
 
@@ -35,7 +36,9 @@ def checked(settings):
     Raises:
         UserError: Lists every setting that is out of range or contradicts another.
     """
+    settings = backbones.settled(settings)
     problems = [*methods.problems(settings), *_range_problems(settings)]
+    problems += backbones.problems(settings)
     problems += [*_contradictions(settings), *_path_problems(settings), *_data_problems(settings)]
     problems += exports.problems(settings["exports"])
     problems += machine.keras_problems()
@@ -53,7 +56,6 @@ def _range_problems(s):
     by_library = {
         "imbalance_factor": checks.check_imbalance_factor,
         "dataset": datasets.check_name,
-        "depth": checks.check_depth,
         "momentum": checks.check_momentum,
         "weight_decay": checks.check_weight_decay,
     }
@@ -114,6 +116,11 @@ def _contradictions(s):
 
 def _data_problems(s):
     yield from data_flags.problems(s)
+    if not 0 <= s["validation_fraction"] < 1:
+        yield (
+            "--validation_fraction must be in [0, 1), such as 0.1; got "
+            f"{s['validation_fraction']:g}."
+        )
     try:
         size = image_size.parsed(s["image_size"])
         own = datasets.choices_of(s["dataset"])
@@ -126,6 +133,12 @@ def _data_problems(s):
             f"--image_size={s['image_size']} has no effect on --dataset={s['dataset']}; it belongs "
             "to folder:PATH."
         )
+    if size:
+        with contextlib.suppress(ValueError):  # an unknown network, which is told already
+            try:
+                backbones.of(s).check_images(s["backbone"], (*size, 3))
+            except UserError as error:
+                yield str(error)
 
 
 def _path_problems(s):

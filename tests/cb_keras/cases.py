@@ -91,6 +91,21 @@ def kinds_both_ways(test):
     return kinds(pytest.mark.usefixtures("both_ways")(test))
 
 
+def refusal(mode):
+    """What an invalid label raises: ValueError, TensorFlow's own error in one of its graphs."""
+    if BACKEND == "tensorflow" and mode == "graph":
+        from tensorflow import errors
+
+        return errors.InvalidArgumentError
+    return ValueError
+
+
+def holds(value, *position):
+    """Pattern of an error that names a label and its place; a graph's has brackets in between."""
+    place = "[, ]+".join(map(str, position))
+    return rf"`y_true` holds[] []+{value}[] []+at position[] []+{place}\b"
+
+
 def number(tensor):
     return ops.convert_to_numpy(tensor)
 

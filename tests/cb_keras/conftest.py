@@ -3,6 +3,7 @@
 import pytest
 
 from cb_keras import fused
+from cb_keras.checks import class_ids, multi_hot
 from tests.cb_keras.gradients import BACKEND
 from tests.fused_library import ensure_library
 
@@ -25,3 +26,10 @@ def both_ways(request, monkeypatch):
     else:
         request.getfixturevalue("fused_op")
     return request.param if BACKEND == "tensorflow" else "keras.ops"
+
+
+@pytest.fixture
+def unseen(monkeypatch):
+    """No value of a label can be seen, as in code that PyTorch compiles, or on an accelerator."""
+    for module in (class_ids, multi_hot):
+        monkeypatch.setattr(module, "values_of", lambda _: None)

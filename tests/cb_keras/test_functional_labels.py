@@ -81,6 +81,7 @@ def test_a_scalar_label_of_a_vector_of_logits(kind):
 
 @pytest.mark.parametrize("bad", [-1, 3, 1.5, -0.5, 1e10, float("nan"), float("inf")])
 @pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["plain", "weighted"])
+@pytest.mark.usefixtures("unseen")
 @kinds
 def test_a_label_that_is_not_a_class_gives_nan_to_its_example_only(kind, weights, bad):
     labels = np.array([0, bad, 0, 2], dtype="int32" if bad in (-1, 3) else "float32")
@@ -91,6 +92,7 @@ def test_a_label_that_is_not_a_class_gives_nan_to_its_example_only(kind, weights
 
 
 @pytest.mark.parametrize("dtype", INTEGERS)
+@pytest.mark.usefixtures("unseen")
 @kinds
 def test_an_integer_out_of_range_gives_nan_whatever_its_type(kind, dtype):
     labels = np.array([0, np.iinfo(dtype).max, 0, 2], dtype)
@@ -194,6 +196,7 @@ def test_check_labels_tells_class_ids_from_dense_labels():
 
 
 @pytest.mark.parametrize("label", [2**32 + 1, 2**31, -(2**32), 2**63])
+@pytest.mark.usefixtures("unseen")
 @kinds
 def test_a_label_too_large_for_32_bits_is_not_another_class(kind, label):
     labels = np.array([0, label, 2, 2], "uint64" if label == 2**63 else "int64")
@@ -205,6 +208,7 @@ def test_a_label_too_large_for_32_bits_is_not_another_class(kind, label):
         assert np.isnan(loss_of(kind, given)).tolist() == [False, True, False, False]
 
 
+@pytest.mark.usefixtures("unseen")
 @kinds
 def test_a_float64_label_next_to_a_class_is_not_that_class(kind):
     labels = np.array([0, 1 - 1e-12, 2, 2])

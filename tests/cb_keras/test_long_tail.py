@@ -162,7 +162,10 @@ def test_counts_must_be_a_list_of_integers_from_zero(counts, message):
         cb_keras.choose_long_tail([0, 1], counts)
 
 
-@pytest.mark.parametrize(("labels", "found"), [([0, 2], "0 to 2"), ([-1, 1], "-1 to 1")])
+@pytest.mark.parametrize(
+    ("labels", "found"),
+    [([0, 2], "0 to 2"), ([-1, 1], "-1 to 1"), ([1, 2], r"1 to 2\. Labels start at 1\? .*")],
+)
 def test_a_label_that_is_not_a_class_is_refused_with_the_range_found(labels, found):
     with pytest.raises(ValueError, match=rf"`labels` must be in \[0, 2\), .* found {found}\."):
         cb_keras.choose_long_tail(labels, [1, 1])

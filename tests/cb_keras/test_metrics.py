@@ -14,6 +14,7 @@ from cb_keras.metrics import (
     classification_report,
     confusion_matrix,
     per_class_accuracy,
+    recall_report,
     shot_groups,
 )
 from tests.cb_keras.gradients import BACKEND
@@ -178,6 +179,18 @@ def test_a_confusion_matrix_of_another_size_is_refused_with_both_sizes(shape):
     message = f"`confusion` has shape {shape}, but `class_counts` has 2 classes: expected (2, 2)."
     with pytest.raises(ValueError, match=re.escape(message)):
         classification_report(np.ones(shape, int), [3, 2])
+
+
+def test_the_report_without_a_matrix_is_that_of_the_matrix():
+    counts = [300, 200, 60, 20, 5]
+    confusion = confusion_matrix(LABELS, PREDICTIONS, 5)
+    whole = classification_report(confusion, counts)
+    report = recall_report(np.diag(confusion), confusion.sum(axis=1), counts)
+    assert {**report, "confusion_matrix": confusion.tolist()} == whole
+    with pytest.raises(ValueError, match=r"`examples` has shape \(4,\), but `class_counts` has 5"):
+        recall_report([1] * 5, [1] * 4, counts)
+    with pytest.raises(ValueError, match="`examples` are none at all"):
+        recall_report([0] * 5, [0] * 5, counts)
 
 
 def test_a_confusion_matrix_without_examples_is_refused():

@@ -222,7 +222,7 @@ def ids_of_any_value(draw, dtype):
 
 @properties(100)
 @given(st.data(), st.sampled_from(list(LOSSES)))
-def test_only_an_example_whose_label_is_not_a_class_gets_nan(both_ways, data, kind):
+def test_only_an_example_whose_label_is_not_a_class_gets_nan(both_ways, unseen, data, kind):
     dtype = data.draw(st.sampled_from([*INTEGERS, "float32", "float64"]))
     ids = data.draw(ids_of_any_value(dtype))
     rng = np.random.default_rng(0)

@@ -23,6 +23,9 @@ def test_weights_and_counts_are_arrays_of_known_types() -> None:
     assert_type(weights, NDArray[np.float32])
     assert weights.dtype == "float32"
     assert_type(cb_keras.class_balanced_weights({0: 50, 1: 10}), NDArray[np.float32])
+    cb_keras.class_balanced_weights(COUNTS, normalize="examples", empty="zero")
+    assert_type(cb_keras.class_counts(LABELS, num_classes=3), NDArray[np.int64])
+    assert_type(cb_keras.binary_counts([0, 1, 1]), NDArray[np.int64])
     number = cb_keras.effective_number(np.array(COUNTS), 0.99)
     assert_type(number, NDArray[np.float64])
     assert number.dtype == "float64"
@@ -81,6 +84,7 @@ def test_the_model_and_the_door_to_the_op() -> None:
 if TYPE_CHECKING:
     cb_keras.class_balanced_weights()  # type: ignore[call-arg]
     cb_keras.class_balanced_weights(COUNTS, beta="0.99")  # type: ignore[arg-type]
+    cb_keras.class_balanced_weights(COUNTS, normalize="mean")  # type: ignore[arg-type]
     cb_keras.class_balanced_weights({50, 10})  # type: ignore[arg-type]
     cb_keras.long_tailed_counts(10, 5000, imbalance=0.02)  # type: ignore[call-arg]
     cb_keras.resnet_cifar(input_shape=(32, 32))  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cb_keras
-from cb_keras import weights
+from cb_keras import private_api, weights
 from tests.cb_keras.reference import exact_effective_number, exact_weights
 
 COUNTS = [1, 2, 3, *(10**k for k in range(1, 10))]
@@ -154,10 +154,8 @@ def test_the_arithmetic_is_compiled_by_xla(function):
         assert "HloModule" in ir
         assert "f64[10]" in ir
     else:
-        import jax
-
         assert compiled._cache_size() > 0  # the calls above went through it
-        with jax.enable_x64(True):
+        with private_api.jax_float64():
             assert "HloModule" in compiled.lower(*args).compile().as_text()
 
 

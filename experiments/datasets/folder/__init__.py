@@ -25,7 +25,8 @@ def load(name, data_dir=None, download=False, **choices):
         data_dir: Folder for the decoded images; None for the user's cache.
         download: Not used.
         choices: Of `SOURCE.choices`. `image_size`: `(height, width)`, None for the images' own
-            where all have one. `channels`: 1 or 3, None for 1 where all files are gray.
+            where all have one. `channels`: 1 or 3, None for 1 where no image has a
+            colour.
             `test_fraction` and `split_seed`: what is split off for the test where there is no
             folder for it.
 

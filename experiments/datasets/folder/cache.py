@@ -26,7 +26,7 @@ from experiments.datasets.rows import row_digest
 from experiments.runs import atomic
 from experiments.runs.lock import Lock
 
-_CHUNK = 512  # files between two looks at the results
+_CHUNK = 128  # files between two looks at the results
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Headers:
         smallest: `(height, width)` of the smallest image, by area.
         largest: Of the largest.
         one_size: Whether all have the same.
-        gray: Whether all have one channel.
+        gray: Whether no image has a colour; files of colour may hold gray images.
         bad: Dict of path to the reason why it can't be opened.
     """
 
@@ -168,21 +168,33 @@ def _headers(listing, name):
         except Exception as error:  # Pillow has errors of many kinds
             return _reason(error)
 
-    found, bad = set(), {}
+    found, coloured, bad = set(), [], {}
     for files, results in _in_threads(read, listing.files, f"{name}: headers"):
         for file, result in zip(files, results, strict=True):
             if isinstance(result, str):
                 bad[file.path] = result
             else:
-                found.add(result)
-    sizes = sorted({(h, w) for h, w, _ in found}, key=math.prod) or [(0, 0)]
+                found.add(result[:2])
+                if not result[2]:
+                    coloured.append(file)
+    sizes = sorted(found, key=math.prod) or [(0, 0)]
     return {
         "smallest": sizes[0],
         "largest": sizes[-1],
         "one_size": len(sizes) == 1,
-        "gray": all(gray for _, _, gray in found),
+        "gray": not _any_has_colour(listing, coloured, name),
         "bad": bad,
     }
+
+
+def _any_has_colour(listing, files, name):
+    """Whether any of the files has a colour; the first few tell it of most sets."""
+
+    def look(file):
+        return decode.has_colour(listing.root / file.path)
+
+    looks = _in_threads(look, files, f"{name}: colours")
+    return any(any(results) for _, results in looks)
 
 
 def _decode_all(listing, path, shape, name):

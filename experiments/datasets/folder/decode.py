@@ -38,6 +38,15 @@ def header(path):
         return height, width, image.mode in _GRAY
 
 
+def has_colour(path):
+    """Whether any pixel of a file is not gray; of one that can't be read, no."""
+    try:
+        values = np.asarray(decode(path, 3))
+    except Exception:  # Pillow has errors of many kinds, which the decoding tells
+        return False
+    return bool((values != values[..., :1]).any())
+
+
 def decode(path, channels):
     """The pixels of a file at its own size.
 
@@ -65,8 +74,10 @@ def decode(path, channels):
 def pixels(image, size):
     """A decoded image at the size of a set.
 
-    Bilinear, and a triangle as wide as the step where it shrinks, so that every pixel counts:
-    what `tf.image.resize(..., antialias=True)` does, but for the rounding of each pixel.
+    Means of blocks first, as many pixels as go into one on either axis, then a triangle filter, so
+    that every pixel counts; an image that was enlarged by repeating its pixels comes back as it
+    was. `exports.resizing.resized` does the same in TensorFlow, where a pixel differs by one at
+    most.
 
     Args:
         image: `PIL.Image.Image` of mode L or RGB.
@@ -77,7 +88,7 @@ def pixels(image, size):
     """
     height, width = size
     if image.size != (width, height):
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
+        image = image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=1.0)
     return np.asarray(image, "uint8").reshape(height, width, -1)
 
 

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from experiments.reporting import drawing
+from experiments.reporting.found import split_of_history
 from experiments.reporting.pictures import series as of_series
 
 
@@ -13,8 +14,8 @@ class Panel:
     """One panel of learning curves.
 
     Attributes:
-        label: Of the vertical axis.
-        columns: Dict of column of `history.csv` to its name in the legend.
+        label: Of the vertical axis; "{split}" stands for the images that were evaluated.
+        columns: Dict of column of `history.csv` to its name in the legend, as `label`.
         log: Whether the vertical axis is logarithmic.
     """
 
@@ -25,16 +26,16 @@ class Panel:
 
 TO_COMPARE = (
     Panel("training loss, with L2", {"loss": ""}, log=True),
-    Panel("test accuracy", {"val_accuracy": ""}),
+    Panel("{split} accuracy", {"val_accuracy": ""}),
 )
 OF_A_RUN = (
-    Panel("loss, with L2", {"loss": "training", "val_loss": "test"}, log=True),
+    Panel("loss, with L2", {"loss": "training", "val_loss": "{split}"}, log=True),
     Panel(
         "accuracy",
         {
             "accuracy": "training",
-            "val_accuracy": "test",
-            "val_balanced_accuracy": "test, balanced",
+            "val_accuracy": "{split}",
+            "val_balanced_accuracy": "{split}, balanced",
         },
     ),
     Panel("learning rate", {"learning_rate": ""}, log=True),
@@ -44,39 +45,81 @@ _TRAINING = (drawing.GREY, "-")
 _LOOKS = {"val_balanced_accuracy": ("#d98a1b", ":")}
 
 
-def above_each_other(series, title="power"):
+def above_each_other(series, title="power", limits=None):
     """Training loss and test accuracy: a thin line a seed, a strong one their mean.
+
+    What no run measured has no panel: of runs that were never evaluated, their accuracy.
 
     Args:
         series: List of `Series`.
         title: Of the legend.
+        limits: `ranges` of all that is shown next to it, so that they can be compared.
     """
-    figure, axes = drawing.figure(4.3, 4.9, rows=2)
-    for panel, panel_axes in zip(TO_COMPARE, axes, strict=True):
+    panels = [panel for panel in TO_COMPARE if is_measured(panel, series)] or TO_COMPARE[:1]
+    figure, axes = drawing.figure(4.3, 0.7 + 2.1 * len(panels), rows=len(panels), sharex=True)
+    for panel, panel_axes in zip(panels, axes, strict=True):
         for one in series:
             for column in panel.columns:
                 _draw(panel_axes, one, column, (one.style.color, "-"), one.label)
-    _finish(TO_COMPARE, axes)
-    axes[0].set_xlabel("")
-    axes[1].sharex(axes[0])
+        panel_axes.tick_params(labelbottom=True)
+    _finish(panels, axes, _split(series[0]), limits or {})
+    for panel_axes in axes[:-1]:
+        panel_axes.set_xlabel("")
     of_series.legend(figure, axes[0], title)
     return figure
 
 
 def side_by_side(one, title):
     """All columns of one series, each panel with a legend of its own."""
-    figure, axes = drawing.figure(11.5, 3.9, columns=len(OF_A_RUN))
-    for panel, panel_axes in zip(OF_A_RUN, axes, strict=True):
+    panels = [panel for panel in OF_A_RUN if is_measured(panel, [one])] or OF_A_RUN[:1]
+    figure, axes = drawing.figure(3.9 * len(panels), 4.1, columns=len(panels))
+    for panel, panel_axes in zip(panels, axes, strict=True):
         for column, name in panel.columns.items():
+            if len(panel.columns) > 1 and not _points(one, column):
+                continue
             own = (one.style.color, "-")
             if len(panel.columns) > 1:
                 own = _LOOKS.get(column, own if column.startswith("val_") else _TRAINING)
-            _draw(panel_axes, one, column, own, name)
+            _draw(panel_axes, one, column, own, name.format(split=_split(one)))
         if len(panel.columns) > 1:
-            panel_axes.legend()
-    _finish(OF_A_RUN, axes)
+            of_series.above(panel_axes, columnspacing=0.9)
+    _finish(panels, axes, _split(one), {})
     figure.suptitle(title)
     return figure
+
+
+def is_measured(panel, series):
+    """Whether any run has a value to draw there."""
+    return any(_points(one, column) for one in series for column in panel.columns)
+
+
+def ranges(series):
+    """Dict of panel to the range of the values of all these series, with a margin.
+
+    Args:
+        series: Those of all pictures that stand side by side.
+    """
+    found = {}
+    for panel in TO_COMPARE:
+        values = [v for one in series for c in panel.columns for v in _points(one, c)]
+        values = [v for v in values if v > 0 or not panel.log]
+        if values and max(values) > min(values):
+            scale, back = (np.log, np.exp) if panel.log else (np.asarray, np.asarray)
+            low, high = scale([min(values), max(values)])
+            margin = 0.05 * (high - low)
+            found[panel.label] = tuple(float(v) for v in back([low - margin, high + margin]))
+    return found
+
+
+def _split(series):
+    return split_of_history(series.runs[0].metrics)
+
+
+def _points(series, column):
+    """All values of a column, of all runs."""
+    return [
+        row[column] for run in series.runs for row in run.history if row.get(column) is not None
+    ]
 
 
 def _draw(axes, series, column, look, label):
@@ -96,11 +139,14 @@ def _draw(axes, series, column, look, label):
     axes.plot(epochs, means, dashes, color=color, marker=marker, markevery=every, label=label)
 
 
-def _finish(panels, axes):
+def _finish(panels, axes, split, limits):
     for panel, panel_axes in zip(panels, axes, strict=True):
         if panel.log:
             panel_axes.set_yscale("log")
+        if panel.label in limits:
+            panel_axes.set_ylim(*limits[panel.label])
+        if panel.log:
             of_series.log_ticks(panel_axes.yaxis)
-        panel_axes.set_ylabel(panel.label)
+        panel_axes.set_ylabel(panel.label.format(split=split))
         panel_axes.set_xlabel("epoch")
         panel_axes.xaxis.get_major_locator().set_params(integer=True)

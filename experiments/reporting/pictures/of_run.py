@@ -6,25 +6,46 @@ import sys
 from experiments.cli import UserError, in_a_line
 from experiments.reporting import drawing
 from experiments.reporting.found import Run
-from experiments.reporting.pictures import classes, confusion, curves
+from experiments.reporting.pictures import classes, confusion, curves, reliability
 from experiments.reporting.pictures.series import MARKERS, Series, Style
 from experiments.runs import directory, figures, schema
 from experiments.runs.files import DamagedError, read_history
 
+_MOST_TOLD = 20  # class names in a line
 _STYLE = Style("#2f4b9b", MARKERS[0])
 
 
 def _confusion(one, title):
     more = classes.room(one.config, 0.08)
-    size = (6 + more, 5.4 + more)
+    size = (6 + more, 5.4 + more) if drawing.PNG.has_names(one.config) else (8.4, 7.2)
     return confusion.matrix(one, drawing.PNG, size, f"{title}\npercent of the true class")
 
 
+def _pairs(one, title):
+    height = 2 + 0.26 * len(confusion.most_confused(one))
+    return confusion.pairs(one, drawing.PNG, (8, max(2.7, height)), f"{title}\nmost confused")
+
+
+def _reliability(one, title):
+    return reliability.diagram([one], heading=title)
+
+
+def _always(one):
+    del one
+    return True
+
+
+# Each with the question whether a run has what it shows.
 _PICTURES = {
-    "class_counts": classes.counts_and_weights,
-    "curves": curves.side_by_side,
-    "per_class_accuracy": classes.accuracy_by_name,
-    "confusion_matrix": _confusion,
+    "class_counts": (classes.counts_and_weights, _always),
+    "curves": (curves.side_by_side, _always),
+    "per_class_accuracy": (classes.accuracy_by_name, _always),
+    "confusion_matrix": (_confusion, confusion.is_known),
+    "confused_pairs": (
+        _pairs,
+        lambda one: confusion.is_known(one) and confusion.most_confused(one),
+    ),
+    "reliability": (_reliability, reliability.is_known),
 }
 
 
@@ -57,13 +78,17 @@ def _draw(folder, names):
         return []
     folder = pathlib.Path(folder)
     run = _read(folder)
+    one = Series("", [run], _STYLE)
+    names = [name for name in names if _PICTURES[name][1](one)]
+    if not names:
+        return []
     (folder / "plots").mkdir(exist_ok=True)
     paths = [folder / "plots" / f"{name}.png" for name in names]
     _report_lacking_letters(run.config)
     problems = {}
     for name, path in zip(names, paths, strict=True):
         try:
-            drawing.write_png(path, _PICTURES[name], Series("", [run], _STYLE), _title(run))
+            drawing.write_png(path, _PICTURES[name][0], one, _title(run))
         except OSError:
             raise
         except Exception as error:  # the others may be drawn all the same
@@ -131,9 +156,11 @@ def _text(name):
 
 def _report_lacking_letters(config):
     names = drawing.lacking(config["class_names"])
-    if names and len(config["class_names"]) <= drawing.PNG.most_names:
+    if names:
+        shown = [" ".join(name.split()) for name in names[:_MOST_TOLD]]
+        shown += ["..."] if len(names) > _MOST_TOLD else []
         print(
             "matplotlib's font lacks letters of some class names, which the pictures show as their "
-            f"numbers: {', '.join(' '.join(name.split()) for name in names)}",
+            f"numbers: {', '.join(shown)}",
             file=sys.stderr,
         )

@@ -22,26 +22,37 @@ def styles(powers):
     }
 
 
-def figure_by_power(groups, key, label):
-    """A figure of `metrics.json` against the power: mean and standard deviation, a line a label.
+def figures_by_power(groups, figures, stacked=False):
+    """Figures of `metrics.json` against the power: mean and standard deviation, a line a label.
 
     Args:
-        groups: Dict of label to `sections.Group`.
-        key: Key of `metrics.json`.
-        label: Of the vertical axis.
+        groups: Dict of label to list of `sections.Group`.
+        figures: Dict of key of `metrics.json` to the label of its panel; all have one scale.
+        stacked: Whether the panels are below each other, for a narrow page.
     """
-    figure, (axes,) = drawing.figure(4.3, 3.5)
-    for i, (name, of_label) in enumerate(groups.items()):
-        style = Style(_LABEL_COLORS[i % len(_LABEL_COLORS)], MARKERS[i % len(MARKERS)])
-        points = {group.power: group.over_seeds(key) for group in of_label}
-        points = {power: p for power, p in points.items() if p.mean is not None}
-        axes.errorbar(
-            list(points),
-            [p.mean for p in points.values()],
-            of_series.deviations(points.values()),
-            **of_series.line(style, drawing.label(name, 24)),
-        )
-    axes.set_xlabel("power")
-    axes.set_ylabel(label)
-    of_series.legend(figure, axes, columns=3)
+    number = len(figures)
+    rows, columns = (number, 1) if stacked else (1, number)
+    size = (4.3, 2.7 * number + 0.7) if stacked else (6.6 * number, 4.0)
+    figure, panels = drawing.figure(*size, rows=rows, columns=columns, sharex=True, sharey=True)
+    for axes, (key, label) in zip(panels, figures.items(), strict=True):
+        for i, (name, of_label) in enumerate(groups.items()):
+            _draw(axes, i, name, {group.power: group.over_seeds(key) for group in of_label})
+        axes.set_title(label, fontsize=11)
+        axes.set_ylabel("accuracy")
+        axes.tick_params(labelleft=True, labelbottom=True)
+    panels[-1].set_xlabel("power")
+    if not stacked:
+        panels[0].set_xlabel("power")
+    of_series.legend(figure, panels[0], columns=2 if stacked else 5)
     return figure
+
+
+def _draw(axes, i, name, points):
+    style = Style(_LABEL_COLORS[i % len(_LABEL_COLORS)], MARKERS[i % len(MARKERS)])
+    points = {power: p for power, p in points.items() if p.mean is not None}
+    axes.errorbar(
+        list(points),
+        [p.mean for p in points.values()],
+        of_series.deviations(points.values()),
+        **of_series.line(style, drawing.label(name, 24)),
+    )

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import numpy as np
+
 MARKERS = "osD^vPX*"
 _MOST_COLUMNS = 4  # of a legend
 
@@ -34,6 +36,11 @@ class Series:
         return self.runs[0].config
 
 
+def by_size(config):
+    """Ids of the classes, those with the most training images first; of equals by their ids."""
+    return np.argsort(-np.asarray(config["class_counts"], "float64"), kind="stable")
+
+
 def line(style, label):
     """Matplotlib's words for a line with error bars."""
     return {
@@ -57,8 +64,7 @@ def legend(figure, axes, title=None, columns=_MOST_COLUMNS):
     from matplotlib.lines import Line2D
 
     entries = list(zip(*axes.get_legend_handles_labels(), strict=True))
-    # matplotlib fills column by column; the eye reads line by line.
-    entries = [entry for i in range(columns) for entry in entries[i::columns]]
+    entries = _in_lines(entries, columns)
     heading = {}
     if len(entries) > columns:
         heading = {"title": title, "alignment": "left"}
@@ -66,6 +72,25 @@ def legend(figure, axes, title=None, columns=_MOST_COLUMNS):
         entries, columns = [(Line2D([], [], linestyle=""), title), *entries], columns + 1
     handles, labels = [h for h, _ in entries], [text for _, text in entries]
     figure.legend(handles, labels, loc="outside upper left", ncols=columns, **heading)
+
+
+def above(axes, handles=None, columns=3, **settings):
+    """Puts the legend of a panel above it, where it hides nothing, in lines as they are read."""
+    handles = axes.get_legend_handles_labels()[0] if handles is None else handles
+    place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
+    axes.legend(handles=_in_lines(handles, columns), ncols=columns, **place, **settings)
+
+
+def _in_lines(entries, columns):
+    """Entries in the order that is read by line where matplotlib fills column by column."""
+    return [entry for i in range(columns) for entry in entries[i::columns]]
+
+
+def rank_ticks(axis, number):
+    """Ticks of so many classes in the order of their sizes, which stand at 0, 1, ..."""
+    step = next(s for k in range(12) for s in (10**k, 2 * 10**k, 5 * 10**k) if number / s <= 6)
+    ranks = [1, *(r for r in range(step, number, step) if 1 < r <= number - step / 2), number]
+    axis.set_ticks([rank - 1 for rank in ranks], [f"{rank:,}" for rank in ranks])
 
 
 def log_ticks(axis):

@@ -2,8 +2,9 @@
 
 import itertools
 
+from experiments import backbones
 from experiments.runs import naming
-from experiments.sweeps.claims import best_in_words
+from experiments.sweeps.claims import chosen_in_words
 from experiments.sweeps.tables.table import Table
 
 DOCUMENT = "grid.md"
@@ -30,18 +31,18 @@ def table(axes):
             # A single flag is the heading of the rows.
             row = label(own) if len(outer) > 1 else naming.exact(values[0])
             if last is None:
-                yield row, settings["dataset"], own
+                yield row, settings["dataset"], _effective(own)
             for value in axes.get(last, ()):
-                yield row, label({last: value}), {**own, last: value}
+                yield row, label({last: value}), _effective({**own, last: value})
 
     def claims(outcome):
-        accuracies = {}
+        places = {}
         for row, column in itertools.product(outcome.rows, outcome.columns):
             own = outcome.cells[outcome.at(row, column)[0]].settings
             name = label({flag: own[flag] for flag in axes})
-            accuracies[name] = outcome.statistic(row, column)
-        yield best_in_words(outcome.cells[0].settings["dataset"], "cell", accuracies)
-        if len(outcome.metrics) == len(outcome.cells):
+            places[name] = row, column
+        yield chosen_in_words(outcome, outcome.cells[0].settings["dataset"], "cell", places)
+        if len(outcome.metrics) == len(outcome.cells) and outcome.chosen_by == "accuracy":
             yield "It is the best on the test set itself: new seeds of it are likely to do worse."
 
     return Table(
@@ -54,3 +55,10 @@ def table(axes):
         cells=cells,
         claims=claims,
     )
+
+
+def _effective(own):
+    """The settings of a cell; the depth that all cells share has no effect on some networks."""
+    if "backbone" in own and "depth" not in own:
+        return {**own, **backbones.without_effect(own)}
+    return own

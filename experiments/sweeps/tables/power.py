@@ -1,6 +1,6 @@
 """The accuracy of one loss as the power of the class-balanced term grows from 0 to 2."""
 
-from experiments.sweeps.claims import best_in_words
+from experiments.sweeps.claims import chosen_in_words
 from experiments.sweeps.tables.park2022 import published
 from experiments.sweeps.tables.table import Table
 
@@ -15,8 +15,8 @@ def _cells(settings, options):
 
 def _claims(outcome):
     for column in outcome.columns:
-        accuracies = {row: outcome.statistic(row, column) for row in outcome.rows}
-        yield best_in_words(column, "power", accuracies)
+        places = {row: (row, column) for row in outcome.rows}
+        yield chosen_in_words(outcome, column, "power", places)
 
 
 TABLE = Table(

@@ -148,6 +148,7 @@ def test_the_functions_ignore_as_the_classes_do(kind, weights):
     assert np.isfinite(gradient).all()
 
 
+@pytest.mark.usefixtures("unseen")
 @kinds
 def test_labels_that_are_neither_classes_nor_void_are_not_ignored(kind):
     labels = np.array([[0, 254, 2], [2, 255, 0]])

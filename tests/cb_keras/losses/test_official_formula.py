@@ -75,7 +75,8 @@ def test_the_official_formula_fails_below_minus_88_7_whatever_the_label_and_ours
     assert too_low.sum() == 112  # -200 to -89
     np.testing.assert_array_equal(value[too_low], 0)
     assert np.isnan(gradient[too_low]).all()
-    np.testing.assert_allclose(value[~too_low], expected[~too_low], rtol=1e-4, atol=1e-6)
+    sure = logits[:, 0] >= -87  # PyTorch 2.6 fails at -88 already
+    np.testing.assert_allclose(value[sure], expected[sure], rtol=1e-4, atol=1e-6)
     exact = logits[:, 0] >= -70  # TensorFlow's own gradient of the formula is rough before it fails
     np.testing.assert_allclose(gradient[exact], slope[exact], rtol=1e-4, atol=1e-6)
     value, gradient = ours(labels, logits, gamma)

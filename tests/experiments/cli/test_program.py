@@ -72,6 +72,8 @@ def test_an_interrupt_ends_with_exit_status_130_and_no_traceback(program):
     done = program("raise KeyboardInterrupt")
     assert done.returncode == 130  # 128 + SIGINT, as shells report it
     assert done.stderr.strip() == "interrupted"
+    done = program("raise KeyboardInterrupt('epoch 3 is saved')")
+    assert (done.returncode, done.stderr.strip()) == (130, "interrupted: epoch 3 is saved")
 
 
 def test_an_unknown_flag_is_refused_by_name(program):

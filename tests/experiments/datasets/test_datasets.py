@@ -6,8 +6,10 @@ from absl import flags
 from experiments import datasets
 from experiments.datasets import data_flags  # noqa: F401
 
-KNOWN = ("digits", "cifar10", "cifar100", "tfds:mnist", "tfds:a/b-c:1.0.0", "folder:/")
-UNKNOWN = ("folder:", "Digits", "mnist", "cifar", "tfds:", "tfds:a:1.0", "tfds:../b", "", "digits ")
+OWN = ("tfds:mnist", "tfds:a/b-c:1.0.0", "folder:/", f"npz:{__file__}")
+KNOWN = ("digits", "cifar10", "cifar100", *OWN)
+UNKNOWN = ("Digits", "mnist", "cifar", "tfds:", "tfds:a:1.0", "tfds:../b", "", "digits ")
+UNKNOWN += ("folder:", "npz:")
 
 
 @pytest.mark.parametrize("name", KNOWN)
@@ -23,20 +25,20 @@ def test_an_unknown_name_is_refused_with_the_known_ones(name):
             function(name)
         assert str(caught.value) == (
             f"unknown data set {name!r}; use cifar10, cifar100, digits, tfds:NAME with NAME of "
-            "the form name[/config][:1.0.0], or folder:PATH."
+            "the form name[/config][:1.0.0], folder:PATH, or npz:FILE."
         )
 
 
 def test_nobodys_own_data_are_cut_without_being_asked():
     tails = {name: datasets.default_long_tail(name) for name in (*KNOWN, "unknown")}
-    assert [name for name, tail in tails.items() if tail == "natural"] == [*KNOWN[-3:]]
+    assert [name for name, tail in tails.items() if tail == "natural"] == [*OWN]
     assert set(tails.values()) == {"natural", "exponential"}
 
 
 def test_the_help_names_every_source():
     expected = (
-        "cifar10, cifar100, digits, tfds:NAME for any image data set of tfds, or folder:PATH for "
-        "images in class folders"
+        "cifar10, cifar100, digits, tfds:NAME for any image data set of tfds, folder:PATH for "
+        "images in class folders, or npz:FILE for arrays of numpy.savez"
     )
     assert expected == datasets.NAMES
     assert flags.FLAGS["dataset"].help == f"{expected}."

@@ -44,3 +44,16 @@ def test_a_table_of_one_class_can_be_printed():
     figures = {"per_class_accuracy": [1.0], "accuracy": 1.0, "balanced_accuracy": 1.0}
     figures |= {"many_accuracy": None, "medium_accuracy": 1.0, "few_accuracy": None}
     assert list(summary.lines(figures, [50], [1.0], ["it"]))[1].split()[0] == "it"
+
+
+def test_of_very_many_classes_the_largest_and_the_smallest_have_a_line():
+    counts = list(range(1, 301))
+    figures = {"per_class_accuracy": [None] * 300, "accuracy": 1.0, "balanced_accuracy": 1.0}
+    figures |= {"many_accuracy": None, "medium_accuracy": 1.0, "few_accuracy": None}
+    names = [f"c{count}" for count in counts]
+    table = list(summary.lines(figures, counts, [1.0] * 300, names))
+    shown = [line.split()[0] for line in table[1:22]]
+    assert shown[:10] == [f"c{count}" for count in range(300, 290, -1)]
+    assert table[11] == "... 280 classes of sizes in between"
+    assert shown[11:] == [f"c{count}" for count in range(10, 0, -1)]
+    assert table[22] == ""

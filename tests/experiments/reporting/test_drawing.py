@@ -24,8 +24,8 @@ def test_a_name_is_lacking_where_the_font_lacks_one_of_its_letters():
 
 @pytest.mark.parametrize(("medium", "most"), [(drawing.PNG, 20), (drawing.SVG, 12)])
 def test_more_classes_than_fit_on_an_axis_have_no_names(medium, most):
-    assert len(medium.class_names({"class_names": list("a" * most)})) == most
-    assert medium.class_names({"class_names": list("a" * (most + 1))}) == []
+    assert medium.has_names({"class_names": list("a" * most)})
+    assert not medium.has_names({"class_names": list("a" * (most + 1))})
 
 
 def test_letters_that_the_readers_font_draws_stay():

@@ -99,12 +99,49 @@ def test_the_table_has_mean_deviation_seeds_and_epochs(runs, page):
     assert ["softmax", ""] in rows
 
 
-def test_only_the_best_of_several_powers_is_bold(runs, page):
+def test_the_best_of_several_powers_is_bold_where_it_is_beyond_the_spread(runs, page):
+    for seed, more in enumerate((0.01, -0.01)):
+        write_run(runs / f"a{seed}", (0.9, 0.6, 0.3 + more), cb_power=0, seed=seed)
+        write_run(runs / f"b{seed}", (0.8, 0.61 + 2 * more, 0.6), cb_power=1, seed=seed)
+        write_run(runs / f"c{seed}", (0.99, 0.99, 0.99), loss="sigmoid", seed=seed)
+    made = page()
+    # .61 against .60 is within a spread of .028, and the third loss has nothing to compare.
+    assert re.findall(r"<td><b>(\S+)</b>", made.source) == [".9000", ".6700", ".6700", ".6000"]
+    assert "above the others by more than the spread" in made.text
+
+
+def test_with_one_seed_nothing_is_bold(runs, page):
     write_run(runs / "a", (0.9, 0.6, 0.3), cb_power=0)
     write_run(runs / "b", (0.8, 0.7, 0.6), cb_power=1)
-    write_run(runs / "c", (0.99, 0.99, 0.99), loss="sigmoid")
-    bold = re.findall(r"<td><b>(\S+)</b>", page().source)
-    assert bold == [".9000", ".7000", ".7000", ".7000", ".6000"]
+    made = page()
+    assert "<td><b>" not in made.source
+    assert "Nothing is bold, since it may be chance." in made.text
+
+
+def test_the_range_of_the_counts_is_from_the_largest_class_to_the_smallest(runs, page):
+    write_run(runs / "a", config={"class_counts": [100, 10, 1000]})
+    write_run(runs / "b", seed=1, config={"class_counts": [100, 11, 1000]})
+    made = page()
+    assert "training images 1,110 (1,000 to 10 a class)" in made.text
+    names = [row[0] for row in made.rows if len(row) == 3 and row[0] in ("cat", "dog", "emu")]
+    assert names == ["emu", "cat", "dog"] * 2  # the largest class first
+
+
+def test_a_class_without_test_images_is_told_in_the_table(runs, page):
+    confusion = [[0, 0, 0], [7, 7, 0], [0, 0, 7]]
+    write_run(
+        runs / "a",
+        metrics={
+            "accuracy": 14 / 21,
+            "balanced_accuracy": 0.75,
+            "per_class_accuracy": [None, 0.5, 1.0],
+            "many_accuracy": ...,
+            "medium_accuracy": 0.5,
+            "few_accuracy": 1.0,
+            "confusion_matrix": confusion,
+        },
+    )
+    assert ["cat", "1,000", "no test images"] in page().rows
 
 
 def test_unlike_runs_have_sections_of_their_own(runs, page):
@@ -153,10 +190,12 @@ def test_each_chart_is_there_and_described(runs, drawn_page):
     for loss in ("softmax", "focal"):
         for power in (0, 0.5):
             write_run(runs / f"{loss}{power}", loss=loss, cb_power=power)
-    images = drawn_page().all("img")
+    made = drawn_page()
+    images = made.all("img")
     descriptions = [image["alt"] for image in images]
-    # Two losses: curves and class accuracy of each; weights; two power curves; four matrices.
-    assert len(images) == 2 + 2 + 1 + 2 + 4
+    # Two losses: curves and class accuracy of each; weights; the power curves; four matrices.
+    assert len(images) == 2 + 2 + 1 + 1 + 4
+    assert len(made.all("source")) == 1  # the power curves for a narrow page
     assert all(image["src"].startswith("data:image/svg+xml;base64,") for image in images)
     assert len(set(descriptions)) == len(descriptions)
     assert (
@@ -233,7 +272,17 @@ def test_whatever_a_run_directory_holds_stays_text_and_the_page_needs_nothing_el
     assert {image["src"][:26] for image in made.all("img")} == {"data:image/svg+xml;base64,"}
     allowed = {
         *("href", "src", "alt", "style", "class", "id", "name", "content", "charset", "lang"),
-        *("http-equiv", "scope", "colspan", "role", "tabindex", "aria-label", "aria-labelledby"),
+        *(
+            "srcset",
+            "media",
+            "http-equiv",
+            "scope",
+            "colspan",
+            "role",
+            "tabindex",
+            "aria-label",
+            "aria-labelledby",
+        ),
         "open",
     }
     assert {name for _, attributes in made.elements for name in attributes} <= allowed
@@ -244,7 +293,7 @@ def test_whatever_a_run_directory_holds_stays_text_and_the_page_needs_nothing_el
     assert [IMAGE, "100"] in [row[:2] for row in made.rows]
     assert not {tag for tag, _ in made.elements} & {"link", "iframe", "object", "embed", "base"}
     for _, attributes in made.elements:
-        for name in ("src", "href"):
+        for name in ("src", "href", "srcset"):
             assert re.match("data:|#|$", attributes.get(name, ""))
         assert "url(" not in attributes.get("style", "")
     (style,) = re.findall("<style>.*?</style>", made.source, re.DOTALL)
@@ -287,7 +336,8 @@ def test_a_real_run_is_reported(digits_run, tmp_path):
     made = Page(path)
     accuracy = f"{digits_run.metrics['accuracy']:.4f}".removeprefix("0")
     assert any(row[1:2] == [accuracy] for row in made.rows)
-    assert len(made.all("img")) == 4  # learning curves, weights, class accuracy, confusion matrix
+    # Learning curves, weights, class accuracy, reliability, confusion matrix.
+    assert len(made.all("img")) == 5
 
 
 def test_the_program_says_what_it_wrote(run_python, runs, tmp_path):

@@ -48,11 +48,17 @@ def metrics(accuracy, few=0.5):
     }
 
 
-def outcome(table, accuracy, seeds=(0,), **changes):
-    """The outcome of a table whose cells have `accuracy(settings)`; None: not finished."""
+def outcome(table, accuracy, seeds=(0,), validation=None, **changes):
+    """The outcome of a table whose cells have `accuracy(settings)`; None: not finished.
+
+    `validation(settings)` is their balanced accuracy on held-out images, where they have some.
+    """
     made = cells_of(table, seeds, **changes)
     found = {i: accuracy(cell.settings) for i, cell in enumerate(made)}
     figures = {i: metrics(value) for i, value in found.items() if value is not None}
+    if validation:
+        for i, of_cell in figures.items():
+            of_cell["validation_balanced_accuracy"] = validation(made[i].settings)
     return cells.Outcome(TABLES[table], made, figures)
 
 

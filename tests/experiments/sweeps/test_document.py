@@ -51,6 +51,27 @@ def test_the_document_of_the_power_curve_has_its_own_title_and_heading():
     assert "| 1 | .2500 (paper .7901) |" in text
 
 
+def test_the_best_is_chosen_on_held_out_images_where_all_runs_have_some():
+    table = outcome(
+        "power",
+        lambda s: s["cb_power"] / 4,  # on the test set 2 is the best
+        validation=lambda s: 0.9 - abs(s["cb_power"] - 0.5) / 10,  # there it is 0.5
+    )
+    text = document.text(table, "command")
+    assert (
+        "- focal: the best power by balanced accuracy on held-out images is 0.5 (.9000), which has "
+        ".1250 on the test set."
+    ) in text
+    assert "on the images held out of the training set, by which the best is chosen; all other" in (
+        text
+    )
+    assert "| 0.25 | .8750 |" in text
+    table.metrics[0]["validation_balanced_accuracy"] = None  # of a run without any
+    text = document.text(table, "command")
+    assert "- focal: the most accurate power is 2 (.5000)." in text
+    assert "held" not in text
+
+
 def test_runs_with_shot_figures_by_another_rule_are_counted_and_the_rule_is_named():
     table = table_2({"focal": [(0.7, 0.73, 0.71, 0.6)]})
     rules = [None, "thirds", "moved_thirds", "thirds"]

@@ -40,8 +40,8 @@ def train(job, epochs, images=1000, accuracy=None):
         job.state = "done"
 
 
-def drawn(cells, jobs):
-    console = rich.console.Console(file=io.StringIO(), width=100)
+def drawn(cells, jobs, width=100):
+    console = rich.console.Console(file=io.StringIO(), width=width)
     console.print(progress.ProgressTable(cells, jobs, console).table())
     return console.file.getvalue()
 
@@ -57,6 +57,26 @@ def test_the_table_shows_what_is_done_running_failed_and_waiting(sweep):
     assert [part.strip() for part in softmax.strip("│ ").split("│")] == [
         *("softmax", ".7000", "4/10", "failed", "waiting")
     ]
+
+
+@pytest.mark.parametrize("width", [100, 60, 50, 28])
+def test_nothing_is_cut_off_in_a_narrow_terminal(sweep, width):
+    cells, jobs = sweep
+    train(jobs[0], 10, accuracy=0.7)
+    jobs[2].state = "failed"
+    lines = drawn(cells, jobs, width).splitlines()
+    assert lines[0].strip() == "1 of 12 cells done, 1 failed"
+    text = " ".join(lines)
+    assert "…" not in text
+    assert text.count("waiting") == 10
+    assert ".7000" in text
+
+
+def test_the_summary_is_not_as_narrow_as_a_small_table(sweep):
+    cells, jobs = sweep
+    jobs[0].state = "failed"
+    text = drawn(cells[:1], jobs[:1])
+    assert text.splitlines()[0].strip() == "0 of 1 cells done, 1 failed"
 
 
 def test_the_time_left_is_that_of_the_images_left_at_the_rate_so_far(sweep, monkeypatch):

@@ -3,10 +3,15 @@
 tests/experiments/sweeps/test_sweep_training.py runs real trainings.
 """
 
+import json
 import pathlib
+import re
+import shlex
 import shutil
+import sys
 import textwrap
 
+import numpy as np
 import pytest
 from absl import flags
 from absl.testing import flagsaver
@@ -223,11 +228,21 @@ def test_runs_whose_shot_groups_follow_another_rule_are_tabulated_by_the_rule_of
     assert "that of today; 12 runs recorded them by another (thirds)." in text
 
 
-def test_an_interrupt_says_how_far_it_got_and_how_to_go_on(work, monkeypatch, capsys):
-    def interrupt(*_):
+def test_an_interrupt_says_how_far_it_got_and_how_to_go_on(work, monkeypatch):
+    def interrupt(jobs, *_):
+        job = jobs[1]
+        job.state = "running"
+        (job.folder / "checkpoint").mkdir(parents=True)
+        header = np.array(json.dumps({"epochs_done": 4}))
+        np.savez(job.folder / "checkpoint" / "state.npz", header=header)
         raise KeyboardInterrupt
 
     monkeypatch.setitem(LAUNCHERS, "local", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr(sys, "argv", ["sweep.py", *TABLE_2, "--output_dir=a folder"])
+    with pytest.raises(KeyboardInterrupt) as stopped:
         run(*TABLE_2)
-    assert "stopped: 0 of 12 cells done; the same command continues" in capsys.readouterr().err
+    summary, saved, how, command = str(stopped.value).splitlines()
+    assert summary == "0 of 12 cells done, 1 running"
+    assert re.fullmatch(r"  digits_.*softmax_power1.*: epoch 4 of \d+ is saved", saved)
+    assert (how, command.split()[:3]) == ("  go on with", ["python", "-m", "experiments.sweep"])
+    assert shlex.split(command)[3:] == sys.argv[1:]

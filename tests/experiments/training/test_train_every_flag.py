@@ -91,6 +91,10 @@ CHANGES = {
         config("class_counts", value=[128, 132, 127, 133, 131, 132, 131, 129, 124, 130]),
     ),
     "imbalance_factor": (["--imbalance_factor=1"], config("class_counts", value=[124] * 10)),
+    "validation_fraction": (
+        ["--validation_fraction=0.25"],
+        config("class_counts", value=[93, 60, 38, 25, 16, 10, 7, 4, 2, 1]),
+    ),
     "train_epochs": (["--train_epochs=3"], epochs(3)),
     "eval_epochs": (["--eval_epochs=2"], evaluated_in("2")),
     "batch_size": (["--batch_size=100"], config("resolved", "steps_per_epoch", value=4)),
@@ -101,6 +105,7 @@ CHANGES = {
     "balanced_lr_decay": (["--imbalance_factor=1", "--balanced_lr_decay=0.2"], rates(0.1, 0.02)),
     "momentum": (["--momentum=0.5"], weights_differ),
     "weight_decay": (["--weight_decay=0.1"], weights_differ),
+    "freeze_epochs": (["--freeze_epochs=1"], weights_differ),
     "augmentation": (["--augmentation=none"], weights_differ),
     "seed": (["--seed=1"], other_examples),
 }
@@ -138,6 +143,17 @@ def test_depth_precision_and_weight_decay_are_those_of_the_network(network_of):
         squares = [np.sum(np.square(v.numpy())) for v in model.trainable_variables[:-1]]
         penalty = float(sum(model.losses))
         assert penalty == pytest.approx(weight_decay * sum(squares) / 2, rel=1e-5)
+
+
+def test_backbone_is_the_network_and_backbone_weights_what_it_starts_from(network_of, tmp_path):
+    start = network_of("--backbone=resnet14", "--depth=14", "--seed=5")
+    start.save(tmp_path / "start.keras")
+    weights = f"--backbone_weights={tmp_path / 'start.keras'}"
+    model = network_of("--depth=14", weights)
+    assert start.name == model.name == "resnet14"
+    *trunk, kernel, _ = zip(model.weights, start.weights, strict=True)
+    assert all(np.array_equal(a, b) for a, b in trunk)
+    assert not np.array_equal(*kernel)
 
 
 def test_method_and_loss_choose_the_head_of_the_network(network_of):
@@ -274,7 +290,8 @@ def test_plots_are_drawn_or_not(digits_run, short_run):
 def test_download_is_handed_to_the_loader(tmp_path, train_short, monkeypatch):
     seen = []
 
-    def load(name, data_dir, download):
+    def load(name, data_dir, download, choices):
+        del choices
         seen.append((name, data_dir, download))
         raise KeyboardInterrupt
 
@@ -283,6 +300,26 @@ def test_download_is_handed_to_the_loader(tmp_path, train_short, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             train_short(tmp_path / f"run{len(seen)}", "--dataset=tfds:tiny", *arguments)
     assert seen == [("tfds:tiny", None, False), ("tfds:tiny", None, True)]
+
+
+def test_image_size_test_fraction_and_split_seed_are_handed_to_the_loader(
+    tmp_path, train_short, monkeypatch
+):
+    seen = []  # what they do is in test_train_folder.py and datasets/folder
+
+    def load(name, data_dir, download, choices):
+        seen.append(choices)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(datasets, "load", load)
+    given = ("--image_size=6x9", "--test_fraction=0.3", "--split_seed=4")
+    for arguments in ((), given):
+        with pytest.raises(KeyboardInterrupt):
+            train_short(tmp_path / "run", f"--dataset=folder:{tmp_path}", *arguments)
+    assert seen == [
+        {"image_size": None, "test_fraction": 0.2, "split_seed": 0},
+        {"image_size": (6, 9), "test_fraction": 0.3, "split_seed": 4},
+    ]
 
 
 def test_fused_op_chooses_the_way_and_keeps_the_curve(tmp_path, only_train):

@@ -70,6 +70,10 @@ def refusal(*arguments):
             ["--weight_decay=inf"],
             "`weight_decay` must be a finite number >= 0, got inf",
         ),
+        (
+            ["--validation_fraction=1"],
+            "--validation_fraction must be in [0, 1), such as 0.1; got 1.",
+        ),
         (["--seed=-1"], "--seed must be in [0, 2^31), got -1"),
         (["--seed=2147483648"], "--seed must be in [0, 2^31)"),
         (["--warmup_epochs=-1"], "--warmup_epochs must be a finite number >= 0"),

@@ -46,7 +46,7 @@ def test_a_folder_is_trained_on_as_it_is_with_the_names_of_its_folders(run, fold
     assert config["flags"]["long_tail"] == "natural"
     assert config["flags"]["dataset"] == f"folder:{folder}"
     assert config["data"]["choices"] == {
-        **{"image_size": [8, 8], "channels": 3, "test_fraction": 0.2, "split_seed": 0}
+        **{"image_size": [8, 8], "channels": 1, "test_fraction": 0.2, "split_seed": 0}
     }
     assert np.sum(run.metrics["confusion_matrix"], axis=1).tolist() == [12, 6, 3, 1]
 

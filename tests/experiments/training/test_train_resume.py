@@ -2,7 +2,13 @@
 
 import csv
 import json
+import re
+import shlex
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -10,8 +16,10 @@ import pytest
 from experiments import exports
 from experiments.cli import UserError
 from experiments.runs.figures import accuracy
+from experiments.training import protocol
 from experiments.training.checkpoint import Checkpoint
-from tests.experiments.cases import contents
+from tests import HANG_SECONDS
+from tests.experiments.cases import ROOT, SHORT, contents
 from tests.experiments.training.cases import stopped_after
 
 FOUR = ("--train_epochs=4", "--eval_epochs=2")
@@ -37,6 +45,53 @@ def stopped_once(train_tiny, tmp_path_factory):
 def stopped(stopped_once, tmp_path):
     """A copy of the stopped run that a test may continue."""
     return shutil.copytree(stopped_once, tmp_path / "run")
+
+
+def test_an_interrupt_says_which_epoch_is_saved_and_how_to_go_on(stopped, train_tiny, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    def told(*given):
+        monkeypatch.setattr(sys, "argv", ["train.py", *given])
+        with pytest.raises(KeyboardInterrupt) as caught:
+            train_tiny(stopped, *FOUR, "--resume")
+        return str(caught.value).splitlines()
+
+    monkeypatch.setattr(protocol, "train", interrupt)
+    words, command = told("--output_dir=a folder", "--noresume")
+    assert words == f"epoch 2 of 4 is saved in {stopped}; go on with"
+    program = ["python", "-m", "experiments.train"]
+    assert shlex.split(command) == [*program, "--output_dir=a folder", "--resume"]
+    assert told("--output_dir=a folder", "--resume")[1] == command
+    (stopped / "checkpoint" / "state.npz").write_bytes(b"half")
+    assert "can't be read, the one before it is tried; go on with" in told()[0]
+    shutil.rmtree(stopped / "checkpoint")
+    assert told()[0] == "no epoch of 4 is saved yet; go on with"
+
+
+@pytest.mark.slow
+def test_the_command_that_an_interrupted_training_tells_goes_on(tmp_path):
+    folder = tmp_path / "a run"
+    flags = [*SHORT, "--train_epochs=200", "--eval_epochs=2", f"--output_dir={folder}"]
+    command = [sys.executable, "-m", "experiments.train", *flags]
+    training = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    while not (folder / "checkpoint" / "state.npz").exists():
+        assert training.poll() is None
+        time.sleep(0.1)
+    training.send_signal(signal.SIGINT)
+    _, error = training.communicate(timeout=HANG_SECONDS)
+    assert training.returncode == 130
+    interrupted, told = error.strip().splitlines()[-2:]
+    epoch = int(re.match(r"interrupted: epoch (\d+) of 200 is saved in ", interrupted)[1])
+    python, *arguments = shlex.split(told)
+    assert python == "python"
+    again = subprocess.Popen(
+        [sys.executable, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    lines = iter(again.stdout.readline, "")
+    assert any(line.startswith(f"continuing after epoch {epoch} of 200") for line in lines)
+    again.send_signal(signal.SIGINT)
+    again.communicate(timeout=HANG_SECONDS)
 
 
 def test_a_continued_run_is_the_uninterrupted_one(whole, stopped, train_tiny, capsys):

@@ -6,6 +6,7 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 from experiments.datasets.folder import decode
+from experiments.exports import resizing
 
 GRAY = np.arange(0, 240, 5, dtype="uint8").reshape(6, 8)
 
@@ -111,12 +112,40 @@ def test_what_is_not_an_image_is_an_error(tmp_path, content):
             read(path)
 
 
-@pytest.mark.parametrize("size", [(32, 32), (224, 224), (427, 320), (50, 640), (600, 900), (1, 1)])
-def test_pixels_are_those_of_tensorflow_to_one_in_255(photographs, size):
+SIZES = [(32, 32), (224, 224), (427, 320), (50, 640), (600, 900), (1, 1), (61, 91), (213, 319)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_pixels_are_those_of_the_exported_model_to_one_in_255(photographs, size):
+    for photograph in photographs:
+        found = decode.pixels(Image.fromarray(photograph), size).astype(int)
+        expected = resizing.resized(tf.constant(photograph[None]), size)[0].numpy()
+        assert np.abs(found - expected).max() <= 1
+
+
+@pytest.mark.parametrize("size", [(300, 400), (427, 900), (600, 640)])
+def test_without_whole_blocks_the_filter_is_tensorflows_own(photographs, size):
     for photograph in photographs:
         found = decode.pixels(Image.fromarray(photograph), size).astype(int)
         expected = tf.round(tf.image.resize(photograph, size, "bilinear", antialias=True)).numpy()
         assert np.abs(found - expected).max() <= 1
+
+
+@pytest.mark.parametrize("factors", [(2, 2), (1, 7), (5, 3), (6, 1)])
+def test_means_of_blocks_are_pillows_own(photographs, factors):
+    image = photographs[1][:200, :300]
+    found = resizing._block_means(
+        tf.constant(image[None]), tf.constant([200, 300]), tf.constant(factors)
+    )
+    expected = np.asarray(Image.fromarray(image).reduce(factors[::-1]))
+    np.testing.assert_array_equal(found[0], expected)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 5])
+def test_an_image_that_was_enlarged_by_repeating_pixels_comes_back(photographs, factor):
+    small = photographs[0][:40, :30]
+    large = small.repeat(factor, axis=0).repeat(factor, axis=1)
+    np.testing.assert_array_equal(decode.pixels(Image.fromarray(large), (40, 30)), small)
 
 
 def test_an_image_of_the_size_asked_for_is_not_changed(photographs):

@@ -177,6 +177,39 @@ def test_images_of_several_sizes_need_the_flag(load, parted, write):
     assert load(image_size=(8, 12)).train.images.shape == (16, 8, 12, 1)
 
 
+def test_gray_images_in_files_of_colour_have_one_channel(load, parted):
+    from PIL import Image
+
+    root, written = parted
+    for i, mode in enumerate(("RGB", "RGBA", "P")):
+        path = root / "train" / "seven" / f"{i:03d}.png"
+        Image.open(path).convert(mode).save(path)
+    images = load().train.images
+    assert images.shape == (14, 8, 8, 1)
+    np.testing.assert_array_equal(images[:9][..., 0], written["train", 7])
+
+
+def test_digits_of_mixed_sizes_and_modes_are_the_images_of_digits(load, tmp_path):
+    from PIL import Image
+
+    digits = datasets.load("digits")
+    modes = ("L", "RGB", "RGBA", "P", "LA", "I;16")
+    for part, split in (("train", digits.train.take(range(150))), ("test", digits.test)):
+        for i, (pixels, label) in enumerate(zip(split.images[..., 0], split.labels, strict=True)):
+            folder = tmp_path / "set" / part / str(label)
+            folder.mkdir(parents=True, exist_ok=True)
+            large = pixels.repeat(1 + i % 4, axis=0).repeat(1 + i % 3, axis=1)
+            mode = modes[i % len(modes)]
+            deep = Image.fromarray(large.astype("uint16") * 257)
+            image = deep if mode == "I;16" else Image.fromarray(large).convert(mode)
+            image.save(folder / f"{i:03d}.png")
+    data = load(image_size=(8, 8))
+    for found, split in ((data.train, digits.train.take(range(150))), (data.test, digits.test)):
+        order = np.argsort(split.labels, kind="stable")
+        np.testing.assert_array_equal(found.images[:], split.images[order])
+        np.testing.assert_array_equal(found.labels, split.labels[order])
+
+
 def test_one_image_in_colour_makes_the_set_rgb(load, parted, photographs):
     from PIL import Image
 

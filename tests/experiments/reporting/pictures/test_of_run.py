@@ -13,10 +13,11 @@ from cb_keras import metrics
 from experiments.cli import UserError
 from experiments.reporting import drawing, pictures
 from experiments.reporting.pictures import classes, confusion, curves, of_run
-from experiments.reporting.pictures.series import Series, Style
 from tests.experiments.report_folders import write_run
+from tests.experiments.reporting.pictures.cases import odd_run, series
 
-NAMES = {"class_counts", "curves", "per_class_accuracy", "confusion_matrix"}
+NAMES = {"class_counts", "curves", "per_class_accuracy", "confusion_matrix", "confused_pairs"}
+RELIABILITY = {"images": [0, 30, 70], "confidence": [None, 0.5, 0.9], "accuracy": [None, 0.4, 0.8]}
 WITHOUT_TENSORFLOW = """
 import runpy
 import sys
@@ -47,30 +48,17 @@ def change(folder, name, **values):
     (folder / name).write_text(json.dumps({**content, **values}))
 
 
-def odd_run(folder, names):
-    """A finished run of classes with these names."""
-    number = len(names)
-    config = {"class_names": names, "class_counts": [9] * number, "class_weights": [1] * number}
-    shots = dict.fromkeys(("many_accuracy", "medium_accuracy", "few_accuracy"), ...)
-    return write_run(folder, [0.5] * number, config=config, metrics=shots)
-
-
-def series(folder):
-    """The run in a folder, as the functions that draw take it."""
-    return Series("a run", [of_run._read(folder)], Style("blue", "o"))
-
-
 def test_pictures_are_made_again_from_three_files_without_tensorflow(
     digits_run, run_python, tmp_path
 ):
-    by_the_trainer = {path.name for path in (digits_run.folder / "plots").iterdir()}
-    assert by_the_trainer == {f"{name}.png" for name in NAMES}
+    by_the_trainer = {path.stem for path in (digits_run.folder / "plots").iterdir()}
+    assert by_the_trainer - {"reliability"} == NAMES  # which is there where it was measured
     folder = copy(digits_run, tmp_path / "run")
     done = run_python("-c", WITHOUT_TENSORFLOW, f"--run={folder}")
     assert done.returncode == 0, done.stderr
     printed = done.stdout.splitlines()
-    assert sorted(printed) == sorted(str(folder / "plots" / f"{name}.png") for name in NAMES)
-    for name in NAMES:
+    assert sorted(printed) == sorted(str(folder / "plots" / f"{n}.png") for n in by_the_trainer)
+    for name in by_the_trainer:
         first = digits_run.folder / "plots" / f"{name}.png"
         assert_drawn(first)
         assert (folder / "plots" / f"{name}.png").read_bytes() == first.read_bytes()
@@ -166,7 +154,7 @@ def test_a_picture_that_can_not_be_drawn_keeps_none_of_the_others_away(tmp_path,
     def fail(*_):
         raise ValueError("no\nink")
 
-    monkeypatch.setitem(of_run._PICTURES, "class_counts", fail)
+    monkeypatch.setitem(of_run._PICTURES, "class_counts", (fail, lambda one: True))
     folder = write_run(tmp_path / "run")
     with pytest.raises(UserError) as caught:
         pictures.draw_all(folder)
@@ -221,8 +209,26 @@ def test_few_and_many_classes_can_be_drawn(tmp_path, number):
     folder = write_run(tmp_path / "run", [0.5] * number, config=config, metrics=measured)
     for path in pictures.draw_all(folder):
         assert_drawn(path)
-    names = classes.accuracy_by_name(series(folder), "title").axes[0].get_xticklabels()
-    assert ("class number 1" in {name.get_text() for name in names}) == (number == 2)
+
+
+def test_what_a_run_does_not_have_has_no_picture(tmp_path, monkeypatch):
+    monkeypatch.setattr(of_run.drawing, "write_png", lambda *_: None)
+    without = pictures.draw_all(write_run(tmp_path / "none wrong", (1, 1, 1)))
+    assert {path.stem for path in without} == NAMES - {"confused_pairs"}
+    complete = pictures.draw_all(write_run(tmp_path / "b", metrics={"reliability": RELIABILITY}))
+    assert {path.stem for path in complete} == {*NAMES, "reliability"}
+
+
+def test_the_history_of_a_run_with_validation_is_called_so_and_its_figures_those_of_the_test(
+    digits_run, tmp_path
+):
+    folder = copy(digits_run, tmp_path / "run")
+    change(folder, "metrics.json", split="test", validation=digits_run.metrics)
+    _, accuracies, _ = curves.side_by_side(series(folder), "").axes
+    drawn = [text.get_text() for text in accuracies.get_legend().get_texts()]
+    assert drawn == ["training", "validation", "validation, balanced"]
+    (axes,) = classes.accuracy_by_name(series(folder), "").axes
+    assert axes.get_ylabel() == "test accuracy"
 
 
 def test_methods_are_compared_in_one_picture_by_means_over_their_runs(tmp_path, monkeypatch):

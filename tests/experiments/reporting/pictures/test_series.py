@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from experiments.reporting import drawing, found, sections
-from experiments.reporting.pictures import classes, confusion, curves, powers
+from experiments.reporting.pictures import classes, confusion, curves, powers, reliability
 from experiments.reporting.pictures.series import Series
 from tests.experiments.report_folders import COUNTS, write_run
 
+FIGURES = {"balanced_accuracy": "balanced", "few_accuracy": "few shot"}
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -29,7 +30,7 @@ def pictures_of(groups):
         "curves": (curves.above_each_other, series),
         "accuracy": (classes.accuracy_by_size, series),
         "weights": (classes.weights_by_size, series),
-        "power": (powers.figure_by_power, {"softmax": groups}, "few_accuracy", "few shot"),
+        "power": (powers.figures_by_power, {"softmax": groups}, FIGURES),
         "confusion": (confusion.matrix, series[0], drawing.SVG),
     }
 
@@ -87,7 +88,8 @@ def test_class_accuracies_stand_at_the_class_sizes(groups):
 
 
 def test_the_power_curve_has_bars_of_one_standard_deviation(groups):
-    (axes,) = axes_of(groups, "power")
+    balanced, axes = axes_of(groups, "power")
+    assert balanced.get_ylim() == axes.get_ylim()
     powers, accuracies = lines(axes)["softmax"]
     np.testing.assert_allclose(powers, [0, 1])
     np.testing.assert_allclose(accuracies, [0.35, 0.55])
@@ -97,12 +99,76 @@ def test_the_power_curve_has_bars_of_one_standard_deviation(groups):
     np.testing.assert_allclose(bars.get_segments(), expected)
 
 
+@pytest.mark.parametrize("values", [(1.0, 1.0, 0.4), (0.0, 0.0, 0.5)])
+def test_error_bars_end_within_the_axes(tmp_path, values):
+    for power in (0, 1):
+        for seed, value in enumerate(values):
+            recalls = (value, 0.9 * value, value)
+            write_run(tmp_path / f"{power}{seed}", recalls, cb_power=power, seed=seed)
+    groups = groups_in(tmp_path)
+    for axes in (*axes_of(groups, "accuracy"), *axes_of(groups, "power")):
+        low, high = axes.get_ylim()
+        ends = np.concatenate([c.lines[2][0].get_segments() for c in axes.containers])[..., 1]
+        assert low < ends.min()
+        assert ends.max() < high
+        assert ends.max() > 1 or ends.min() < 0  # as far as they would be cut at 0 and 1
+
+
+def test_a_panel_of_what_was_never_evaluated_is_left_out(tmp_path):
+    folder = write_run(tmp_path / "run")
+    (folder / "history.csv").write_text("epoch,loss,val_accuracy\n1,2,\n2,1,\n")
+    (axes,) = axes_of(groups_in(tmp_path), "curves")
+    assert axes.get_ylabel() == "training loss, with L2"
+    assert axes.get_xlabel() == "epoch"
+    (folder / "history.csv").write_text("epoch,loss,val_accuracy\n1,,\n")
+    assert len(axes_of(groups_in(tmp_path), "curves")) == 1
+
+
+def test_pictures_side_by_side_have_one_range_that_holds_all_of_them(tmp_path):
+    write_run(tmp_path / "a", loss="softmax")
+    folder = write_run(tmp_path / "b", loss="focal")
+    (folder / "history.csv").write_text("epoch,loss,val_accuracy\n1,200,0.01\n2,0.1,0.99\n")
+    both = [groups_in(tmp_path, label) for label in ("softmax", "focal, gamma 1")]
+    series = [pictures_of(groups)["curves"][1] for groups in both]
+    limits = curves.ranges([one for of in series for one in of])
+    panels = [curves.above_each_other(of, "power", limits).axes for of in series]
+    for first, second in zip(*panels, strict=True):
+        assert first.get_ylim() == second.get_ylim()
+        low, high = first.get_ylim()
+        values = np.concatenate(
+            [line.get_ydata() for axes in (first, second) for line in axes.lines]
+        )
+        assert low < values.min() < values.max() < high
+
+
+def test_the_reliability_diagram_has_the_bins_of_all_seeds_together(tmp_path):
+    bins = [
+        {"images": [0, 30, 70], "confidence": [None, 0.5, 0.9], "accuracy": [None, 0.4, 0.8]},
+        {"images": [0, 10, 90], "confidence": [None, 0.6, 0.8], "accuracy": [None, 0.8, 1.0]},
+    ]
+    for seed, reliability_bins in enumerate(bins):
+        write_run(tmp_path / f"{seed}", seed=seed, metrics={"reliability": reliability_bins})
+    groups = groups_in(tmp_path)
+    series = pictures_of(groups)["curves"][1]
+    assert reliability.is_known(series[0])
+    above, below = reliability.diagram(series).axes
+    confidence = [(30 * 0.5 + 10 * 0.6) / 40, (70 * 0.9 + 90 * 0.8) / 160]
+    accuracy = [(30 * 0.4 + 10 * 0.8) / 40, (70 * 0.8 + 90) / 160]
+    np.testing.assert_allclose(above.lines[1].get_xydata(), np.transpose([confidence, accuracy]))
+    np.testing.assert_allclose(below.patches[0].get_data().values, [0, 0.2, 0.8])
+    error = 0.2 * abs(accuracy[0] - confidence[0]) + 0.8 * abs(accuracy[1] - confidence[1])
+    written = texts(drawing.svg(reliability.diagram, series))
+    assert f"1: ECE {error:.3f}" in written
+    write_run(tmp_path / "old", seed=2)
+    assert not reliability.is_known(pictures_of(groups_in(tmp_path))["curves"][1][0])
+
+
 def test_one_seed_has_no_bars(tmp_path):
     write_run(tmp_path / "a", cb_power=0)
     write_run(tmp_path / "b", cb_power=1)
     for name in ("power", "accuracy"):
-        (axes,) = axes_of(groups_in(tmp_path), name)
-        assert not any(container.has_yerr for container in axes.containers)
+        for axes in axes_of(groups_in(tmp_path), name):
+            assert not any(container.has_yerr for container in axes.containers)
 
 
 def test_weights_stand_at_the_class_sizes(groups):
@@ -145,7 +211,7 @@ def test_dollars_in_the_name_of_a_loss_are_no_formula(tmp_path):
     for power in (0, 1):
         write_run(tmp_path / f"{power}", loss="$0-$10 $$", cb_power=power)
     groups = {"$0-$10 $$": groups_in(tmp_path, "$0-$10 $$")}
-    picture = drawing.svg(powers.figure_by_power, groups, "accuracy", "accuracy")
+    picture = drawing.svg(powers.figures_by_power, groups, FIGURES)
     assert "$0-$10 $$" in texts(picture)
 
 

@@ -1,0 +1,60 @@
+"""The images of a training: what it learns from, what it is watched on, what it is measured on."""
+
+import numpy as np
+
+from experiments import datasets
+from experiments.datasets import image_size
+
+
+def load(settings):
+    """Reads the data, cuts the long tail and holds out what is for validation.
+
+    Args:
+        settings: Checked settings of experiments.train.
+
+    Returns:
+        `(Data, Split to train on, Split held out or None, class counts)`, the counts int64 `[C]`
+        those of the images to train on.
+
+    Raises:
+        UserError: The data are not there, or do not fit the settings.
+    """
+    choices = {name: settings[name] for name in ("test_fraction", "split_seed")}
+    choices["image_size"] = image_size.parsed(settings["image_size"])
+    data = datasets.load(settings["dataset"], settings["data_dir"], settings["download"], choices)
+    images, class_counts = datasets.cut_long_tail(
+        data.train,
+        len(data.class_names),
+        settings["long_tail"],
+        settings["imbalance_factor"],
+        settings["seed"],
+    )
+    if not settings["validation_fraction"]:
+        return data, images, None, class_counts
+    images, held_out = datasets.hold_out(
+        images, data.class_names, settings["validation_fraction"], settings["split_seed"]
+    )
+    class_counts = np.bincount(images.labels, minlength=len(data.class_names))
+    return data, images, held_out, class_counts
+
+
+def lines(folder, data, images, held_out):
+    """What is trained on, and how much of the data set that is, as lines of text."""
+    counts = np.bincount(images.labels, minlength=len(data.class_names))
+    yield (
+        f"{data.name}: {len(images.labels)} training images of {len(counts)} classes "
+        f"({counts.max()} to {counts.min()} a class), {len(data.test.labels)} test images "
+        f"-> {folder}"
+    )
+    kept, whole = len(images.labels), len(data.train.labels)
+    if held_out:
+        kept += len(held_out.labels)
+        yield (
+            f"--validation_fraction: {len(held_out.labels)} of {kept} training images are held "
+            "out and evaluated during the training in place of the test set"
+        )
+    if kept < whole:
+        yield (
+            f"--long_tail=exponential: {kept} of {whole} training images kept; "
+            "--long_tail=natural keeps all"
+        )
