@@ -111,7 +111,8 @@ def test_class_weight_reads_one_label_per_pixel_of_tf_data_as_one_hot_over_the_w
 
     masks = np.random.default_rng(0).integers(0, 3, (16, 8, 8))
     data = tf.data.Dataset.from_tensor_slices((IMAGES[:16], masks))
-    model, weights = per_pixel(plain()), {0: 1, 1: 2, 2: 3}
+    model = per_pixel(plain())
+    weights = {column: column + 1.0 for column in range(8)}  # it asks for one weight a column
 
     # One weight a row of pixels: [N, H] against losses [N, H, W].
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"Incompatible shapes: \[16,8,8\]"):
