@@ -9,6 +9,7 @@
 # make sanitize    the op's code for the CPU under ASan, UBSan and TSan
 # make cuda-check  compiles the CUDA kernels with nvcc alone, and checks them where there is a GPU
 # make cuda-emulation  runs the same checks of the CUDA kernels on the CPU, under ASan and UBSan
+# make docs        the site, into build/site; a warning is an error
 # make fuzz        a minute of fuzzing: command lines and run directories; FUZZ=-runs=20000 chooses
 # All of them make and use .venv; PYTHON=python3.12 chooses the interpreter.
 
@@ -32,7 +33,7 @@ SANITIZED := CB_KERAS_SANITIZE=address,undefined CB_KERAS_CACHE="$(CURDIR)/build
   CB_KERAS_CUDA=0 CUDA_VISIBLE_DEVICES= KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=3
 
 .PHONY: demo test test-slow test-tensorflow test-jax test-torch check lint types sanitize sanitize-kernels \
-  sanitize-op test-versions fuzz cuda-check cuda-emulation clean
+  sanitize-op test-versions docs fuzz cuda-check cuda-emulation clean
 
 demo: .venv/demo
 	$(BIN)/python -m experiments.demo
@@ -110,6 +111,16 @@ sanitize-op: .venv/tests
 	$(SANITIZED) $(BIN)/python -m cb_keras.fused build
 	$(SANITIZED) $(BIN)/python -m pytest -n 2 --dist worksteal --capture=sys \
 	  $(foreach part,values inputs gradient instruction_sets,tests/cb_keras/fused/test_$(part).py)
+
+# In an environment of its own: it reads the docstrings without importing what they are of.
+docs: build/docs/installed
+	NO_MKDOCS_2_WARNING=1 build/docs/bin/mkdocs build --quiet
+
+build/docs/installed: pyproject.toml
+	$(PYTHON) -m venv build/docs
+	build/docs/bin/python -m pip install -qq $$($(PYTHON) -c 'import tomllib; \
+	  print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])')
+	touch $@
 
 FUZZ ?= -max_total_time=60
 

@@ -115,7 +115,7 @@ class ApplicationPreprocessing(layers.Layer):
     Raises:
         ValueError: `mode` is another; or the images do not have three channels.
 
-    Example:
+    Examples:
     >>> layer = cb_keras.layers.ApplicationPreprocessing("tf")
     >>> [round(float(x), 2) for x in layer([[[[0.0, 127.5, 255.0]]]])[0, 0, 0]]
     [-1.0, 0.0, 1.0]

@@ -80,7 +80,7 @@ def class_balanced_weights(
     Raises:
         ValueError: As `effective_number`; `power` is not finite, or no class has examples.
 
-    Example:
+    Examples:
         >>> import cb_keras
         >>> cb_keras.class_balanced_weights([3, 1], beta=1.0).tolist()
         [0.5, 1.5]

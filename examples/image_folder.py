@@ -1,7 +1,8 @@
 """A folder of class folders, and a network of `keras.applications`, trained from scratch.
 
-Without a folder of your own: scikit-learn's digits, written as PNG files of uneven classes. For real work
-give the network weights that were trained on many images (`weights="imagenet"` fetches them).
+Without a folder of your own: scikit-learn's digits, written as PNG files of uneven classes. For
+real work give the network weights that were trained on many images (`weights="imagenet"` fetches
+them).
 
     python examples/image_folder.py [FOLDER]
 """

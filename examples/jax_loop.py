@@ -1,6 +1,6 @@
 """A training loop of JAX: a pure function of the parameters, compiled, with a loss of this package.
 
-    KERAS_BACKEND=jax python examples/jax_loop.py
+KERAS_BACKEND=jax python examples/jax_loop.py
 """
 
 import os
@@ -61,4 +61,5 @@ for power in (0.0, 0.5):
     found = np.asarray(logits_of(parameters, images[1200:]).argmax(-1))
     confusion = cb_keras.metrics.confusion_matrix(digits.target[1200:], found, 10)
     recall = confusion.diagonal() / confusion.sum(axis=1)
-    print(f"power {power}: mean recall {np.mean(recall):.3f}, of the rare half {recall[5:].mean():.3f}")
+    rare = recall[5:].mean()
+    print(f"power {power}: mean recall {np.mean(recall):.3f}, of the rare half {rare:.3f}")

@@ -1,7 +1,7 @@
 """Mosaics of scikit-learn's handwritten digits: real images with several objects of uneven classes.
 
-Each mosaic is three by three cells of 8x8 pixels, of which some hold a digit. The digit 0 is the most
-frequent, and each next one is rarer, down to a fiftieth for 9.
+Each mosaic is three by three cells of 8x8 pixels, of which some hold a digit. The digit 0 is the
+most frequent, and each next one is rarer, down to a fiftieth for 9.
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
 """A training loop of PyTorch, with its own model and optimizer, and a loss of this package.
 
-    KERAS_BACKEND=torch python examples/pytorch_loop.py
+KERAS_BACKEND=torch python examples/pytorch_loop.py
 """
 
 import os
@@ -44,4 +44,5 @@ for power in (0.0, 0.5):
         found = model(images[1200:]).argmax(-1).numpy()
     confusion = cb_keras.metrics.confusion_matrix(digits.target[1200:], found, 10)
     recall = confusion.diagonal() / confusion.sum(axis=1)
-    print(f"power {power}: mean recall {np.mean(recall):.3f}, of the rare half {recall[5:].mean():.3f}")
+    rare = recall[5:].mean()
+    print(f"power {power}: mean recall {np.mean(recall):.3f}, of the rare half {rare:.3f}")

@@ -1,7 +1,7 @@
-"""Several labels at once: which digits are in the picture?
+"""Several labels at once: which digits are in the picture.
 
-Ten yes-or-no questions with an imbalance of their own each, from "0 is there" (most mosaics) to "9 is
-there" (some in a hundred).
+Ten yes-or-no questions with an imbalance of their own each, from "0 is there" (most mosaics) to
+"9 is there" (some in a hundred).
 
     python examples/several_labels.py
 """

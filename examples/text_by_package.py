@@ -1,7 +1,7 @@
-"""Text: which package is this docstring from?
+"""Text: which package a docstring is from.
 
-The docstrings of some installed packages; the packages are of very different sizes. A bag of words of
-the functions' own words, packages' names taken out.
+The docstrings of some installed packages, which are of very different sizes, as bags of words; the
+names of the packages are taken out.
 
     python examples/text_by_package.py
 """

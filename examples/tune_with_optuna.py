@@ -1,7 +1,7 @@
 """Power and beta chosen by Optuna, on held-out images, by balanced accuracy.
 
-    pip install optuna
-    python examples/tune_with_optuna.py
+pip install optuna
+python examples/tune_with_optuna.py
 """
 
 import keras

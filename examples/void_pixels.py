@@ -24,15 +24,16 @@ def network():
     """A small fully convolutional network with 11 logits per pixel."""
     keras.utils.set_random_seed(0)
     inputs = keras.Input(images.shape[1:])
-    x = inputs
-    for filters, dilation in ((32, 1), (32, 2), (64, 2), (64, 1)):
-        x = keras.layers.Conv2D(filters, 3, padding="same", dilation_rate=dilation)(x)
+    x = keras.layers.Conv2D(48, 4, strides=2, padding="same")(inputs)
+    for dilation in (1, 2, 1):
         x = keras.layers.Activation("relu")(cb_keras.layers.BatchNormalization()(x))
-    return keras.Model(inputs, keras.layers.Conv2D(CLASSES, 1)(x))
+        x = keras.layers.Conv2D(64, 3, padding="same", dilation_rate=dilation)(x)
+    x = keras.layers.Activation("relu")(cb_keras.layers.BatchNormalization()(x))
+    return keras.Model(inputs, keras.layers.Conv2DTranspose(CLASSES, 4, 2, padding="same")(x))
 
 
-def mean_recall(model):
-    """Mean over the classes of the share of their pixels that is found; void counts in none."""
+def recalls(model):
+    """The share of each class's pixels that is found; void pixels count in none."""
     found = model.predict(test_images, verbose=0).argmax(-1)
     known = test_pixels != VOID
     confusion = cb_keras.metrics.confusion_matrix(test_pixels[known], found[known], CLASSES)
@@ -44,8 +45,9 @@ for name, power in (("plain", 0.0), ("class-balanced, square root", 0.5)):
     loss = cb_keras.losses.ClassBalancedSoftmaxCrossentropy(
         class_counts, power=power, ignore_class=VOID
     )
-    metric = cb_keras.metrics.BalancedAccuracy(CLASSES, ignore_class=VOID)
-    model.compile(keras.optimizers.Adam(3e-3), loss, metrics=[metric])
-    model.fit(images, pixels.astype("int32"), batch_size=32, epochs=6, verbose=0)
-    recall = mean_recall(model)
-    print(f"{name}: mean recall {np.mean(recall):.3f}, of the rarest digit {recall[-1]:.3f}")
+    model.compile(keras.optimizers.Adam(3e-3), loss)
+    model.fit(images, pixels.astype("int32"), batch_size=32, epochs=16, verbose=0)
+    recall = recalls(model)
+    print(
+        f"{name}: mean recall {np.mean(recall):.3f}, of the rare half of the digits {np.mean(recall[6:]):.3f}"
+    )

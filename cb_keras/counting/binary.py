@@ -33,7 +33,7 @@ def binary_counts(
         ValueError: An entry is not 0 or 1 (named with position and value), the number of labels is
             another or not certain, there is nothing to count, or as `class_counts`.
 
-    Example:
+    Examples:
         >>> import cb_keras
         >>> cb_keras.binary_counts([0, 1, 0, 0]).tolist()
         [3, 1]

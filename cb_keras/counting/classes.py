@@ -69,7 +69,7 @@ def class_counts(
             without `classes`; there are two readings, or nothing to count; a data set is endless
             or its elements are of another form; a class folder is empty.
 
-    Example:
+    Examples:
         >>> import cb_keras
         >>> cb_keras.class_counts([0, 1, 0, 2, 0]).tolist()
         [3, 1, 1]

@@ -42,7 +42,7 @@ class AsymmetricCrossentropy(PerLabelLoss):
     Raises:
         ValueError: An argument is out of range, or (when called or traced) shapes do not fit.
 
-    Example:
+    Examples:
         >>> from cb_keras import losses
         >>> loss = losses.AsymmetricCrossentropy()
         >>> round(float(loss([[1, 0]], [[0.0, -3.0]])), 4)  # 1/2 log 2; p = 0.047 is easy

@@ -76,7 +76,7 @@ class ClassBalancedBinaryCrossentropy(PerLabelLoss):
         ValueError: An argument is out of range, both or neither of `class_counts` and
             `class_weights` are given, or (when called or traced) shapes do not fit.
 
-    Example:
+    Examples:
         >>> from keras import ops
         >>> from cb_keras import losses
         >>> loss = losses.ClassBalancedBinaryCrossentropy([9, 1], beta=1.0)
@@ -99,8 +99,8 @@ class ClassBalancedBinaryCrossentropy(PerLabelLoss):
         class_counts: ArrayLike | None = None,
         gamma: float = 0.0,
         *,
-        beta: float = BETA,
-        power: float = POWER,
+        beta: float = 0.9999,
+        power: float = 1.0,
         class_weights: ArrayLike | None = None,
         from_logits: bool = True,
         label_smoothing: float = 0.0,

@@ -74,7 +74,7 @@ class ClassBalancedFocalCrossentropy(ClassBalancedLoss):
             fit.
         cb_keras.fused.FusedOpError: When called: `fused=True` can't be honoured; says why.
 
-    Example:
+    Examples:
         >>> from keras import ops
         >>> from cb_keras import losses
         >>> loss = losses.ClassBalancedFocalCrossentropy([9, 1], beta=1.0)

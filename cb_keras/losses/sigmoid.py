@@ -70,7 +70,7 @@ class ClassBalancedSigmoidCrossentropy(ClassBalancedLoss):
             fit.
         cb_keras.fused.FusedOpError: When called: `fused=True` can't be honoured; says why.
 
-    Example:
+    Examples:
         >>> from keras import ops
         >>> from cb_keras import losses
         >>> loss = losses.ClassBalancedSigmoidCrossentropy([9, 1], beta=1.0)

@@ -44,7 +44,7 @@ class ExpectedCalibrationError(keras.metrics.Metric):
             updated, shapes or dtypes do not fit, or with `from_logits=False` predictions are not
             in [0, 1], where values can be seen. In a compiled step these make the result NaN.
 
-    Example:
+    Examples:
         >>> import cb_keras
         >>> metric = cb_keras.metrics.ExpectedCalibrationError(from_logits=False)
         >>> metric.update_state([0, 0, 1], [[0.9, 0.1], [0.3, 0.7], [0.3, 0.7]])

@@ -41,7 +41,7 @@ class MacroF1(ClassMetric):
         ValueError: As in `BalancedAccuracy`; or `multi_label` without a threshold or with an
             `ignore_class`.
 
-    Example:
+    Examples:
         >>> import cb_keras
         >>> metric = cb_keras.metrics.MacroF1(3)
         >>> metric.update_state([0, 0, 1], [[2.0, 1.0, 0.0], [0.0, 1.0, 0.0], [0.0, 1.0, 0.0]])

@@ -48,7 +48,7 @@ class BalancedAccuracy(ClassMetric):
             of two classes; `ignore_class` is not a whole number; or, when updated, shapes or
             dtypes do not fit, or there is an `ignore_class` for labels `[..., C]`.
 
-    Example:
+    Examples:
         >>> import cb_keras
         >>> metric = cb_keras.metrics.BalancedAccuracy(2)
         >>> metric.update_state([0, 0, 0, 1], [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
@@ -92,7 +92,7 @@ class GeometricMean(ClassMetric):
     Raises:
         ValueError: As in `BalancedAccuracy`.
 
-    Example:
+    Examples:
         >>> import cb_keras
         >>> metric = cb_keras.metrics.GeometricMean(2)
         >>> metric.update_state([0, 0, 0, 0, 1], [[1.0, 0.0]] + [[0.0, 1.0]] * 4)
@@ -148,7 +148,7 @@ class ShotAccuracy(ClassMetric):
         ValueError: As in `BalancedAccuracy`; or `class_counts` are not one whole number >= 0 a
             class, `group` is none of the three, or has no classes.
 
-    Example:
+    Examples:
         >>> import cb_keras
         >>> metric = cb_keras.metrics.ShotAccuracy([900, 90, 9], group="few")
         >>> metric.update_state([0, 2, 2], [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
@@ -217,7 +217,7 @@ class PerClassRecall(ClassMetric):
     Raises:
         ValueError: As in `MacroF1`; or `class_id` is not a class.
 
-    Example:
+    Examples:
         >>> import cb_keras
         >>> metric = cb_keras.metrics.PerClassRecall(2)
         >>> metric.update_state([0, 0, 1], [[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
