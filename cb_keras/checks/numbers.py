@@ -45,7 +45,7 @@ def check_gamma(gamma: Any, name: str = "gamma") -> float:
     wanted = "a finite number >= 0"
     value = check_number(name, gamma, wanted)
     if not 0.0 <= value <= _LARGEST_FLOAT32:  # the losses compute in float32
-        raise ValueError(f"`{name}` must be {wanted}, got {gamma!r}; 0 is the sigmoid loss.")
+        raise ValueError(f"`{name}` must be {wanted}, got {gamma!r}; 0 is no focusing.")
     return value
 
 

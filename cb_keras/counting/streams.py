@@ -108,7 +108,9 @@ def _of_tf_data(dataset: Any) -> Iterator[Part]:
     if not isinstance(y, tf.TensorSpec):
         raise ValueError(f"`labels` must be dense, its elements have labels {y}.")
     labels = dataset.map(
-        (lambda *parts: split(parts)[1]) if isinstance(spec, tuple) else lambda part: split(part)[1]
+        tf.autograph.experimental.do_not_convert(  # which can't transform `split`, and warns
+            lambda *parts: split(parts if isinstance(spec, tuple) else parts[0])[1]
+        )
     )
     single = y.shape.rank == 0
     if single:

@@ -134,7 +134,9 @@ class ClassBalancedLoss(keras.losses.Loss):
         mask = private_api.keras_mask(y_pred)
         if mask is not None or sample_weight is not None:
             logits = ops.cast(logits, self.dtype)
-            labels, logits, sample_weight = leave_out(labels, logits, sparse, mask, sample_weight)
+            labels, logits, sample_weight = leave_out(
+                labels, logits, sparse, mask, sample_weight, self.ignore_class
+            )
         if sparse:
             number = len(self._initial_weights)
             labels = refuse_invalid_class_ids(labels, number, self.ignore_class)
@@ -263,7 +265,12 @@ def check_fused(fused: Any) -> Fused:
 
 
 def leave_out(
-    labels: Any, logits: Any, sparse: bool, mask: Any, sample_weight: Any
+    labels: Any,
+    logits: Any,
+    sparse: bool,
+    mask: Any,
+    sample_weight: Any,
+    ignore_class: int | None = None,
 ) -> tuple[Any, Any, Any]:
     """Labels, logits with their mask, and weights; examples that are left out can do no harm."""
     static, shape = tuple(logits.shape[:-1]), ops.shape(logits)[:-1]
@@ -272,20 +279,26 @@ def leave_out(
     if sample_weight is not None:
         sample_weight = along_leading("sample_weight", sample_weight, static, shape)
     out = left_out(mask, sample_weight)
-    labels, logits = _harmless_whereleave_out(out, labels, logits, sparse)
+    labels, logits = _harmless_where(out, labels, logits, sparse, ignore_class)
     if mask is not None:
         private_api.set_keras_mask(logits, mask)
     return labels, logits, sample_weight
 
 
-def _harmless_whereleave_out(out: Any, labels: Any, logits: Any, sparse: bool) -> tuple[Any, Any]:
+def _harmless_where(
+    out: Any, labels: Any, logits: Any, sparse: bool, ignore_class: int | None
+) -> tuple[Any, Any]:
     """Labels and logits, 0 where an example that is left out would have a loss of NaN or infinity.
 
     Valid labels and usual logits stay: the gradient by the sample weight is computed from them.
+    Void ones stay void, for the divisor.
     """
     rows = ops.expand_dims(out, -1)
     if sparse:
         bad = ops.logical_and(out, invalid_class_ids(labels, logits.shape[-1]))
+        void = void_class_ids(labels, sparse, ignore_class)
+        if void is not None:
+            bad = ops.logical_and(bad, ops.logical_not(void))
     else:
         bad = ops.logical_and(rows, invalid_multi_hot(ops.cast(labels, logits.dtype)))
     return ops.where(bad, ops.zeros_like(labels), labels), tame_where(rows, logits)

@@ -39,8 +39,8 @@ class ClassBalancedBinaryCrossentropy(PerLabelLoss):
 
     Args:
         class_counts: `[n_negative, n_positive]` of one output, or such a pair per label, `[L, 2]`,
-            integers >= 1, counted from the labels that the model trains on:
-            `np.stack([(y == 0).sum(0), (y == 1).sum(0)], -1)`.
+            integers >= 1, counted from the labels that the model trains on by
+            `cb_keras.binary_counts`.
         gamma: Focusing parameter, a finite float >= 0; 0 (default) is binary cross-entropy.
         beta: Float in `[0, 1]`; `1 - 1/N` for a prototype volume N. 1 is inverse frequency.
         power: Power of the class-balanced term, any finite float: 0 none, 0.5 square root,

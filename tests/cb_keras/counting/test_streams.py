@@ -219,3 +219,19 @@ def test_a_data_loader_that_does_not_know_its_length_is_counted():
     np.testing.assert_array_equal(cb_keras.class_counts(loader), COUNTS)
     with pytest.raises(ValueError, match="is a Stream of PyTorch: give the DataLoader that rea"):
         cb_keras.class_counts(Stream())
+
+
+@on_tensorflow
+def test_autograph_which_would_warn_is_not_asked_to_transform_the_reading(monkeypatch):
+    import tensorflow as tf
+
+    status, split = [], streams.split
+
+    def recorded(element):
+        status.append(tf.__internal__.autograph.control_status_ctx().status.name)
+        return split(element)
+
+    monkeypatch.setattr(streams, "split", recorded)
+    dataset = tf.data.Dataset.from_tensor_slices((IMAGES, DIGITS)).batch(32)
+    np.testing.assert_array_equal(cb_keras.class_counts(dataset), COUNTS)
+    assert status[-1] == "DISABLED"

@@ -91,7 +91,8 @@ def test_a_void_class_may_be_one_of_the_classes(kind):
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_without_class_weights_it_is_what_keras_computes(reduction):
-    labels, sample_weight = np.where(VOID, 255, IDS), np.array([[1.0, 2, 0], [4, 5, 6]])
+    # A weight of 0 at a class, and at a void pixel, which stays out of the divisor.
+    labels, sample_weight = np.where(VOID, 255, IDS), np.array([[1.0, 0, 0], [4, 5, 6]])
     ours = CLASSES["softmax"](class_weights=[1, 1, 1], reduction=reduction, ignore_class=255)
     theirs = keras.losses.SparseCategoricalCrossentropy(
         from_logits=True, reduction=reduction, ignore_class=255
