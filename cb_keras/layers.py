@@ -116,9 +116,12 @@ class ApplicationPreprocessing(layers.Layer):
         ValueError: `mode` is another; or the images do not have three channels.
 
     Examples:
-    >>> layer = cb_keras.layers.ApplicationPreprocessing("tf")
-    >>> [round(float(x), 2) for x in layer([[[[0.0, 127.5, 255.0]]]])[0, 0, 0]]
-    [-1.0, 0.0, 1.0]
+        >>> import keras
+        >>> import cb_keras
+        >>> layer = cb_keras.layers.ApplicationPreprocessing("tf")
+        >>> pixels = keras.ops.convert_to_tensor([[[[0.0, 127.5, 255.0]]]])
+        >>> [round(float(x), 2) for x in layer(pixels)[0, 0, 0]]
+        [-1.0, 0.0, 1.0]
 
     Source: `keras.applications.imagenet_utils.preprocess_input`.
     """

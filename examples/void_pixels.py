@@ -48,6 +48,5 @@ for name, power in (("plain", 0.0), ("class-balanced, square root", 0.5)):
     model.compile(keras.optimizers.Adam(3e-3), loss)
     model.fit(images, pixels.astype("int32"), batch_size=32, epochs=16, verbose=0)
     recall = recalls(model)
-    print(
-        f"{name}: mean recall {np.mean(recall):.3f}, of the rare half of the digits {np.mean(recall[6:]):.3f}"
-    )
+    rare = np.mean(recall[6:])
+    print(f"{name}: mean recall {np.mean(recall):.3f}, of the rare half of the digits {rare:.3f}")

@@ -84,7 +84,7 @@ def _problem(name):
         close = difflib.get_close_matches(name, known, n=1)
         fix = f"did you mean {close[0]}?" if close else "python -m experiments.train --help has all"
         return f"{name} is not a flag of experiments.train; {fix}"
-    if name not in train_flags.recorded(known):
+    if not train_flags.is_recorded(name):
         return f"{name} can't be varied: it does not change what is trained; give it to all cells."
     return None
 

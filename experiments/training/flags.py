@@ -160,9 +160,14 @@ def default(name):
     return flags.FLAGS[name].default
 
 
+def is_recorded(name):
+    """Whether a flag makes the run what it is."""
+    return name not in _NOT_RECORDED
+
+
 def recorded(settings):
     """The settings that make the run what it is: those a continuation must share."""
-    kept = {name: value for name, value in settings.items() if name not in _NOT_RECORDED}
+    kept = {name: value for name, value in settings.items() if is_recorded(name)}
     return {**kept, "backbone_weights": weights.recorded(settings["backbone_weights"])}
 
 

@@ -80,8 +80,8 @@ def test_any_weights_have_six_digits(counts, beta, power):
 @given(st.sampled_from(list(CLASSES)), counts_of_any_type(), betas, powers, st.floats(0, 1e30))
 def test_any_loss_is_made_again_from_its_configuration(kind, counts, beta, power, gamma):
     assume(len(counts) > 1)  # one class is refused
-    kwargs = {"gamma": gamma} if kind == "focal" else {}
-    loss = CLASSES[kind](counts, beta, power, **kwargs)
+    kwargs = {"gamma": gamma} if kind in ("focal", "softmax_focal") else {}
+    loss = CLASSES[kind](counts, beta=beta, power=power, **kwargs)
     config = loss.get_config()
     again = CLASSES[kind].from_config(json.loads(json.dumps(config)))
     assert again.get_config() == config

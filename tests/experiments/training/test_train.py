@@ -25,6 +25,8 @@ METRICS = {
     *("accuracy", "balanced_accuracy", "per_class_accuracy"),
     *("many_accuracy", "medium_accuracy", "few_accuracy", "confusion_matrix"),
     *("loss", "epochs", "train_seconds", "images_per_second"),
+    *("per_class_precision", "per_class_f1", "per_class_auc", "support"),
+    *("macro_f1", "auc", "ece", "nll", "probabilities", "reliability", "intervals"),
 }
 
 
@@ -242,7 +244,7 @@ def test_a_picture_that_can_not_be_drawn_is_a_line_and_no_failed_run(
 
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setitem(of_run._PICTURES, "curves", fail)
+        patch.setitem(of_run._PICTURES, "curves", (fail, lambda one: True))
         train_tiny(folder, "--train_epochs=1", "--warmup_epochs=0", "--plots=true")
     printed = capsys.readouterr()
     assert printed.err.splitlines()[-1] == (

@@ -90,7 +90,8 @@ def test_what_was_not_measured_leaves_gaps(digits_run, tmp_path):
     confusion_matrix[[0, 9]] = 0
     measured = metrics.classification_report(confusion_matrix, digits_run.config["class_counts"])
     assert measured["per_class_accuracy"][0] is measured["per_class_accuracy"][9] is None
-    change(folder, "metrics.json", **measured)
+    support = confusion_matrix.sum(axis=1).tolist()
+    change(folder, "metrics.json", **measured, support=support, macro_f1=None)
     header, first, *_ = (folder / "history.csv").read_text().splitlines()
     (folder / "history.csv").write_text(f"{header}\n{first}\n")  # not evaluated yet
     for path in pictures.draw_all(folder):
