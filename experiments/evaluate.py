@@ -28,8 +28,8 @@ def main(argv):
     """Evaluates what the flags name, prints the table and writes the metrics."""
     del argv
     given = {name: flags.FLAGS[name].value for names in GROUPS.values() for name in names}
-    folder = program_flags.check_saved_model(given["saved_model"])
     measured_on.check(given)
+    folder = program_flags.check_saved_model(given["saved_model"])
     program_flags.check_output(given["output"])
     program_flags.check_output(given["predictions"], "--predictions")
     from experiments.exports import evaluation, saved_model  # which import TensorFlow

@@ -21,6 +21,7 @@ def check(given):
         )
     for problem in data_flags.problems(given, all_for_test=True):
         raise cli.UserError(problem)
+    cli.local_path("--data_dir", given["data_dir"])
 
 
 def is_named():

@@ -1,4 +1,4 @@
-"""Fixtures of the library's tests."""
+"""Fixtures of the library's tests, and which of them are long on JAX."""
 
 import pytest
 
@@ -6,6 +6,21 @@ from cb_keras import fused
 from cb_keras.checks import class_ids, multi_hot
 from tests.cb_keras.gradients import BACKEND
 from tests.fused_library import ensure_library
+
+
+# Of many small cases, each of which JAX compiles; the other backends run them in `make test`.
+_SLOW_ON_JAX = {
+    *("test_class_metrics", "test_sums", "test_asymmetric", "test_binary", "test_ignore_class"),
+    *("test_label_smoothing", "test_softmax_focal", "test_class_counts", "test_binary_counts"),
+    *("test_streams", "test_weights_normalize", "test_without_tensorflow"),
+}
+
+
+def pytest_collection_modifyitems(items):
+    """Leaves some modules to `make test-slow` on JAX."""
+    for item in items:
+        if BACKEND == "jax" and item.path.stem in _SLOW_ON_JAX:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")
