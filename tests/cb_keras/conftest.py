@@ -7,7 +7,6 @@ from cb_keras.checks import class_ids, multi_hot
 from tests.cb_keras.gradients import BACKEND
 from tests.fused_library import ensure_library
 
-
 # Of many small cases, each of which JAX compiles; the other backends run them in `make test`.
 _SLOW_ON_JAX = {
     *("test_class_metrics", "test_sums", "test_asymmetric", "test_binary", "test_ignore_class"),
