@@ -43,7 +43,7 @@ with tempfile.TemporaryDirectory() as temporary:
     # By folder, in the order of their names, which is Keras' order of the class ids too.
     class_counts = cb_keras.class_counts(folder / "train")
     print("training images of each class:", *class_counts)
-    settings = {"image_size": (SIDE, SIDE), "batch_size": 32, "verbose": False}
+    settings = {"image_size": (SIDE, SIDE), "batch_size": 16, "verbose": False}
     train, test = (
         keras.utils.image_dataset_from_directory(folder / split, seed=0, **settings)
         for split in ("train", "test")
@@ -57,10 +57,10 @@ with tempfile.TemporaryDirectory() as temporary:
     x = keras.applications.mobilenet.preprocess_input(inputs)
     model = keras.Model(inputs, keras.layers.Dense(len(class_counts))(trunk(x)))
     model.compile(
-        keras.optimizers.Adam(1e-3),
+        keras.optimizers.Adam(3e-3),
         cb_keras.losses.ClassBalancedSoftmaxCrossentropy(class_counts, power=0.5),
         metrics=["accuracy", cb_keras.metrics.BalancedAccuracy(len(class_counts))],
     )
-    model.fit(train, epochs=12, verbose=0)
+    model.fit(train, epochs=20, verbose=0)
     figures = model.evaluate(test, return_dict=True, verbose=0)
     print(f"balanced accuracy on the test images {figures['balanced_accuracy']:.3f}")

@@ -41,7 +41,7 @@ LOSSES = {
 for name, loss in LOSSES.items():
     model = network()
     model.compile(keras.optimizers.Adam(3e-3), loss)
-    model.fit(images, labels, batch_size=64, epochs=10, verbose=0)
+    model.fit(images, labels, batch_size=64, epochs=8, verbose=0)
     logits = model.predict(test_images, verbose=0)
     f1 = f1_score(test_labels, logits > 0, average="macro", zero_division=0)
     precision = average_precision_score(test_labels, logits, average="macro")

@@ -58,7 +58,7 @@ def objective(trial):
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0))
 study.enqueue_trial({"power": 0.0, "one_minus_beta": 1e-4})  # the plain loss is a candidate too
-study.optimize(objective, n_trials=12)
+study.optimize(objective, n_trials=8)
 best = study.best_params
 print(f"chosen: power {best['power']:.2f}, beta {1 - best['one_minus_beta']:.4f}")
 for name, power, beta in (

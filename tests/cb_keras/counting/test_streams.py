@@ -212,7 +212,7 @@ def test_a_data_loader_that_does_not_know_its_length_is_counted():
     import torch
 
     class Stream(torch.utils.data.IterableDataset):
-        def __iter__():
+        def __iter__(self):
             return zip(IMAGES, DIGITS, strict=True)
 
     loader = torch.utils.data.DataLoader(Stream(), batch_size=32)

@@ -7,7 +7,7 @@ from scipy.special import expit, log_expit
 
 from cb_keras import functional, losses
 from tests.cb_keras.cases import number
-from tests.cb_keras.gradients import evaluate, value_and_gradient
+from tests.cb_keras.gradients import BACKEND, evaluate, value_and_gradient
 
 GRID = np.array([-100.0, -20.0, -5.0, -2.9, -1.0, 0.0, 1.0, 5.0, 20.0, 100.0])
 LOGITS = np.stack([GRID, GRID, GRID])
@@ -39,7 +39,9 @@ def test_loss_and_gradient_are_those_of_the_formula_also_at_logits_of_100(argume
             lambda z: functional.asymmetric_crossentropy(LABELS, z, *arguments), LOGITS, dtype
         )
         np.testing.assert_allclose(value, right.sum(-1), rtol=rtol)
-        np.testing.assert_allclose(gradient, slope, rtol=rtol, atol=1e-4 * rtol)
+        # PyTorch's softplus is the identity above 20, so that its slopes are off by 2e-9 there.
+        rtol, atol = (max(rtol, 1e-5), 1e-8) if BACKEND == "torch" else (rtol, 1e-4 * rtol)
+        np.testing.assert_allclose(gradient, slope, rtol=rtol, atol=atol)
 
 
 def test_a_positive_label_at_a_logit_of_minus_100_has_a_gradient():
