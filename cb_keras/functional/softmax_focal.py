@@ -75,6 +75,7 @@ def softmax_focal(prepared: Prepared, gamma: Any, from_logits: bool = True) -> A
         return ops.sum(targets * terms, axis=-1)
     class_ids, weight = class_ids_and_weight(labels, predictions, weights, void)
     logits = logits_of(tame_where_weightless(predictions, weight, weights, void), from_logits)
+    logits = _less_the_largest(logits)
     own = ops.squeeze(ops.take_along_axis(logits, ops.expand_dims(class_ids, -1), axis=-1), -1)
     others = ops.logsumexp(_without_own(logits, class_ids), axis=-1)
     return weight * binary_focal(own - others, gamma)
@@ -87,6 +88,7 @@ def softmax_focal_terms(labels: Any, logits: Any, gamma: Any) -> Any:
     """
     # The largest class alone may have p near 1: its 1 - p is made of the others, which are summed
     # without it; the others' 1 - p is at least 1/2.
+    logits = _less_the_largest(logits)
     position = ops.expand_dims(ops.argmax(logits, axis=-1), -1)
     is_top = ops.equal(ops.arange(logits.shape[-1], dtype=position.dtype), position)
     top = ops.take_along_axis(logits, position, axis=-1)
@@ -94,6 +96,13 @@ def softmax_focal_terms(labels: Any, logits: Any, gamma: Any) -> Any:
     log_p = ops.where(is_top, -1.0, logits - top - ops.softplus(rest - top))
     u = ops.where(is_top, top - rest, log_p - ops.log1p(-ops.exp(log_p)))
     return binary_focal(without_infinite(u, labels), gamma)
+
+
+def _less_the_largest(logits: Any) -> Any:
+    """Logits less the largest of each example where it is finite: several of 1e4 add up exactly."""
+    largest = ops.max(logits, axis=-1, keepdims=True, initial=-float("inf"))  # also of no examples
+    largest = ops.stop_gradient(largest)
+    return logits - ops.where(ops.abs(largest) < float("inf"), largest, 0.0)
 
 
 def _without_own(logits: Any, class_ids: Any) -> Any:

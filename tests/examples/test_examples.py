@@ -15,7 +15,7 @@ SHOWS = {
     "imbalanced_table": r"plain: recall of malignant (\S+),.*\nclass-balanced: \D+(\S+),",
     "several_labels": r"plain: macro-F1 (\S+) .*\nclass-balanced: macro-F1 (\S+)",
     "void_pixels": r"plain: .*digits (\S+)\n.*square root: .*digits (\S+)",
-    "text_by_package": r"power 0.0: .*balanced_accuracy (\S+),.*\npower 0.5: .*balanced_accuracy (\S+),",
+    "text_by_package": r"power 0.0: .*balanced_accuracy (\S+),.*\n.* .*balanced_accuracy (\S+),",
     "pytorch_loop": r"power 0.0: .*rare half (\S+)\npower 0.5: .*rare half (\S+)",
     "jax_loop": r"power 0.0: .*rare half (\S+)\npower 0.5: .*rare half (\S+)",
     "tune_with_optuna": None,
