@@ -283,7 +283,7 @@ def test_resume_is_needed_where_a_run_was_begun(short_run, train_short, capsys):
 
 @pytest.mark.slow
 def test_plots_are_drawn_or_not(digits_run, short_run):
-    assert len(list((digits_run.folder / "plots").glob("*.png"))) == 4
+    assert len(list((digits_run.folder / "plots").glob("*.png"))) == 6
     assert not (short_run.folder / "plots").exists()
 
 

@@ -74,7 +74,9 @@ def test_the_command_that_an_interrupted_training_tells_goes_on(tmp_path):
     folder = tmp_path / "a run"
     flags = [*SHORT, "--train_epochs=200", "--eval_epochs=2", f"--output_dir={folder}"]
     command = [sys.executable, "-m", "experiments.train", *flags]
-    training = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    # A job in the background of a shell ignores the signal, and so would what it starts.
+    heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    training = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, **heard)
     while not (folder / "checkpoint" / "state.npz").exists():
         assert training.poll() is None
         time.sleep(0.1)
@@ -86,7 +88,7 @@ def test_the_command_that_an_interrupted_training_tells_goes_on(tmp_path):
     python, *arguments = shlex.split(told)
     assert python == "python"
     again = subprocess.Popen(
-        [sys.executable, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [sys.executable, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True, **heard
     )
     lines = iter(again.stdout.readline, "")
     assert any(line.startswith(f"continuing after epoch {epoch} of 200") for line in lines)
