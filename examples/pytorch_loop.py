@@ -43,6 +43,6 @@ for power in (0.0, 0.5):
     with torch.no_grad():
         found = model(images[1200:]).argmax(-1).numpy()
     confusion = cb_keras.metrics.confusion_matrix(digits.target[1200:], found, 10)
-    recall = confusion.diagonal() / confusion.sum(axis=1)
+    recall = cb_keras.metrics.per_class_accuracy(confusion)
     rare = recall[5:].mean()
     print(f"power {power}: mean recall {np.mean(recall):.3f}, of the rare half {rare:.3f}")

@@ -37,7 +37,7 @@ def recalls(model):
     found = model.predict(test_images, verbose=0).argmax(-1)
     known = test_pixels != VOID
     confusion = cb_keras.metrics.confusion_matrix(test_pixels[known], found[known], CLASSES)
-    return confusion.diagonal() / confusion.sum(axis=1)
+    return cb_keras.metrics.per_class_accuracy(confusion)
 
 
 for name, power in (("plain", 0.0), ("class-balanced, square root", 0.5)):

@@ -225,18 +225,23 @@ class ClassBalancedLoss(keras.losses.Loss):
             "normalize": self.normalize,
             "empty": self.empty,
         }
-        current = ops.convert_to_numpy(self.class_weights.value)
-        if not np.array_equal(current, self._initial_weights):
-            # Somebody assigned other weights: keep those rather than restore the first ones.
-            assigned = {"class_weights": current.tolist(), "beta": BETA, "power": POWER}
-            config |= {"class_counts": None, **assigned, "normalize": "classes", "empty": "raise"}
-        return config
+        assigned = assigned_weights(self.class_weights, self._initial_weights)
+        return config | ({**assigned, "normalize": "classes", "empty": "raise"} if assigned else {})
 
 
 def _plain_counts(class_counts: ByClass | None, empty: Empty) -> list[int] | None:
     if class_counts is None:
         return None
     return [int(count) for count in checked_counts(class_counts, empty)]
+
+
+def assigned_weights(variable: Any, initial: NDArray[np.float32]) -> dict[str, Any]:
+    """What a configuration keeps where other weights were assigned than the first; else nothing."""
+    current = ops.convert_to_numpy(variable.value)
+    if np.array_equal(current, initial):
+        return {}
+    weights = {"class_counts": None, "class_weights": current.tolist()}
+    return {**weights, "beta": BETA, "power": POWER}
 
 
 def check_either(class_counts: Any, class_weights: Any) -> None:

@@ -18,10 +18,9 @@ from cb_keras.checks import (
 from cb_keras.functional.binary import binary
 from cb_keras.functional.preparation import Prepared
 from cb_keras.losses.base import (
-    BETA,
-    POWER,
     Fused,
     Reduction,
+    assigned_weights,
     check_either,
     check_no_effect,
 )
@@ -150,9 +149,4 @@ class ClassBalancedBinaryCrossentropy(PerLabelLoss):
             "class_weights": None if self.class_counts else self._initial_weights.tolist(),
             "label_smoothing": self.label_smoothing,
         }
-        current = ops.convert_to_numpy(self.class_weights.value)
-        if not np.array_equal(current, self._initial_weights):
-            # Somebody assigned other weights: keep those rather than restore the first ones.
-            assigned = {"class_weights": current.tolist(), "beta": BETA, "power": POWER}
-            config |= {"class_counts": None, **assigned}
-        return config
+        return config | assigned_weights(self.class_weights, self._initial_weights)
