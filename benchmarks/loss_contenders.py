@@ -114,19 +114,30 @@ def check(steps, problem):
         return np.mean(loss, dtype="float64"), gradient
 
     expected, expected_gradient = results(FUSED_OP)
+    clipped = _clipped_by_keras(problem)
     scale = (problem.weights[problem.labels] / len(problem.labels))[:, np.newaxis]
     for name in steps:
         loss, gradient = results(name)
-        if not abs(loss - expected) <= TOLERANCE * abs(expected):
+        rows = ~clipped if name == KERAS else np.full(len(clipped), True)
+        if rows.all() and not abs(loss - expected) <= TOLERANCE * abs(expected):
             raise WrongAnswer(f"{name}: its {problem.loss} loss is {loss}, the op's {expected}.")
         if gradient.shape != expected_gradient.shape:
             raise WrongAnswer(f"{name}: its gradient has the shape {gradient.shape}.")
-        error = np.max(np.abs(gradient - expected_gradient) / scale)
+        error = np.max((np.abs(gradient - expected_gradient) / scale)[rows])
         if not error <= TOLERANCE:
             raise WrongAnswer(
                 f"{name}: its gradient of the {problem.loss} loss is off by {error:.3g} of an "
                 f"example's weight / N, {TOLERANCE} is allowed."
             )
+
+
+def _clipped_by_keras(problem):
+    """The examples `[N]` whose probabilities Keras clips at 1e-7: no loss and gradient of theirs."""
+    if not LOSSES[problem.loss].keras_clips:
+        return np.zeros(len(problem.labels), bool)
+    log_sum = np.logaddexp.reduce(problem.logits, axis=1)
+    own = np.take_along_axis(problem.logits, problem.labels[:, None], axis=1)[:, 0]
+    return log_sum - own > 16.0
 
 
 def _step(function, problem):

@@ -105,6 +105,7 @@ class Loss:
             mean over the batch.
         torch: Function of the module torch, labels and logits, unweighted losses [N].
         arguments: What ours take besides labels, logits and class weights.
+        keras_clips: Whether Keras clips the probabilities, so that rare examples have no gradient.
     """
 
     function: Callable
@@ -113,6 +114,7 @@ class Loss:
     keras: Callable
     torch: Callable
     arguments: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    keras_clips: bool = False
 
 
 LOSSES = {
@@ -145,5 +147,6 @@ LOSSES = {
         _softmax_focal_of_keras,
         _softmax_focal_of_torch,
         {"gamma": GAMMA},
+        keras_clips=True,
     ),
 }

@@ -91,6 +91,20 @@ struct CbkScaling {
   void* values;  // [rows, classes], changed in place
 };
 
+// How a loop over items 0..n-1 is shared among threads: `parallel_for` calls body(work, begin, end)
+// for ranges that together are [0, n), on any threads, and returns when all of them have returned.
+// `cost` is the number of processor cycles that an item takes, about.
+typedef void (*CbkBody)(void* work, int64_t begin, int64_t end);
+typedef void (*CbkParallelFor)(void* pool, int64_t n, int64_t cost, CbkBody body, void* work);
+
+// On the CPU. `pool` is handed on to `parallel_for`; where that is nullptr the core uses threads of
+// its own (cpu/pool.h). May be called by several threads at once, also with the same pool. Returns
+// the first row whose class id is invalid, or -1.
+int64_t CbkCpuLoss(const struct CbkProblem* problem, CbkParallelFor parallel_for, void* pool);
+void CbkCpuScale(const struct CbkScaling* scaling, CbkParallelFor parallel_for, void* pool);
+// Whether upstream equals applied in every row, so that a scaling would change nothing.
+int CbkCpuScalesNothing(const struct CbkScaling* scaling);
+
 // On the GPU: all pointers but the struct itself point to device memory. Work is put on `stream`
 // (a cudaStream_t) and not waited for. Returns a cudaError_t, 0 for success.
 int CbkCudaLoss(const struct CbkProblem* problem, void* stream);

@@ -112,14 +112,14 @@ def common_flags(cxx, version):
 
 
 def cpu_jobs():
-    """`(source, name, flags)` of the CPU kernels, of every instruction set, and their choice."""
+    """`(source, name, flags)` of the CPU kernels, of every instruction set, and what calls them."""
     x86 = platform.machine() in ("x86_64", "AMD64")
     kernels = _X86_KERNELS if x86 else {"baseline": ()}
     jobs = [
         ("cpu/rows.cc", f"rows_{isa}", [*_CPU_FLAGS, *flags, f"-DCBK_ISA={isa}"])
         for isa, flags in kernels.items()
     ]
-    return [*jobs, ("cpu/dispatch.cc", "dispatch", ["-O3"])]
+    return [*jobs, *((f"cpu/{name}.cc", name, ["-O3"]) for name in ("dispatch", "core", "pool"))]
 
 
 def gpu_targets():

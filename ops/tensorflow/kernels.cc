@@ -1,6 +1,5 @@
 // The ops' kernels: they check the inputs, describe the problem and hand it to the device's code.
 
-#include <atomic>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -8,16 +7,11 @@
 #include <string>
 
 #include "../class_balanced_loss.h"
-#include "../cpu/rows.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/tensor.h"
 #include "tensorflow/core/util/work_sharder.h"
-
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
 
 #if CBK_CUDA
 #include "xla/stream_executor/stream.h"
@@ -32,10 +26,6 @@ using ::tensorflow::OpKernelConstruction;
 using ::tensorflow::OpKernelContext;
 using ::tensorflow::Tensor;
 using ::tensorflow::TensorShape;
-
-// A gradient larger than this is written past the caches: whoever reads it next would not find it
-// there anyway.
-constexpr int64_t kStreamBytes = int64_t{32} << 20;
 
 template <typename... Parts>
 absl::Status InvalidArgument(const Parts&... parts) {
@@ -60,21 +50,6 @@ int LabelsType(DataType type, bool multi_hot) {
     default:
       return kCbkDoubleIds;
   }
-}
-
-// Fresh memory for a large gradient comes in pages that the kernel must clear one by one; huge
-// pages make that a few hundred times fewer.
-void AdviseHugePages(void* data, int64_t bytes) {
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-  if (bytes < kStreamBytes) return;
-  constexpr uintptr_t kPage = uintptr_t{2} << 20;
-  const uintptr_t begin = (reinterpret_cast<uintptr_t>(data) + kPage - 1) & ~(kPage - 1);
-  const uintptr_t end = (reinterpret_cast<uintptr_t>(data) + bytes) & ~(kPage - 1);
-  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
-#else
-  (void)data;
-  (void)bytes;
-#endif
 }
 
 // In the fewest digits that say which number it is.
@@ -102,29 +77,23 @@ std::string LabelText(const CbkProblem& problem, int64_t row) {
   return FloatText(static_cast<const double*>(problem.labels)[row]);
 }
 
-void KeepSmallest(int64_t value, std::atomic<int64_t>* smallest) {
-  int64_t known = smallest->load();
-  while (value < known && !smallest->compare_exchange_weak(known, value)) {
-  }
+// A CbkParallelFor on TensorFlow's own threads.
+void OnThreadsOf(void* pool, int64_t n, int64_t cost, CbkBody body, void* work) {
+  const auto& workers = *static_cast<const tensorflow::DeviceBase::CpuWorkerThreads*>(pool);
+  tensorflow::Shard(workers.num_threads, workers.workers, n, cost,
+                    [&](int64_t begin, int64_t end) { body(work, begin, end); });
 }
 
 struct OnCpu {
+  static void* PoolOf(OpKernelContext* ctx) {
+    return const_cast<tensorflow::DeviceBase::CpuWorkerThreads*>(
+        ctx->device()->tensorflow_cpu_worker_threads());
+  }
+
   static void Loss(OpKernelContext* ctx, const CbkProblem& problem) {
-    const int64_t bytes = problem.rows * problem.classes * (problem.float_type == kCbkFloat32 ? 4 : 2);
-    const bool stream = problem.gradient != nullptr && bytes >= kStreamBytes;
-    if (stream) AdviseHugePages(problem.gradient, bytes);
-    const RowKernels& kernels = BestRowKernels();
-    const auto& workers = *ctx->device()->tensorflow_cpu_worker_threads();
-    const int64_t cycles_per_row = 4 * problem.classes + 50;
-    std::atomic<int64_t> first_invalid{problem.rows};
-    tensorflow::Shard(workers.num_threads, workers.workers, problem.rows, cycles_per_row,
-                      [&](int64_t begin, int64_t end) {
-                        const int64_t row = kernels.loss(problem, begin, end, stream);
-                        if (row >= 0) KeepSmallest(row, &first_invalid);
-                      });
+    const int64_t row = CbkCpuLoss(&problem, OnThreadsOf, PoolOf(ctx));
     // The outputs of an op that fails are not used.
-    const int64_t row = first_invalid.load();
-    OP_REQUIRES(ctx, row == problem.rows,
+    OP_REQUIRES(ctx, row < 0,
                 InvalidArgument("labels[", row, "] is ", LabelText(problem, row),
                                 ", which is not a class: with ", problem.classes,
                                 " logits per example a label must be a whole number in [0, ",
@@ -132,15 +101,11 @@ struct OnCpu {
   }
 
   static void Scale(OpKernelContext* ctx, const CbkScaling& scaling) {
-    const RowKernels& kernels = BestRowKernels();
-    const auto& workers = *ctx->device()->tensorflow_cpu_worker_threads();
-    tensorflow::Shard(
-        workers.num_threads, workers.workers, scaling.rows, scaling.classes + 20,
-        [&](int64_t begin, int64_t end) { kernels.scale(scaling, begin, end); });
+    CbkCpuScale(&scaling, OnThreadsOf, PoolOf(ctx));
   }
 
   // Whether the result is the input, known before any work is done.
-  static bool Nothing(const CbkScaling& scaling) { return ScalesNothing(scaling); }
+  static bool Nothing(const CbkScaling& scaling) { return CbkCpuScalesNothing(&scaling); }
 
   static void Copy(OpKernelContext* ctx, void* to, const void* from, int64_t bytes) {
     (void)ctx;

@@ -12,13 +12,13 @@ from tests.source_files import ROOT
 FOLDER = ROOT / "examples"
 # What each must say, in words and figures: the second figure above the first.
 SHOWS = {
-    "imbalanced_table": r"plain: recall of malignant (\S+),.*\nclass-balanced: \D+(\S+),",
+    "imbalanced_table": r"plain: recall of malignant (\S+),[\s\S]*class-balanced: \D+(\S+),",
     "several_labels": r"plain: macro-F1 (\S+) .*\nclass-balanced: macro-F1 (\S+)",
     "void_pixels": r"plain: .*digits (\S+)\n.*square root: .*digits (\S+)",
     "text_by_package": r"power 0.0: .*balanced_accuracy (\S+),.*\n.* .*balanced_accuracy (\S+),",
     "pytorch_loop": r"power 0.0: .*rare half (\S+)\npower 0.5: .*rare half (\S+)",
     "jax_loop": r"power 0.0: .*rare half (\S+)\npower 0.5: .*rare half (\S+)",
-    "tune_with_optuna": None,
+    "tune_with_optuna": r"plain: balanced accuracy \D+(\S+)\nchosen: balanced accuracy \D+(\S+)",
     "several_outputs": None,
     "image_folder": None,
 }
