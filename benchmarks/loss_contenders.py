@@ -132,7 +132,7 @@ def check(steps, problem):
 
 
 def _clipped_by_keras(problem):
-    """The examples `[N]` whose probabilities Keras clips at 1e-7: no loss and gradient of theirs."""
+    """The examples `[N]` whose probabilities Keras clips at 1e-7, with no gradient."""
     if not LOSSES[problem.loss].keras_clips:
         return np.zeros(len(problem.labels), bool)
     log_sum = np.logaddexp.reduce(problem.logits, axis=1)
