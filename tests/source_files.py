@@ -78,9 +78,10 @@ def python_files():
 
 @functools.cache
 def native_files():
-    """Every C++ and CUDA file of the repository; they have no `imports`."""
+    """Every C++ and CUDA file of the repository's own; they have no `imports`."""
     paths = (path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*")))
-    return [_read(path) for path in paths if path.suffix in _NATIVE]
+    own = (path for path in paths if "third_party" not in path.parts)
+    return [_read(path) for path in own if path.suffix in _NATIVE]
 
 
 def _read(path):
