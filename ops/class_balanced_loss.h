@@ -98,7 +98,8 @@ typedef void (*CbkBody)(void* work, int64_t begin, int64_t end);
 typedef void (*CbkParallelFor)(void* pool, int64_t n, int64_t cost, CbkBody body, void* work);
 
 // On the CPU. `pool` is handed on to `parallel_for`; where that is nullptr the core uses threads of
-// its own (cpu/pool.h). May be called by several threads at once, also with the same pool. Returns
+// its own (cpu/pool.h), and `pool` may point to an int64_t: at most so many threads, the caller
+// included. May be called by several threads at once, also with the same pool. Returns
 // the first row whose class id is invalid, or -1.
 int64_t CbkCpuLoss(const struct CbkProblem* problem, CbkParallelFor parallel_for, void* pool);
 void CbkCpuScale(const struct CbkScaling* scaling, CbkParallelFor parallel_for, void* pool);

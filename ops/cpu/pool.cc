@@ -53,9 +53,9 @@ class Pool {
     return *current_;
   }
 
-  void For(int64_t n, int64_t cost, CbkBody body, void* work) {
+  void For(int64_t most, int64_t n, int64_t cost, CbkBody body, void* work) {
     const int64_t total = n * std::max<int64_t>(cost, 1);
-    const int64_t helpers = std::min(threads_ - 1, total / kSmallestRange - 1);
+    const int64_t helpers = std::min({threads_ - 1, most - 1, total / kSmallestRange - 1});
     if (helpers < 1 || n < 2) return body(work, 0, n);
     const int64_t ranges = std::min({n, (helpers + 1) * kRangesPerThread, total / kSmallestRange});
     Loop loop{body, work, n, (n + ranges - 1) / ranges};
@@ -120,8 +120,9 @@ Pool* Pool::current_ = nullptr;
 
 }  // namespace
 
-void ParallelForOfOwnPool(void*, int64_t n, int64_t cost, CbkBody body, void* work) {
-  Pool::Get().For(n, cost, body, work);
+void ParallelForOfOwnPool(void* most, int64_t n, int64_t cost, CbkBody body, void* work) {
+  const int64_t limit = most == nullptr ? INT64_MAX : *static_cast<const int64_t*>(most);
+  Pool::Get().For(limit, n, cost, body, work);
 }
 
 }  // namespace cb_keras

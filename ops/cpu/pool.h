@@ -9,11 +9,12 @@
 
 namespace cb_keras {
 
-// A CbkParallelFor; the pool argument is not read. There are as many threads as this process may
-// use processors, less the one that calls, or as CB_KERAS_THREADS says, the caller included. They
-// start at the first loop that is worth sharing, sleep in between, and live as long as the process.
-// A process that is forked gets threads of its own.
-void ParallelForOfOwnPool(void* pool, int64_t n, int64_t cost, CbkBody body, void* work);
+// A CbkParallelFor. There are as many threads as this process may use processors, less the one that
+// calls, or as CB_KERAS_THREADS says, the caller included; where `most` is not nullptr it points to
+// an int64_t, and this loop has no more than that. They start at the first loop that is worth
+// sharing, sleep in between, and live as long as the process. A process that is forked gets threads
+// of its own.
+void ParallelForOfOwnPool(void* most, int64_t n, int64_t cost, CbkBody body, void* work);
 
 }  // namespace cb_keras
 
