@@ -16,11 +16,80 @@ import tempfile
 from . import compilers
 
 FOLDER = pathlib.Path(__file__).parent
-LIBRARY = "libcb_keras_ops.so"
+CORE = "libcb_keras_core.so"  # the kernels, without any framework
+LIBRARY = "libcb_keras_ops.so"  # TensorFlow's ops
 
 # GCC 12 refuses TensorFlow's headers with these ("not a constant expression").
 _NOT_IN_TENSORFLOW = "-fno-sanitize=null,nonnull-attribute,returns-nonnull-attribute"
+_EXPORTED = "{ global: Cbk*; kCbkBuild; local: *; };\n"  # a version script of the linker
 _MARK = b"cb_keras ops library: "  # then a JSON object that describes the build, then NUL
+
+
+@dataclasses.dataclass(frozen=True)
+class Core:
+    """What a core library is built with: no framework takes part.
+
+    Attributes:
+        cxx: Path of the C++ compiler.
+        cxx_version: Its first line of `--version`.
+        nvcc: Path of nvcc, or None for a library without CUDA kernels.
+        nvcc_version: nvcc's release, or None.
+        sanitizers: As `-fsanitize` takes them, "" for none.
+    """
+
+    cxx: str
+    cxx_version: str
+    nvcc: str | None = None
+    nvcc_version: str | None = None
+    sanitizers: str = ""
+
+    @classmethod
+    def find(cls):
+        """The machine's compilers, with the variables of `Toolchain.find`.
+
+        Raises:
+            compilers.BuildError: As of `Toolchain.find`.
+        """
+        cxx = compilers.existing_cxx()
+        nvcc = compilers.find_nvcc()
+        sanitizers = compilers.sanitizers()
+        if nvcc and sanitizers:
+            raise compilers.BuildError(
+                f"CB_KERAS_SANITIZE={sanitizers} is for builds without CUDA: set CB_KERAS_CUDA=0"
+            )
+        version = compilers.nvcc_version(nvcc) if nvcc else None
+        return cls(cxx, compilers.cxx_version(cxx), nvcc, version, sanitizers)
+
+    @property
+    def description(self):
+        """What the built library says of itself, a dict."""
+        return {
+            "part": "core",
+            "sources": core_digest(),
+            "compiler": self.cxx_version,
+            "cuda": self.nvcc_version,
+            "sanitizers": self.sanitizers,
+        }
+
+    @property
+    def key(self):
+        """Digest of all that makes two libraries differ: 16 hexadecimal digits."""
+        return _digest([self.description, platform.machine()])
+
+    def compilations(self, folder):
+        """Commands to run, in any order, and the object files that they make."""
+        return _kernel_compilations(self, folder)
+
+    def link(self, objects, output):
+        """The command that makes the library of its objects."""
+        script = output.with_suffix(".map")
+        script.write_text(_EXPORTED)
+        if self.nvcc:
+            linker = [f"-Xlinker=--version-script={script}", f"-Xlinker=-soname={CORE}"]
+            linker += ["-Xcompiler=-pthread"]
+        else:
+            linker = [f"-Wl,--version-script={script},-soname={CORE}", "-pthread"]
+        return [*_link(self), *map(str, objects), "-o", str(output), *linker]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,14 +163,37 @@ class Toolchain:
             for flag in (*self.compile_flags, *self.link_flags)
             if not flag.startswith(("-I", "-L"))  # folders say nothing about what is in them
         ]
-        content = json.dumps([self.description, flags, platform.machine()], sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()[:16]
+        return _digest([self.description, flags, platform.machine()])
+
+    def compilations(self, folder):
+        """Commands to run, in any order, and the object files that they make."""
+        return _compilations(self, folder)
+
+    def link(self, objects, output):
+        """The command that makes the library of its objects."""
+        return [*_link(self), *map(str, objects), "-o", str(output), *_link_last(self)]
+
+
+def _digest(content):
+    text = json.dumps(content, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def core_digest():
+    """Digest of what the core library is made of: 16 hexadecimal digits."""
+    return _digest_of_files(
+        path for path in _sources() if FOLDER / "tensorflow" not in path.parents
+    )
 
 
 def sources_digest():
     """Digest of the sources and of the files that hold the flags: 16 hexadecimal digits."""
+    return _digest_of_files(_sources())
+
+
+def _digest_of_files(paths):
     digest = hashlib.sha256()
-    for path in sorted(_sources()):
+    for path in sorted(paths):
         digest.update(path.relative_to(FOLDER).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -143,12 +235,10 @@ def build(toolchain, output):
     output.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".building.{output.stem}."
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=prefix) as folder:
-        commands, objects = _compilations(toolchain, pathlib.Path(folder))
+        commands, objects = toolchain.compilations(pathlib.Path(folder))
         compilers.run_all(commands)
-        library = pathlib.Path(folder, LIBRARY)
-        compilers.run(
-            [*_link(toolchain), *map(str, objects), "-o", str(library), *_link_last(toolchain)]
-        )
+        library = pathlib.Path(folder, "library.so")
+        compilers.run(toolchain.link(objects, library))
         seal(library)
         os.replace(library, output)
 
@@ -176,9 +266,20 @@ def _sources():
     return [*files, FOLDER / "build.py", FOLDER / "compilers.py"]
 
 
+def _kernel_compilations(toolchain, folder):
+    """Those of the kernels, and of XLA's handlers of them."""
+    jobs = [
+        (source, name, _cpu_flags(toolchain, flags)) for source, name, flags in compilers.cpu_jobs()
+    ]
+    if (FOLDER / "xla" / "handlers.cc").is_file():
+        headers = f"-isystem{FOLDER / 'third_party'}"
+        cuda = f"-DCBK_CUDA={int(toolchain.nvcc is not None)}"
+        jobs.append(("xla/handlers.cc", "handlers", _cpu_flags(toolchain, ["-O2", headers, cuda])))
+    return _commands(toolchain, folder, jobs)
+
+
 def _compilations(toolchain, folder):
     """Commands to run, in any order, and the object files that they make."""
-    common = compilers.common_flags(toolchain.cxx, toolchain.cxx_version)
     jobs = [
         *(
             (source, name, _cpu_flags(toolchain, flags))
@@ -189,6 +290,11 @@ def _compilations(toolchain, folder):
             for name in ("kernels", "ops", "xla")
         ),
     ]
+    return _commands(toolchain, folder, jobs)
+
+
+def _commands(toolchain, folder, jobs):
+    common = compilers.common_flags(toolchain.cxx, toolchain.cxx_version)
     commands, objects = [], []
     for source, name, flags in jobs:
         objects.append(folder / f"{name}.o")

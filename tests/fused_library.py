@@ -11,7 +11,7 @@ import keras
 import pytest
 
 from cb_keras import fused
-from cb_keras.fused.library import builder
+from cb_keras.fused.sources import builder
 from tests import HANG_SECONDS
 
 ROOT = pathlib.Path(__file__).parent.parent

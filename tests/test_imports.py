@@ -47,7 +47,7 @@ GUARDED = {
     "tensorflow": {
         "cb_keras.fused.gradients",  # the native op is TensorFlow's
         "cb_keras.fused.library",
-        "cb_keras.fused.op",
+        "cb_keras.fused.doors.tensorflow",
         "cb_keras.tracing",
         "cb_keras.checks.class_ids",  # its graphs can assert what its eager tensors show
         "cb_keras.checks.multi_hot",
@@ -58,13 +58,19 @@ GUARDED = {
         "cb_keras.counting.streams",  # tf.data
         "cb_keras.weights",  # tf.function compiles the class weights
     },
-    "jax": {"cb_keras.private_api", "cb_keras.weights", "cb_keras.checks.seen"},  # so does jax.jit
+    "jax": {
+        "cb_keras.fused.doors.jax",
+        "cb_keras.private_api",
+        "cb_keras.weights",  # jax.jit does too
+        "cb_keras.checks.seen",
+    },
     # No public names: one file, whose version test says what changed.
     "tensorflow.python": {"cb_keras.private_api"},
     "keras.src": {"cb_keras.private_api"},
 } | {name: set() for name in ("absl", "jinja2", "matplotlib", "sklearn", "tensorflow_datasets")}
 # A function that torch.compile compiles has no values to look at.
 GUARDED["torch"] = {
+    "cb_keras.fused.doors.torch",
     "cb_keras.checks.activation",
     "cb_keras.checks.seen",
     "cb_keras.counting.streams",  # a DataLoader is PyTorch's

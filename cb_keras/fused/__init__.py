@@ -11,8 +11,9 @@ export takes keras.ops instead, but a concrete function is saved as it was trace
 goes into one `fused=False`, or call `cb_keras.fused.load()` before `tf.saved_model.load`.
 """
 
+from cb_keras.fused.availability import available, build, load, status
+from cb_keras.fused.errors import FusedOpError
 from cb_keras.fused.kinds import Form, Kind
-from cb_keras.fused.library import FusedOpError, available, build, load, status
 from cb_keras.fused.op import crossentropy, mean_upstream, prepared, why_not
 
 __all__ = [

@@ -2,21 +2,22 @@
 
 import sys
 
-from cb_keras.fused import library
+from cb_keras.fused import availability, sources
+from cb_keras.fused.errors import FusedOpError
 
 
 def main(arguments: list[str]) -> int:
     """Does what the command line says; returns the exit status."""
     if arguments == ["status"]:
-        print(library.status())
+        print(availability.status())
         return 0
     if arguments == ["build"]:
         try:
-            print(library.printable(f"built: {library.build()}"))
-        except library.FusedOpError as error:
+            print(sources.printable(f"built: {availability.build()}"))
+        except FusedOpError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
-        print(library.status())
+        print(availability.status())
         return 0
     print("usage: python -m cb_keras.fused status|build", file=sys.stderr)
     return 2

@@ -1,50 +1,21 @@
-"""Finding, building and loading the library of the fused op."""
+"""Finding, building and loading the library of TensorFlow's ops."""
 
 import contextlib
 import ctypes
 import functools
-import importlib
-import importlib.util
 import os
 import pathlib
-import sys
 import threading
 from typing import Any
 
 import keras
 
 from cb_keras.fused import cache, gradients
+from cb_keras.fused.errors import FusedOpError
+from cb_keras.fused.sources import BUILD_COMMAND, MISSING, PACKAGE, builder, printable
 
-_PACKAGE = pathlib.Path(__file__).parent.parent
-_NO_SOURCES = "its sources are not there; install cb_keras again, or take it from a clone"
-_BUILD_COMMAND = "python -m cb_keras.fused build"
 _registering = threading.Lock()
 _in_use: list[tuple[Any, str]] = []  # what `find` returns from the time that it has a module
-
-
-class FusedOpError(Exception):
-    """The fused op was insisted on and can't be used; the message says why."""
-
-
-def available() -> bool:
-    """Whether the op can be used in this process, on eager tensors and in graphs."""
-    return find()[0] is not None
-
-
-def status() -> str:
-    """One line: whether the op is in use and why."""
-    module, why = find()
-    return f"fused op: {'in use' if module else 'not in use'}: {why}"
-
-
-def load() -> None:
-    """Loads the op, so that a SavedModel which holds it can be loaded.
-
-    Raises:
-        FusedOpError: The op can't be used in this process; says why.
-    """
-    if not available():
-        raise FusedOpError(f"the fused op can't be loaded: {find()[1]}.")
 
 
 def build() -> pathlib.Path:
@@ -66,12 +37,12 @@ def build() -> pathlib.Path:
     except (ImportError, OSError) as error:
         raise FusedOpError(f"the fused op can't be built: {error}") from error
     if ops is None:
-        raise FusedOpError(f"the fused op can't be built: {_NO_SOURCES}")
+        raise FusedOpError(f"the fused op can't be built: {MISSING}")
     try:
         library = cache.build(ops, ops.Toolchain.find(tf))
     except (ops.compilers.BuildError, cache.CacheError, OSError) as error:
         raise FusedOpError(f"the fused op can't be built: {error}") from error
-    if not available():  # a loaded library stays: TensorFlow can't take another of its ops
+    if find()[0] is None:  # a loaded library stays: TensorFlow can't take another of its ops
         _find.cache_clear()
     return library
 
@@ -99,19 +70,14 @@ def _find(gpu: bool) -> tuple[Any, str]:
     return module, printable(why)
 
 
-def printable(text: str) -> str:
-    """The text with what is not UTF-8 (in a path) as escapes: it could not be printed."""
-    return text.encode(errors="backslashreplace").decode()
-
-
 def _first_that_loads(gpu: bool) -> tuple[Any, str]:
     import tensorflow as tf
 
     if builder() is None:
-        return None, _NO_SOURCES
+        return None, MISSING
     libraries, reasons = _matching_libraries(tf.__version__)
     if not libraries:
-        missing = f"it is not built for TensorFlow {tf.__version__}; {_BUILD_COMMAND} builds it"
+        missing = f"it is not built for TensorFlow {tf.__version__}; {BUILD_COMMAND} builds it"
         return None, "; ".join([missing, *reasons])
     # Any will do on the CPU; on a GPU one with CUDA kernels must.
     libraries.sort(key=lambda item: bool(item[1]["cuda"]) != gpu)
@@ -119,7 +85,7 @@ def _first_that_loads(gpu: bool) -> tuple[Any, str]:
         if gpu and not description["cuda"]:
             reasons.append(
                 f"there is a GPU, but {library} was built without nvcc; put nvcc on PATH and run "
-                f"{_BUILD_COMMAND}"
+                f"{BUILD_COMMAND}"
             )
             continue
         module, why = _open(library, description["cuda"])
@@ -157,24 +123,4 @@ def _matching_libraries(tensorflow_version: str) -> tuple[list[cache.Library], l
         "sources": ops.sources_digest(),
         "sanitizers": ops.compilers.sanitizers(),
     }
-    return cache.libraries(ops, _PACKAGE / ops.LIBRARY, wanted)
-
-
-@functools.cache
-def builder() -> Any:
-    """The module ops.build, of the installed package or of the clone; None without the sources."""
-    folders = [_PACKAGE / "_ops", _PACKAGE.parent / "ops"]
-    folder = next((folder for folder in folders if (folder / "build.py").is_file()), None)
-    return None if folder is None else load_builder(folder)
-
-
-def load_builder(folder: pathlib.Path, name: str = "cb_keras._ops") -> Any:
-    """The module `build` of a folder of sources, which becomes the package `name`.
-
-    By path, so that it is this package's own: `import cb_keras._ops` in a clone could find another
-    clone, of which there is an editable installation.
-    """
-    spec: Any = importlib.util.spec_from_file_location(name, folder / "__init__.py")
-    package = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(package)
-    return importlib.import_module(f"{name}.build")
+    return cache.libraries(ops, PACKAGE / ops.LIBRARY, wanted)

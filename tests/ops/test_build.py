@@ -12,7 +12,7 @@ import types
 
 import pytest
 
-from cb_keras.fused.library import load_builder
+from cb_keras.fused.sources import load_builder
 from tests.fused_library import ROOT
 
 FAKE_CXX = """#!/bin/sh

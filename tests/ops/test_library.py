@@ -12,7 +12,7 @@ import time
 import pytest
 
 from cb_keras import fused
-from cb_keras.fused.library import builder as find_builder
+from cb_keras.fused.sources import builder as find_builder
 from tests import HANG_SECONDS
 from tests.fused_library import ROOT, ensure_library, library_path, require_tensorflow
 

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from cb_keras import fused
+from cb_keras import fused
 from cb_keras.fused import library
 
 
@@ -40,13 +41,13 @@ def threads():
     load_op_library, both = tf.load_op_library, threading.Barrier(2)
     tf.load_op_library = lambda path: (both.wait(), load_op_library(path))[1]
     available = []
-    pair = [threading.Thread(target=lambda: available.append(library.available())) for _ in "ab"]
+    pair = [threading.Thread(target=lambda: available.append(fused.available())) for _ in "ab"]
     [thread.start() for thread in pair]
     [thread.join() for thread in pair]
     tf.load_op_library = load_op_library
     importlib.reload(library)
     library.builder().LIBRARY = ""
-    return [available, library.status()]
+    return [available, fused.status()]
 
 
 def next_to():
@@ -54,17 +55,17 @@ def next_to():
     import tensorflow as tf
 
     use_cache("next to")
-    builder, package = library.builder(), library._PACKAGE
-    builder.LIBRARY, library._PACKAGE = "libcb_keras_ops.so", pathlib.Path("package")
+    builder, package = library.builder(), library.PACKAGE
+    builder.LIBRARY, library.PACKAGE = "libcb_keras_ops.so", pathlib.Path("package")
     first = str(library._matching_libraries(tf.__version__)[0][0][0])
-    status = library.status()
-    builder.LIBRARY, library._PACKAGE = "", package
+    status = fused.status()
+    builder.LIBRARY, library.PACKAGE = "", package
     return [first, status]
 
 
 def not_utf8():
     use_cache(os.fsdecode(b"caf\xe9"))
-    return library.status()
+    return fused.status()
 
 
 def digest_on_one_thread():

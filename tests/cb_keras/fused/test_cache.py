@@ -12,7 +12,7 @@ import types
 import pytest
 
 from cb_keras.fused import cache as fused_cache
-from cb_keras.fused.library import builder as find_builder
+from cb_keras.fused.sources import builder as find_builder
 
 BUILDER = find_builder()
 DESCRIPTION = {"tensorflow": "2.21.0", "sources": "0" * 16, "sanitizers": ""}
