@@ -4,7 +4,9 @@ python -m experiments.sweep --table=2 --seeds=0,1,2 --output_dir=runs/table2
 python -m experiments.sweep --grid="cb_power=0,0.5,1;gamma=0,1,2" --loss=focal --output_dir=DIR
 
 The same command continues a sweep that was stopped, from the last checkpoint of the cells that were
-running. Every flag of experiments.train that the table does not vary itself can be added.
+running. With --records=DIR nothing is trained: the tables are made of the finished runs in DIR, of
+which config.json, history.csv and metrics.json are enough. Every flag of experiments.train that the
+table does not vary itself can be added.
 """
 
 import dataclasses
@@ -44,12 +46,17 @@ RETRIES = flags.DEFINE_integer("retries", 1, "How often a failed cell is started
 LAUNCHER = flags.DEFINE_enum(
     "launcher", next(iter(LAUNCHERS)), list(LAUNCHERS), "Where the cells run."
 )
+RECORDS = flags.DEFINE_string(
+    "records",
+    None,
+    "Folder of finished runs, such as results/runs: the tables are made of them, nothing is trained.",
+)
 TABLE_OPTIONS = {
     option.name: flags.DEFINE_integer(option.name, None, option.help) for option in OPTIONS
 }
 GROUPS = {
     "What is run": ("table", "grid", "seeds", *TABLE_OPTIONS),
-    "How it is run": ("launcher", "jobs", "retries"),
+    "How it is run": ("launcher", "jobs", "retries", "records"),
     **train_flags.GROUPS,
 }
 
@@ -81,7 +88,10 @@ def main(argv):
     outputs.check_writable(sweep.folder)
     lock = Lock(sweep.folder)
     atomic.remove_temporaries(sweep.folder)
-    _check_folder(sweep)
+    if RECORDS.value is None:
+        _check_folder(sweep)
+    else:
+        results.check_records(RECORDS.value, _expected(sweep))
     for job in sweep.jobs:
         if job.is_complete():
             job.state = "done"
@@ -90,7 +100,8 @@ def main(argv):
             f"left out of results.csv: {folder}, which does not have the name of its settings and "
             "so may be a copy"
         )
-    _run(sweep)
+    if RECORDS.value is None:
+        _run(sweep)
     print((sweep.folder / sweep.table.document).read_text(encoding="utf-8"))
     lock.release()
     _report_failures(sweep)
@@ -145,7 +156,12 @@ def plan():
         raise cli.UserError(error) from error
     if axes:
         grid.check_size(made)
-    return Sweep(table, axes, folder, made, jobs.of_cells(made, settings["output_dir"], axes))
+    own = jobs.of_cells(made, settings["output_dir"], axes)
+    if RECORDS.value is not None:
+        records = cli.local_path("--records", RECORDS.value)
+        for job in own:
+            job.folder = records / job.name
+    return Sweep(table, axes, folder, made, own)
 
 
 def _check_choice():
@@ -213,12 +229,8 @@ def _seeds():
 def _check_folder(sweep):
     """Raises UserError where runs that are there do not belong to this sweep."""
     from experiments import datasets
-    from experiments.training.settings import checked
 
-    expected = {
-        job.folder: train_flags.recorded(checked(cell.settings))
-        for cell, job in zip(sweep.cells, sweep.jobs, strict=True)
-    }
+    expected = _expected(sweep)
     data_name = None
     if not all(job.is_complete() for job in sweep.jobs):
         settings = sweep.cells[0].settings
@@ -226,14 +238,30 @@ def _check_folder(sweep):
     results.check_folder(sweep.folder, expected, sweep.table.varies, data_name)
 
 
+def _expected(sweep):
+    """Dict of run directory of each cell to the settings that it records."""
+    from experiments.training.settings import checked
+
+    return {
+        job.folder: train_flags.recorded(checked(cell.settings))
+        for cell, job in zip(sweep.cells, sweep.jobs, strict=True)
+    }
+
+
 def _write(sweep):
     """Writes `results.csv`, with the finished runs of all tables, and the table's document.
+
+    Of records only those of the table's own cells are written.
 
     Returns:
         Finished run directories that would count twice, as a copy next to its original does, and
         are left out.
     """
-    runs, left_out = results.finished(sweep.folder, {job.folder for job in sweep.jobs})
+    if RECORDS.value is None:
+        runs, left_out = results.finished(sweep.folder, {job.folder for job in sweep.jobs})
+    else:
+        there = [job.folder for job in sweep.jobs if job.is_complete()]
+        runs, left_out = results.read(there), []
     text = results.csv_text(runs.values(), sweep.grid)
     atomic.write_atomically(sweep.folder / "results.csv", text.encode())
     own = {i: runs[job.folder] for i, job in enumerate(sweep.jobs) if job.folder in runs}

@@ -7,7 +7,7 @@ import pathlib
 
 from experiments import backbones, methods
 from experiments.cli import UserError
-from experiments.runs import data_record, directory, naming, tails
+from experiments.runs import data_record, directory, naming, schema, tails
 from experiments.runs.figures import Statistic
 from experiments.runs.files import DamagedError, read_config
 from experiments.sweeps.cells import VALIDATION
@@ -44,6 +44,40 @@ class Run:
     todays_rule: str
 
 
+def check_records(folder, expected):
+    """Refuses records of the cells that have other settings than asked for, or differing data.
+
+    Args:
+        folder: Folder of the records, `--records`; what else lies there is not looked at.
+        expected: Dict of the folder of each cell's record to its settings.
+
+    Raises:
+        UserError: A record has other settings, or other data; or there is none at all.
+    """
+    defaults = train_flags.protocol_defaults()
+    configs = {}
+    for path, ours in expected.items():
+        if (path / schema.METRICS).exists():
+            configs[path], _ = directory.read_finished(path)
+            _refuse_others(
+                f"--records={folder}", path, ours, {**defaults, **configs[path]["flags"]}
+            )
+    if not configs:
+        raise UserError(
+            f"--records={folder} holds none of the {len(expected)} cells; the first would be "
+            f"{next(iter(expected)).name}."
+        )
+    data_record.check_alike(configs)
+
+
+def _refuse_others(named, path, ours, theirs):
+    if different := directory.differences(ours, theirs):
+        raise UserError(
+            f"{named} holds a run with other settings, {path.name} "
+            f"({'; '.join(different)}); give the flags that are there or choose another folder."
+        )
+
+
 def check_folder(folder, expected, varied, data_name):
     """Refuses a folder whose runs have other settings or data, before any cell is started.
 
@@ -68,11 +102,7 @@ def check_folder(folder, expected, varied, data_name):
         if ours is None:
             own = {*_VARIED, *varied, *(naming.added(path.parent, theirs) or ())}
             ours = {**shared, **{name: theirs.get(name) for name in own}}
-        if different := directory.differences(ours, theirs):
-            raise UserError(
-                f"--output_dir={folder} holds a run with other settings, {path.parent.name} "
-                f"({'; '.join(different)}); give the flags that are there or choose another folder."
-            )
+        _refuse_others(f"--output_dir={folder}", path.parent, ours, theirs)
     if data_name is not None:
         configs[data_record.TO_BE_TRAINED] = {"data": {"name": data_name}}
     data_record.check_alike(configs)
@@ -93,16 +123,25 @@ def finished(folder, own=()):
         UserError: A run is damaged, or two are on different data.
     """
     folders = sorted(path.parent for path in (folder / "runs").glob("*/metrics.json"))
-    added = {run: _added(run) for run in folders}
-    counted = [run for run in folders if run in own or added[run] is not None]
-    found = {run: directory.read_finished(run) for run in counted}
+    counted = [run for run in folders if run in own or _added(run) is not None]
+    runs = read(counted)
+    return runs, [run for run in folders if run not in runs]
+
+
+def read(folders):
+    """Dict of run directory to `Run`.
+
+    Raises:
+        UserError: A run is damaged, or two are on different data.
+    """
+    found = {run: directory.read_finished(run) for run in folders}
     data_record.check_alike({run: config for run, (config, _) in found.items()})
     runs = {}
     for run, (config, metrics) in found.items():
         metrics, *rules = with_todays_shot_groups(config, metrics)
         settings = {**train_flags.protocol_defaults(), **config["flags"]}
-        runs[run] = Run(settings, metrics, added[run] or (), *rules)
-    return runs, [run for run in folders if run not in runs]
+        runs[run] = Run(settings, metrics, _added(run) or (), *rules)
+    return runs
 
 
 def _added(folder):
