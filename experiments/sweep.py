@@ -49,7 +49,7 @@ LAUNCHER = flags.DEFINE_enum(
 RECORDS = flags.DEFINE_string(
     "records",
     None,
-    "Folder of finished runs, such as results/runs: the tables are made of them, nothing is trained.",
+    "Folder of finished runs, such as results/runs: of them the tables are made, without training.",
 )
 TABLE_OPTIONS = {
     option.name: flags.DEFINE_integer(option.name, None, option.help) for option in OPTIONS
