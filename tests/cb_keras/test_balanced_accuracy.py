@@ -68,6 +68,7 @@ def test_padded_steps_count_in_no_recall_as_in_no_accuracy_of_keras(mode, weight
     assert found["accuracy"] == pytest.approx(hits.sum() / of_steps.sum(), rel=1e-5)
 
 
+@pytest.mark.slow
 @modes
 def test_padded_steps_count_in_no_recall_of_fit(mode):
     if BACKEND == "jax":

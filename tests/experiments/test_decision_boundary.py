@@ -14,6 +14,8 @@ from experiments import decision_boundary as program
 from experiments.boundary import boundary_picture, boundary_table, boundary_training
 from experiments.cli import UserError
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = {
     "loss": "focal",
     "cb_beta": 0.9999,

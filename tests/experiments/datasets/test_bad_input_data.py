@@ -182,6 +182,7 @@ def linear():
     return network, split, expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [4, 10, 11, 5000])
 def test_a_partial_last_batch_counts_by_its_examples_in_training_and_evaluation(linear, batch_size):
     # 11 images: batches of 4, 4 and 3; of 10 and 1; and one batch larger than the data.

@@ -11,6 +11,8 @@ from experiments import datasets
 from experiments.cli import UserError
 from tests.experiments.cases import Run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def compared(short_run, digits_run, call_compare, tmp_path_factory):

@@ -87,6 +87,7 @@ def frames(page, tmp_path_factory):
     return dict(zip(WIDTHS, json.loads(html.unescape(seen)), strict=True))
 
 
+@pytest.mark.slow
 def test_nothing_that_a_run_directory_holds_is_executed(page, frames, tmp_path):
     title = re.search("<title>(.*?)</title>", page.read_text())[1]
     dom = dumped(page, tmp_path / "profile")

@@ -9,6 +9,8 @@ from experiments.training import protocol
 from experiments.training.checkpoint import Checkpoint
 from tests.experiments.training.cases import stopped_after
 
+pytestmark = pytest.mark.slow
+
 FOUR = ("--train_epochs=4", "--freeze_epochs=2", "--eval_epochs=1")
 TRUNK = 5  # variables of the tiny network before its last layer: a kernel, and four of the norm
 

@@ -105,6 +105,7 @@ def test_a_setting_of_keras_that_spoils_a_training_is_refused_before_anything_is
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_backend_that_can_not_export_is_refused_by_the_program_itself(
     run_python, tmp_path, monkeypatch
 ):

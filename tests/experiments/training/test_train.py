@@ -158,6 +158,7 @@ def test_the_loss_is_the_class_balanced_one_without_the_penalty(digits_run, pred
     assert digits_run.metrics["loss"] == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_figures_are_the_last_epochs_and_not_the_best_ones(tmp_path, train_short):
     # The rate grows 20-fold after 6 of 8 epochs, which undoes what was learnt.
     run = train_short(tmp_path / "run", "--train_epochs=8", "--lr_boundaries=0.75", "--lr_decay=20")
@@ -202,6 +203,7 @@ def test_absent_data_is_told_before_anything_is_trained_and_leaves_no_folder(tmp
     assert list(tmp_path.rglob("*")) == [tmp_path / "mine"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("limit", "words"),
     [

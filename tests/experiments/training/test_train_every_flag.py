@@ -180,6 +180,7 @@ def test_dataset_and_data_dir_name_the_data(tmp_path, only_train, write_tfds):
     assert sizes == {"a": 120, "b": 300}
 
 
+@pytest.mark.slow
 def test_eval_batch_size_is_that_of_the_evaluations(tmp_path, train_tiny, monkeypatch):
     sizes = []
     evaluation_dataset, evaluate = pipeline.evaluation_dataset, evaluation.evaluate
@@ -322,6 +323,7 @@ def test_image_size_test_fraction_and_split_seed_are_handed_to_the_loader(
     ]
 
 
+@pytest.mark.slow
 def test_fused_op_chooses_the_way_and_keeps_the_curve(tmp_path, only_train):
     fused.build()  # if it is not there yet
     on = only_train(tmp_path / "on", "--fused_op=on")

@@ -11,6 +11,8 @@ from experiments.cli import UserError
 from experiments.runs import naming
 from tests.experiments.cases import Run
 
+pytestmark = pytest.mark.slow
+
 SHORT = (
     *("--depth=8", "--batch_size=64", "--plots=false", "--train_epochs=1", "--eval_epochs=1"),
     *("--warmup_epochs=0", "--image_size=8"),

@@ -296,6 +296,7 @@ def damage(file):
     file.write_bytes(content)
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_continues_to_the_same_end(
     whole, train_tiny, tmp_path, capsys
 ):

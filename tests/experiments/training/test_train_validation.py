@@ -6,6 +6,8 @@ import pytest
 from experiments.runs import schema
 from experiments.runs.files import DamagedError, read_config, read_metrics
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run(train_short, tmp_path_factory):

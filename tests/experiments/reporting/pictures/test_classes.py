@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 
 from cb_keras import metrics
 from experiments.reporting import cards, drawing, sections
@@ -43,6 +44,7 @@ def test_a_class_without_test_images_is_marked_and_one_of_which_none_is_right_is
     assert "no test images" in [text.get_text() for text in axes.get_legend().get_texts()]
 
 
+@pytest.mark.slow
 def test_no_legend_lies_over_a_bar_or_a_line(tmp_path, digits_run):
     runs = (series(uneven_run(tmp_path / "few")), series(uneven_run(tmp_path / "many", 30)))
     figures = [

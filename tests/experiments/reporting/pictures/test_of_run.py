@@ -48,6 +48,7 @@ def change(folder, name, **values):
     (folder / name).write_text(json.dumps({**content, **values}))
 
 
+@pytest.mark.slow
 def test_pictures_are_made_again_from_three_files_without_tensorflow(
     digits_run, run_python, tmp_path
 ):
@@ -102,6 +103,7 @@ ODD_NAMES = ["$0-$10", "$$", "Ünïcode", "a name of many words, thirty-seven of
 USER_SETTINGS = {"text.usetex": True, "savefig.bbox": "tight", "axes.titlesize": 40}
 
 
+@pytest.mark.slow
 def test_names_that_look_like_formulas_are_drawn_as_they_are_whatever_the_users_settings(
     tmp_path, monkeypatch
 ):
