@@ -76,7 +76,7 @@ def test_any_weights_have_six_digits(counts, beta, power):
     np.testing.assert_allclose(result, expected, rtol=1e-6, atol=1e-37)
 
 
-@properties(50)
+@properties(20)
 @given(st.sampled_from(list(CLASSES)), counts_of_any_type(), betas, powers, st.floats(0, 1e30))
 def test_any_loss_is_made_again_from_its_configuration(kind, counts, beta, power, gamma):
     assume(len(counts) > 1)  # one class is refused

@@ -11,7 +11,6 @@ import keras
 import numpy as np
 
 from cb_keras import fused
-from cb_keras import fused
 from cb_keras.fused import library
 
 
