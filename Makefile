@@ -21,8 +21,8 @@ BIN := .venv/bin
 #   PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make test
 TORCH ?= torch==2.13.0
 
-# What the library is made of, and what its checks add; ops/compilers.py has flags and GPU targets.
-OPS := ops/build.py ops/compilers.py $(wildcard ops/*.h ops/cpu/*.* ops/cuda/*.* ops/tensorflow/*.*)
+# What the libraries are made of, and what their checks add; ops/compilers.py has flags and GPU targets.
+OPS := $(wildcard ops/*.py ops/*.h ops/cpu/*.* ops/cuda/*.* ops/xla/*.* ops/tensorflow/*.*)
 CHECKS := $(wildcard ops/*.py ops/*.h ops/check/*.* ops/cpu/*.* ops/cuda/*.*)
 
 # Python and TensorFlow are not sanitized, so the runtime is loaded before them; with libstdc++, or

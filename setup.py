@@ -1,21 +1,20 @@
-"""Build of the package: pyproject.toml describes it, this lists its files and builds the op.
+"""Build of the package: pyproject.toml describes it, this lists its files and builds the core.
 
-The library is optional. It is built where there is a C++ compiler and the environment has
-TensorFlow already; elsewhere the package is installed without it and computes its losses with
-keras.ops, until `python -m cb_keras.fused build`. `CB_KERAS_FUSED=0` leaves it out on purpose; 1
-builds it everywhere, and makes a failure an error.
+The core library of the fused op is optional: it is built where there is a C++ compiler. Elsewhere
+the package is installed without it and computes its losses with keras.ops, until
+`python -m cb_keras.fused build`. `CB_KERAS_FUSED=0` leaves it out on purpose; 1 makes it an error
+that it can't be built. It needs nothing but the compiler, and no Python is in it.
 """
 
 import functools
 import importlib
-import importlib.metadata
 import importlib.util
 import os
 import pathlib
 import sys
-import sysconfig
 
 from setuptools import Extension, find_packages, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError
 
@@ -39,56 +38,47 @@ def packages():
 
     The checks of the kernels stay in the clone.
     """
-    sources = [path for path in (ROOT / "ops").iterdir() if path.is_dir() and path.name.isalpha()]
-    sources = sorted(path.name for path in sources if path.name != "check")
+    folders = sorted({path.parent for path in (ROOT / "ops").rglob("*.*") if path.is_file()})
+    sources = [folder.relative_to(ROOT / "ops").parts for folder in folders]
     return [
         *find_packages(ROOT, include=["cb_keras", "cb_keras.*"]),
-        *("cb_keras._ops", *(f"cb_keras._ops.{name}" for name in sources)),
+        *(
+            ".".join(("cb_keras._ops", *parts))
+            for parts in sources
+            if not {"check", "__pycache__"} & {*parts}
+        ),
     ]
 
 
-class BuildOps(build_ext):
-    """Builds the op library in place of a Python extension module."""
+class BuildCore(build_ext):
+    """Builds the core library in place of a Python extension module."""
 
     def get_ext_filename(self, fullname):
         """Name of the library, in the folder of its package."""
-        return os.path.join(*fullname.split(".")[:-1], ops_build().LIBRARY)
+        return os.path.join(*fullname.split(".")[:-1], ops_build().CORE)
 
     def build_extension(self, ext):
-        """Compiles, with the TensorFlow of the build environment."""
-        builder = ops_build()
+        """Compiles it."""
+        ops = ops_build()
         try:
-            import tensorflow
-
-            builder.build(builder.Toolchain.find(tensorflow), self.get_ext_fullpath(ext.name))
-        except (ImportError, OSError, builder.compilers.BuildError) as error:
+            ops.build(ops.Core.find(), self.get_ext_fullpath(ext.name))
+        except (OSError, ops.compilers.BuildError) as error:
             raise CompileError(f"the fused op was not built: {error}") from error
 
 
-def tensorflow_is_here():
-    """Whether the environment that is installed into has TensorFlow; pip hides it from builds."""
-    folders = {sysconfig.get_path(kind) for kind in ("purelib", "platlib")}
-    return any(pathlib.Path(folder, "tensorflow").is_dir() for folder in folders)
+class AnyPython(bdist_wheel):
+    """A wheel for a kind of machine and any Python 3: its library has no Python in it."""
+
+    def get_tag(self):
+        """Python, its binary interface, the machine."""
+        _, _, machine = super().get_tag()
+        return "py3", "none", machine
 
 
-def wanted_tensorflow():
-    """The TensorFlow to build with: the installed one, since the op belongs to one version."""
-    folders = [sysconfig.get_path(kind) for kind in ("purelib", "platlib")]
-    found = importlib.metadata.distributions(name="tensorflow", path=folders)
-    return next((f"tensorflow=={one.version}" for one in found), "tensorflow>=2.19,<2.22")
-
-
-def can_build():
-    """Whether the op is built by default: where TensorFlow is installed and there is a compiler."""
-    return tensorflow_is_here() and ops_build().compilers.find_cxx() is not None
-
-
-fused = WANTED == "1" or (WANTED == "" and can_build())
+fused = WANTED == "1" or (WANTED == "" and ops_build().compilers.find_cxx() is not None)
 setup(
     packages=packages(),
     package_dir={"cb_keras._ops": "ops"},
-    ext_modules=[Extension("cb_keras.ops_library", [], optional=WANTED != "1")] if fused else [],
-    cmdclass={"build_ext": BuildOps},
-    # For its headers, in pip's build environment.
-    setup_requires=[wanted_tensorflow()] if fused else [],
+    ext_modules=[Extension("cb_keras.core_library", [], optional=WANTED != "1")] if fused else [],
+    cmdclass={"build_ext": BuildCore, "bdist_wheel": AnyPython},
 )

@@ -11,6 +11,7 @@ import keras
 import pytest
 
 from cb_keras import fused
+from cb_keras.fused import core
 from cb_keras.fused.sources import builder
 from tests import HANG_SECONDS
 
@@ -43,6 +44,19 @@ def ensure_library():
             pytest.skip("there is a GPU, but no nvcc to build the fused op with")
         fused.build()
     assert fused.available(), fused.status()
+
+
+def ensure_core():
+    """The core library of this process, on any backend: built if need be, without CUDA."""
+    if core.find()[0] is None:
+        if builder().compilers.find_cxx() is None:
+            pytest.skip("there is no C++ compiler to build the core library with")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("CB_KERAS_CUDA", "0")
+            core.build()
+    found, why = core.loaded()
+    assert found, why
+    return found
 
 
 def library_path():

@@ -9,7 +9,7 @@ from cb_keras.fused.errors import FusedOpError
 def main(arguments: list[str]) -> int:
     """Does what the command line says; returns the exit status."""
     if arguments == ["status"]:
-        print(availability.status())
+        print(availability.status(), *availability.parts(), sep="\n")
         return 0
     if arguments == ["build"]:
         try:
@@ -17,7 +17,7 @@ def main(arguments: list[str]) -> int:
         except FusedOpError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
-        print(availability.status())
+        print(availability.status(), *availability.parts(), sep="\n")
         return 0
     print("usage: python -m cb_keras.fused status|build", file=sys.stderr)
     return 2

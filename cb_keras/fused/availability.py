@@ -20,6 +20,16 @@ def status() -> str:
     return f"fused op: {'in use' if module else 'not in use'}: {why}"
 
 
+def parts() -> list[str]:
+    """A line for each native library: which it is, or why there is none."""
+    found, why = core.loaded()
+    lines = [f"core library: {'loaded' if found else 'not there'}: {why}"]
+    if keras.backend.backend() == "tensorflow":
+        module, why = library.find()
+        lines.append(f"TensorFlow's ops: {'loaded' if module else 'not there'}: {why}")
+    return lines
+
+
 def load() -> None:
     """Loads the op, so that a SavedModel which holds it can be loaded.
 

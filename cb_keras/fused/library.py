@@ -1,7 +1,6 @@
 """Finding, building and loading the library of TensorFlow's ops."""
 
 import contextlib
-import ctypes
 import functools
 import os
 import pathlib
@@ -10,7 +9,7 @@ from typing import Any
 
 import keras
 
-from cb_keras.fused import cache, gradients
+from cb_keras.fused import cache, core, gradients
 from cb_keras.fused.errors import FusedOpError
 from cb_keras.fused.sources import BUILD_COMMAND, MISSING, PACKAGE, builder, printable
 
@@ -19,10 +18,9 @@ _in_use: list[tuple[Any, str]] = []  # what `find` returns from the time that it
 
 
 def build() -> pathlib.Path:
-    """Builds the op library for the installed TensorFlow, if it is not built yet.
+    """Builds the op library for the installed TensorFlow, and its core, if they are not built yet.
 
-    Several processes may call it at once: one builds, the others wait for it. Libraries that older
-    versions left in the cache stay, since another environment may use them; they may be deleted.
+    Several processes may call it at once: one builds, the others wait for it.
 
     Returns:
         Path of the library.
@@ -38,8 +36,9 @@ def build() -> pathlib.Path:
         raise FusedOpError(f"the fused op can't be built: {error}") from error
     if ops is None:
         raise FusedOpError(f"the fused op can't be built: {MISSING}")
+    path = core.build()
     try:
-        library = cache.build(ops, ops.Toolchain.find(tf))
+        library = cache.build(ops, ops.Toolchain.find(tf, path))
     except (ops.compilers.BuildError, cache.CacheError, OSError) as error:
         raise FusedOpError(f"the fused op can't be built: {error}") from error
     if find()[0] is None:  # a loaded library stays: TensorFlow can't take another of its ops
@@ -75,52 +74,56 @@ def _first_that_loads(gpu: bool) -> tuple[Any, str]:
 
     if builder() is None:
         return None, MISSING
-    libraries, reasons = _matching_libraries(tf.__version__)
+    libraries, reasons = _of_this_tensorflow(tf.__version__)
     if not libraries:
         missing = f"it is not built for TensorFlow {tf.__version__}; {BUILD_COMMAND} builds it"
         return None, "; ".join([missing, *reasons])
-    # Any will do on the CPU; on a GPU one with CUDA kernels must.
-    libraries.sort(key=lambda item: bool(item[1]["cuda"]) != gpu)
+    kernels, why = core.loaded()
+    if kernels is None:
+        return None, "; ".join([f"its core library can't be used: {why}", *reasons])
+    if gpu and not kernels.description["cuda"]:
+        return None, (
+            f"there is a GPU, but {kernels.path} was built without nvcc; put nvcc on PATH and run "
+            f"{BUILD_COMMAND}"
+        )
     for library, description in libraries:
-        if gpu and not description["cuda"]:
+        if description["interface"] != kernels.description["interface"]:
             reasons.append(
-                f"there is a GPU, but {library} was built without nvcc; put nvcc on PATH and run "
-                f"{BUILD_COMMAND}"
+                f"{library} was built for another core library than {kernels.path}; "
+                f"{BUILD_COMMAND} builds one for this"
             )
             continue
-        module, why = _open(library, description["cuda"])
+        module, why = _open(library, kernels.details)
         if module is not None:
             return module, why
         reasons.append(why)
     return None, "; ".join(reasons)
 
 
-def _open(library: pathlib.Path, cuda: str | None) -> tuple[Any, str]:
-    """`(module of the ops or None, why)` of one library."""
+def _open(library: pathlib.Path, details: str) -> tuple[Any, str]:
+    """`(module of the ops or None, why)` of one library, whose core is loaded."""
     import tensorflow as tf
 
     try:
         module = tf.load_op_library(os.fsencode(library))
-        function = ctypes.CDLL(str(library)).CbkCpuInstructionSet
     except Exception as error:
         return None, f"{library} can't be loaded: {error}"
     # Once, by one of several threads, and not again where this module was imported again.
     with _registering, contextlib.suppress(KeyError):
         gradients.register(module)
-    function.restype = ctypes.c_char_p
-    with_cuda = f"CUDA {cuda}" if cuda else "no CUDA"
-    return module, f"{library} (CPU kernels: {function().decode()}; {with_cuda})"
+    return module, f"{library} ({details})"
 
 
-def _matching_libraries(tensorflow_version: str) -> tuple[list[cache.Library], list[str]]:
-    """The libraries for this TensorFlow and these sources, and why others were left out.
+def _of_this_tensorflow(version: str) -> tuple[list[cache.Library], list[str]]:
+    """The libraries for a TensorFlow and these sources, and why others were left out.
 
     A library with sanitizers is only for processes that ask for the same sanitizers.
     """
     ops = builder()
     wanted = {
-        "tensorflow": tensorflow_version,
-        "sources": ops.sources_digest(),
+        "part": "tensorflow",
+        "tensorflow": version,
+        "sources": ops.shim_digest(),
         "sanitizers": ops.compilers.sanitizers(),
     }
     return cache.libraries(ops, PACKAGE / ops.LIBRARY, wanted)

@@ -4,7 +4,8 @@
 //   python -m ops.check.build cpu address,undefined check      or: thread
 //   ./check [--seed=N]
 //
-// The kernels are the processor's best, or those that CB_KERAS_CPU_KERNELS names.
+// The kernels are the processor's best, or those that CB_KERAS_CPU_KERNELS names; the core's own
+// pool has four threads, or as many as CB_KERAS_THREADS says.
 // Exit status: 0 if all checks passed, else not.
 
 #include <math.h>
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -24,6 +26,7 @@
 #include "compare.h"
 #include "far_rows.h"
 #include "guarded_array.h"
+#include "own_pool.h"
 
 namespace cb_keras {
 namespace check {
@@ -61,6 +64,11 @@ void Shard(int64_t rows, const Work& work) {
   });
 }
 
+// A CbkParallelFor on those threads.
+void OnThreads(void*, int64_t n, int64_t, CbkBody body, void* work) {
+  Shard(n, [&](int64_t begin, int64_t end) { body(work, begin, end); });
+}
+
 // The first use of the kernels, which chooses them, by several ops at once.
 void CheckChoice(Report* report) {
   std::atomic<const char*> names[kThreads] = {};
@@ -82,13 +90,17 @@ int64_t FirstInvalidOf(const HostProblem& host, int64_t begin, int64_t end) {
   return -1;
 }
 
+// By the kernels themselves, or as others call them: on threads of theirs, or on the core's own.
+enum Way { kKernels, kTheirThreads, kOwnPool };
+
 template <typename T>
 GuardedArray Guarded(const std::vector<T>& array) {
   return GuardedArray(array.size() * sizeof(T), array.data());
 }
 
-void CheckLoss(const Case& what, Report* report) {
-  const HostProblem host = MakeProblem(what);
+// What the kernels say and write, and whether they find the first invalid labels.
+Output RunLoss(const HostProblem& host, Way way, bool* invalid_found) {
+  const Case& what = host.what;
   const size_t gradient_bytes =
       static_cast<size_t>(what.gradient * what.rows * what.classes * FloatBytes(what.float_type));
   const GuardedArray logits = Guarded(host.logits), labels = Guarded(host.labels);
@@ -97,24 +109,60 @@ void CheckLoss(const Case& what, Report* report) {
   const GuardedArray gradient(gradient_bytes);
   const CbkProblem problem =
       ProblemIn(what, logits, labels, weights, upstream, losses, gradient);
-  const bool stream = what.gradient && Random{what.seed}.Bits(0) % 2 == 0;
-  std::atomic<bool> invalid_found{true};
-  Shard(what.rows, [&](int64_t begin, int64_t end) {
-    const int64_t invalid = BestRowKernels().loss(problem, begin, end, stream);
-    if (invalid != FirstInvalidOf(host, begin, end)) {
-      invalid_found.store(false, std::memory_order_relaxed);
-    }
-  });
-  report->Add(invalid_found.load(), "first invalid labels: " + what.Name());
-
+  if (way == kKernels) {
+    const bool stream = what.gradient && Random{what.seed}.Bits(0) % 2 == 0;
+    std::atomic<bool> found{true};
+    Shard(what.rows, [&](int64_t begin, int64_t end) {
+      const int64_t invalid = BestRowKernels().loss(problem, begin, end, stream);
+      if (invalid != FirstInvalidOf(host, begin, end)) {
+        found.store(false, std::memory_order_relaxed);
+      }
+    });
+    *invalid_found = found.load();
+  } else {
+    const int64_t invalid = CbkCpuLoss(&problem, way == kOwnPool ? nullptr : OnThreads, nullptr);
+    *invalid_found = invalid == FirstInvalidOf(host, 0, what.rows);
+  }
   Output output;
   output.losses = AsFloats(losses.Contents());
   output.gradient = gradient.Contents();
   output.guards_hold = losses.GuardHolds() && gradient.GuardHolds();
+  return output;
+}
+
+void CheckLoss(const Case& what, Way way, Report* report) {
+  const HostProblem host = MakeProblem(what);
+  bool invalid_found;
+  const Output output = RunLoss(host, way, &invalid_found);
+  report->Add(invalid_found, "first invalid labels: " + what.Name());
   CompareOutput(host, output, report);
 }
 
-void CheckScale(const ScaleCase& what, Report* report) {
+// Several callers at once, whose loops the pool's threads take in turn; some are large, some not.
+void CheckManyCallers(uint64_t seed, Report* report) {
+  std::vector<HostProblem> hosts;
+  for (int i = 0; i < 4 * kThreads; ++i) {
+    const int64_t rows = i % 4 == 3 ? 5 : 700 + 100 * (i % 3);
+    hosts.push_back(MakeProblem({i % kCbkLossCount, kCbkFloat32, kCbkInt64, true, kRowUpstream,
+                                 rows, 65, 1.0f, seed + static_cast<uint64_t>(i)}));
+  }
+  std::vector<Output> outputs(hosts.size());
+  std::vector<char> found(hosts.size());
+  std::atomic<size_t> next{0};
+  OnAllThreads([&] {
+    for (size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < hosts.size();) {
+      bool invalid_found;
+      outputs[i] = RunLoss(hosts[i], kOwnPool, &invalid_found);
+      found[i] = invalid_found;
+    }
+  });
+  for (size_t i = 0; i < hosts.size(); ++i) {
+    report->Add(found[i], "first invalid of many callers: " + hosts[i].what.Name());
+    CompareOutput(hosts[i], outputs[i], report);
+  }
+}
+
+void CheckScale(const ScaleCase& what, Way way, Report* report) {
   const HostScaling host = MakeScaling(what);
   const GuardedArray values = Guarded(host.values);
   const GuardedArray upstream = Guarded(host.upstream), applied = Guarded(host.applied);
@@ -125,16 +173,19 @@ void CheckScale(const ScaleCase& what, Report* report) {
                               static_cast<const float*>(applied.data()),
                               what.applied_is_scalar,
                               values.data()};
-  std::atomic<bool> nothing{what.rows == 0};
-  Shard(what.rows, [&](int64_t begin, int64_t end) {
-    if (begin == 0) nothing.store(ScalesNothing(scaling), std::memory_order_relaxed);
-    BestRowKernels().scale(scaling, begin, end);
-  });
+  const bool nothing = CbkCpuScalesNothing(&scaling);
+  if (way == kKernels) {
+    Shard(what.rows, [&](int64_t begin, int64_t end) {
+      BestRowKernels().scale(scaling, begin, end);
+    });
+  } else {
+    CbkCpuScale(&scaling, way == kOwnPool ? nullptr : OnThreads, nullptr);
+  }
   bool equal = true;
   for (size_t i = 0; i < host.upstream.size(); ++i) {
     equal = equal && host.upstream[i] == host.applied[what.applied_is_scalar ? 0 : i];
   }
-  report->Add(nothing.load() == equal, "scales nothing: " + what.Name());
+  report->Add(nothing == equal, "scales nothing: " + what.Name());
   CompareScaled(host, values.Contents(), values.GuardHolds(), report);
 }
 
@@ -143,15 +194,15 @@ struct Shape {
 };
 #if defined(__SANITIZE_THREAD__)
 // It sees how threads share rows, which all sizes have in common, and is slow.
-const Shape kShapes[] = {{0, 10}, {127, 10}, {61, 33}, {5, 1025}};
+const Shape kShapes[] = {{0, 10}, {127, 10}, {61, 33}, {5, 1025}, {900, 65}};
 #else
 // Around the sizes of vectors and of tiles, and a row that is larger than most caches.
 const Shape kShapes[] = {{0, 10},  {1, 1},   {127, 1},  {127, 2},   {127, 10}, {61, 16},
-                         {61, 31}, {61, 33}, {33, 65},  {5, 1023},  {5, 1025}, {7, 2048},
-                         {6, 8142}, {1, 1000003}};
+                         {61, 31}, {61, 33}, {900, 65}, {5, 1023},  {5, 1025}, {7, 2048},
+                         {6, 8142}, {3, 100003}, {1, 1000003}};
 #endif
 
-// All losses, types, labels, with and without gradient; upstream factors and gamma in turn.
+// All losses, types, labels, with and without gradient; upstream factors, gamma and ways in turn.
 void CheckShape(const Shape& shape, uint64_t seed, Report* report) {
   static const float gammas[] = {1.0f, 2.0f, 0.5f, 5.0f, 0.0f, 1.7f, 50.0f, 1e4f};
   static uint64_t turn = 0;
@@ -164,7 +215,7 @@ void CheckShape(const Shape& shape, uint64_t seed, Report* report) {
           ++turn;
           CheckLoss({loss, type, labels, gradient, static_cast<int>(turn / 2 % 3), shape.rows,
                      shape.classes, gammas[turn / 2 % 8], seed + turn},
-                    report);
+                    static_cast<Way>(turn % 3), report);
         }
       }
     }
@@ -199,6 +250,12 @@ void CheckFarRows(uint64_t seed, Report* report) {
 #endif
 
 int Main(int count, char** arguments) {
+  if (getenv("CB_KERAS_THREADS") == nullptr) {  // before the pool is made, so in another program
+    setenv("CB_KERAS_THREADS", "4", 1);
+    execv("/proc/self/exe", arguments);
+    perror("execv");
+    return 1;
+  }
   uint64_t seed = 1;
   for (int i = 1; i < count; ++i) {
     if (strncmp(arguments[i], "--seed=", 7) != 0) {
@@ -209,17 +266,21 @@ int Main(int count, char** arguments) {
   }
   Report report;
   CheckChoice(&report);
+  CheckOwnPool(&report);
   printf("CPU kernels: %s, --seed=%llu\n", CbkCpuInstructionSet(),
          static_cast<unsigned long long>(seed));
 #if !defined(__SANITIZE_THREAD__)
   CheckFarRows(seed, &report);
 #endif
+  CheckManyCallers(seed, &report);
   for (const Shape& shape : kShapes) {
     CheckShape(shape, seed, &report);
     for (int type = kCbkFloat32; type <= kCbkFloat16; ++type) {
       for (const bool scalar : {false, true}) {
         if (shape.classes <= 100000) {
-          CheckScale({type, scalar, shape.rows, shape.classes, ++seed}, &report);
+          for (const Way way : {kKernels, kTheirThreads, kOwnPool}) {
+            CheckScale({type, scalar, shape.rows, shape.classes, ++seed}, way, &report);
+          }
         }
       }
     }

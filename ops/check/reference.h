@@ -58,7 +58,7 @@ inline ReferenceTerm FocalOf(double own, double others, double ce, double gamma)
   const double right = own / (own + others), wrong = others / (own + others);
   const double factor = gamma == 0.0 ? 1.0 : pow(wrong, gamma);
   const double ratio = wrong > 0.0 ? ce / wrong : 1.0;
-  const double spread = gamma > 0.0 && factor > 0.0 ? gamma * log1p(own / others) : 0.0;
+  const double spread = gamma > 0.0 && factor > 0.0 ? -gamma * log(wrong) : 0.0;
   return {factor * ce, factor * (1.0 + gamma * right * ratio), spread};
 }
 

@@ -1,6 +1,5 @@
 """The built library: what it says of itself, and what a build leaves behind, alone or not."""
 
-import json
 import os
 import platform
 import runpy
@@ -12,6 +11,8 @@ import time
 import pytest
 
 from cb_keras import fused
+from cb_keras.fused import core
+from cb_keras.fused.availability import parts
 from cb_keras.fused.sources import builder as find_builder
 from tests import HANG_SECONDS
 from tests.fused_library import ROOT, ensure_library, library_path, require_tensorflow
@@ -22,7 +23,7 @@ tf = require_tensorflow()
 BUILD = """
 import sys
 from ops import build
-build.build(build.Toolchain(sys.argv[1], "fake", None, None, "2.21", (), ()), sys.argv[2])
+build.build(build.Core(sys.argv[1], "fake"), sys.argv[2])
 """
 STOPS_WHEN_LINKING = """#!/bin/sh
 for word in "$@"; do
@@ -62,23 +63,30 @@ def executable(path, text):
 
 
 def write_library(cache):
-    """A file that says of itself what a build for this machine would say, and is whole."""
+    """Files that say of themselves what builds for this machine would say; returns TensorFlow's."""
     builder = find_builder()
-    toolchain = builder.Toolchain.find(tf)
+    kernels = write_described(cache, builder.Core.find())
+    return write_described(cache, builder.Toolchain.find(tf, kernels))
+
+
+def write_described(cache, toolchain):
     path = cache / f"{toolchain.key}.so"
-    path.write_bytes(builder._MARK + json.dumps(toolchain.description).encode() + b"\0")
-    builder.seal(path)
+    path.write_bytes(find_builder().mark(toolchain.description))
+    find_builder().seal(path)
     return path
 
 
 def test_the_library_is_described_without_being_loaded(library, builder, tmp_path):
-    end = len(builder._end(b""))
-    (tmp_path / "no ELF.so").write_bytes(bytes(64) + library.read_bytes()[64:-end])
+    content = library.read_bytes()
+    content = content[: content.rindex(b"\n", 0, -1)]  # without its seal
+    (tmp_path / "no ELF.so").write_bytes(bytes(64) + content[64:])
     builder.seal(tmp_path / "no ELF.so")
     description = builder.describe(tmp_path / "no ELF.so")
-    assert description.keys() == {"tensorflow", "sources", "compiler", "cuda", "sanitizers"}
+    of_core = core.loaded()[0].description
+    assert description.keys() == of_core.keys() | {"tensorflow"}
+    assert description["interface"] == of_core["interface"]
     assert description["tensorflow"] == tf.__version__
-    assert description["sources"] == builder.sources_digest()
+    assert description["sources"] == builder.shim_digest()
     assert description["sanitizers"] == builder.compilers.sanitizers()
     assert ("no CUDA" in fused.status()) == (description["cuda"] is None)
 
@@ -100,8 +108,9 @@ def test_a_library_that_is_not_as_it_was_built_has_no_description(change, builde
     assert builder.describe(path) is None
 
 
-def test_the_library_has_the_kernels_of_every_instruction_set(library):
-    content = library.read_bytes()
+def test_the_core_has_the_kernels_of_every_instruction_set_and_the_other_has_none(library):
+    content = core.loaded()[0].path.read_bytes()
+    assert b"11kRowKernelsE" not in library.read_bytes()
     x86 = ["avx2", "avx512"] if platform.machine() == "x86_64" else []
     for name in ["baseline", *x86]:
         assert f"N8cb_keras{len(name)}{name}11kRowKernelsE".encode() in content
@@ -192,13 +201,18 @@ def test_two_processes_that_build_at_once_make_one_library_and_both_use_it(build
     ]
     outputs = [process.communicate(timeout=HANG_SECONDS) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
-    (library,) = (tmp_path / "cache").glob("*.so")
+    libraries = {builder.describe(path)["part"]: path for path in (tmp_path / "cache").glob("*.so")}
+    assert libraries.keys() == {"core", "tensorflow"}
+    library = libraries["tensorflow"]
     for output, _ in outputs:
-        built, status = output.splitlines()
+        built, status, of_core, of_tensorflow = output.splitlines()
         assert built == f"built: {library}"
+        assert of_core.startswith(f"core library: loaded: {libraries['core']} (")
+        assert of_tensorflow.startswith(f"TensorFlow's ops: loaded: {library} (")
         assert status.startswith(f"fused op: in use: {library} (CPU kernels: ")
     compiled = (tmp_path / "log").read_text().split()
-    assert len(compiled) == len(set(compiled)) >= 4
+    compiled.remove("info.o")  # of one of the two
+    assert len(compiled) == len(set(compiled)) >= 7
     assert [p for p in library.parent.iterdir() if p.suffix not in (".so", ".lock")] == []
 
 
@@ -210,9 +224,12 @@ def run_command(monkeypatch, *arguments):
     return exit.value.code
 
 
-def test_the_command_status_prints_one_line_and_succeeds(library, monkeypatch, capsys):
+def test_the_command_status_prints_a_line_and_one_of_each_library(library, monkeypatch, capsys):
     assert run_command(monkeypatch, "status") == 0
-    assert tuple(capsys.readouterr()) == (fused.status() + "\n", "")
+    output, error = capsys.readouterr()
+    assert (output.splitlines(), error) == ([fused.status(), *parts()], "")
+    assert parts()[0].startswith(f"core library: loaded: {core.loaded()[0].path} (CPU kernels: ")
+    assert parts()[1] == f"TensorFlow's ops: loaded: {library} ({core.loaded()[0].details})"
 
 
 def test_the_command_build_fails_with_what_the_compiler_said(tmp_path, monkeypatch, capsys):
@@ -232,7 +249,7 @@ def test_the_command_build_prints_the_path_and_the_status(library, monkeypatch, 
     monkeypatch.setenv("CB_KERAS_CACHE", str(tmp_path))
     path = write_library(tmp_path)
     assert run_command(monkeypatch, "build") == 0
-    assert capsys.readouterr().out == f"built: {path}\n{fused.status()}\n"
+    assert capsys.readouterr().out.splitlines() == [f"built: {path}", fused.status(), *parts()]
 
 
 @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["status", "build"]])

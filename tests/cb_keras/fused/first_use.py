@@ -56,7 +56,7 @@ def next_to():
     use_cache("next to")
     builder, package = library.builder(), library.PACKAGE
     builder.LIBRARY, library.PACKAGE = "libcb_keras_ops.so", pathlib.Path("package")
-    first = str(library._matching_libraries(tf.__version__)[0][0][0])
+    first = str(library._of_this_tensorflow(tf.__version__)[0][0][0])
     status = fused.status()
     builder.LIBRARY, library.PACKAGE = "", package
     return [first, status]
@@ -95,7 +95,7 @@ def use_cache(name):
 
 def main(stages=tuple(STAGES)):
     """Prints what the stages find, in JSON."""
-    library.builder().LIBRARY = ""  # the package has none
+    library.builder().LIBRARY = library.builder().CORE = ""  # the package has none
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from cb_keras import fused
+from cb_keras.fused import core
 from cb_keras.fused import library as fused_library
 from cb_keras.fused.kinds import KINDS
 from tests.cb_keras.cases import (
@@ -35,6 +36,7 @@ def cache(monkeypatch, tmp_path):
     """A cache folder without a library, where the package has none either."""
     monkeypatch.setenv("CB_KERAS_CACHE", str(tmp_path))
     monkeypatch.setattr(fused_library.builder(), "LIBRARY", "no library.so")
+    assert core.loaded()[0], core.loaded()  # this process has it, and keeps it
     find = functools.cache(fused_library._find.__wrapped__)
     monkeypatch.setattr(fused_library, "_find", find)
     monkeypatch.setattr(fused_library, "_in_use", [])
@@ -79,6 +81,29 @@ def test_a_library_that_was_built_for_something_else_is_not_loaded(name, library
     write_sealed(cache / "other.so", content.replace(old, new))
     assert fused_library.builder().describe(cache / "other.so")[name] == other
     assert_not_used(r"it is not built for TensorFlow .*")
+
+
+def test_a_library_that_was_built_for_another_core_is_not_loaded_and_the_status_says_so(
+    library, cache
+):
+    content, value = library.read_bytes(), fused_library.builder().describe(library)["interface"]
+    write_sealed(cache / "other.so", content.replace(value.encode(), b"0" * len(value)))
+    assert_not_used(
+        rf".*/other\.so was built for another core library than {core.loaded()[0].path}; "
+        "python -m cb_keras.fused build builds one for this"
+    )
+
+
+def test_the_linker_refuses_a_library_whose_core_is_not_loaded(library, cache):
+    """Its name there holds the digest, which is what is replaced here."""
+    content, value = library.read_bytes(), core.loaded()[0].description["interface"]
+    name = f"libcb_keras_core.{value}.so".encode()
+    assert content.count(name) == 1
+    other = name.replace(value.encode(), b"0" * len(value))
+    write_sealed(cache / "other.so", content.replace(name, other))
+    assert_not_used(
+        rf".*/other\.so can't be loaded: {other.decode()}: cannot open shared object .*"
+    )
 
 
 @pytest.mark.parametrize(
@@ -146,7 +171,7 @@ def test_an_unexpected_error_is_a_reason_and_no_loss_fails_because_of_it(cache, 
     def unreadable():
         raise PermissionError(13, "Permission denied", "/the/sources")
 
-    monkeypatch.setattr(fused_library.builder(), "sources_digest", unreadable)
+    monkeypatch.setattr(fused_library.builder(), "shim_digest", unreadable)
     assert_not_used(r"looking for it failed \(PermissionError: .*'/the/sources'\)")
 
 

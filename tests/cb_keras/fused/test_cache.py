@@ -3,7 +3,6 @@
 Stand-ins for the toolchain and for compiling; the description and the seal are the real ones.
 """
 
-import json
 import os
 import pathlib
 import pwd
@@ -21,7 +20,7 @@ OTHER_USER = 12345
 
 
 def make_library(path, description=DESCRIPTION):
-    path.write_bytes(b"ELF" + BUILDER._MARK + json.dumps(description).encode() + b"\0 code " * 99)
+    path.write_bytes(b"ELF" + BUILDER.mark(description) + b" code " * 99)
     BUILDER.seal(path)
     return path
 
