@@ -56,6 +56,18 @@ def jax_float64() -> Any:
     return enable_x64(True)
 
 
+def jax_lowers_for_export(context: Any) -> bool:
+    """Whether a primitive is lowered for jax.export, which other processes will run."""
+    return bool(context.module_context.lowering_parameters.for_export)
+
+
+def jax_lowered_for_devices(primitive: Any) -> None:
+    """Tells JAX that the lowering of a primitive needs to know the devices, as a partitioning does."""
+    from jax._src import dispatch
+
+    dispatch.prim_requires_devices_during_lowering.add(primitive)
+
+
 def variable_index(optimizer: Any, variable: Any) -> int:
     """Position of a variable in an optimizer's lists, such as `momentums`."""
     return optimizer._get_variable_index(variable)
