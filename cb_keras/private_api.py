@@ -62,7 +62,7 @@ def jax_lowers_for_export(context: Any) -> bool:
 
 
 def jax_lowered_for_devices(primitive: Any) -> None:
-    """Tells JAX that the lowering of a primitive needs to know the devices, as a partitioning does."""
+    """Tells JAX that the lowering of a primitive needs the devices, as a partitioning does."""
     from jax._src import dispatch
 
     dispatch.prim_requires_devices_during_lowering.add(primitive)

@@ -32,13 +32,12 @@ def ensure_library():
 
     A build leaves CUDA out where there is no GPU; it fails the test, unless nothing can compile.
     """
-    tf = require_tensorflow()
     if fused.available():
         return
     if builder().compilers.find_cxx() is None:
         pytest.skip("there is no C++ compiler to build the fused op with")
     with pytest.MonkeyPatch.context() as patch:
-        if not tf.config.get_visible_devices("GPU"):
+        if not _has_gpu():
             patch.setenv("CB_KERAS_CUDA", "0")
         elif builder().compilers.find_nvcc() is None:
             pytest.skip("there is a GPU, but no nvcc to build the fused op with")
@@ -57,6 +56,19 @@ def ensure_core():
     found, why = core.loaded()
     assert found, why
     return found
+
+
+def _has_gpu():
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        return bool(require_tensorflow().config.get_visible_devices("GPU"))
+    if backend == "jax":
+        import jax
+
+        return jax.default_backend() == "gpu"
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def library_path():

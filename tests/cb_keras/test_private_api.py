@@ -14,6 +14,7 @@ from keras import ops
 from cb_keras import private_api
 from tests.cb_keras.gradients import BACKEND
 
+only_jax = pytest.mark.skipif(BACKEND != "jax", reason="JAX's own API")
 only_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="TensorFlow's own API")
 
 
@@ -35,6 +36,12 @@ def still_there(what, version):
 
 def keras_version():
     return f"{keras.__version__} of Keras"
+
+
+def jax_version():
+    import jax
+
+    return f"{jax.__version__} of JAX"
 
 
 def tensorflow_version():
@@ -100,6 +107,31 @@ def test_jax_has_64_bits_in_their_context_alone():
     with private_api.jax_float64():
         assert ops.ones((), "float64").dtype == "float64"
     assert ops.ones((), "float64").dtype == "float32"
+
+
+@only_jax
+@still_there("lowering_parameters.for_export or jax._src.dispatch", jax_version)
+def test_the_lowering_of_a_primitive_sees_the_devices_and_whether_it_is_for_an_export():
+    import jax
+    from jax.extend.core import Primitive
+    from jax.interpreters import mlir
+
+    seen = []
+
+    def lower(context, x):
+        devices = context.module_context.axis_context.device_assignment
+        seen.append((private_api.jax_lowers_for_export(context), devices is not None))
+        return mlir.lower_fun(lambda x: x + 1, multiple_results=False)(context, x)
+
+    primitive = Primitive("a_test_of_cb_keras")
+    primitive.def_abstract_eval(lambda x: x)
+    mlir.register_lowering(primitive, lower)
+    private_api.jax_lowered_for_devices(primitive)
+    function = jax.jit(primitive.bind)
+    function(ops.ones(2))
+    jax.export.export(function)(ops.ones(2))
+    assert seen[0] == (False, True)
+    assert seen[-1][0]
 
 
 @only_tensorflow

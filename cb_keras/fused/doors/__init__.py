@@ -28,4 +28,7 @@ def _find(backend: str) -> tuple[ModuleType | None, str]:
     name = f"{__name__}.{backend}"
     if backend not in NAMES or importlib.util.find_spec(name) is None:
         return None, f"Keras runs on {backend}, for which the op has no door"
-    return importlib.import_module(name), ""
+    try:
+        return importlib.import_module(name), ""
+    except (ImportError, AttributeError) as error:  # of a version that lacks what the door needs
+        return None, f"its door to {NAMES[backend]} can't be imported: {error}"

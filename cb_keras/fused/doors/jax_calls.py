@@ -36,7 +36,12 @@ def register() -> tuple[set[str], str]:
         The platforms that they are for, of "cpu" and "CUDA", and why there are none.
     """
     library, why = core.find()
-    return (set(), why) if library is None else _register(library)
+    if library is None:
+        return set(), why
+    try:
+        return _register(library)
+    except Exception as error:  # any: the losses then use keras.ops and must not fail
+        return set(), f"XLA does not take its handlers ({type(error).__name__}: {error})"
 
 
 @functools.cache
@@ -44,7 +49,10 @@ def _register(library: Any) -> tuple[set[str], str]:
     own = divmod(library.CbkXlaApiVersion(), 1000)
     theirs = _api_version()
     if theirs is None:
-        return set(), "the version of XLA's FFI in this jaxlib is not known: its headers are missing"
+        return (
+            set(),
+            "the version of XLA's FFI in this jaxlib is not known: its headers are missing",
+        )
     # A backend does not start at all where a handler of a newer API is registered.
     if own[0] != theirs[0] or own[1] > theirs[1]:
         return set(), (
@@ -70,8 +78,10 @@ def _api_version() -> tuple[int, int] | None:
         text = header.read_text(encoding="utf-8")
     except OSError:
         return None
-    found = [re.search(rf"#define XLA_FFI_API_{part} (\d+)", text) for part in ("MAJOR", "MINOR")]
-    return None if None in found else tuple(int(match[1]) for match in found if match)  # type: ignore[return-value]
+    major, minor = (
+        re.search(rf"#define XLA_FFI_API_{part} (\d+)", text) for part in ("MAJOR", "MINOR")
+    )
+    return (int(major[1]), int(minor[1])) if major and minor else None
 
 
 def losses(logits: Any, labels: Any, weights: Any, form: Form, gamma: float) -> Any:
@@ -82,13 +92,13 @@ def losses(logits: Any, labels: Any, weights: Any, form: Form, gamma: float) -> 
 def losses_and_gradient(
     logits: Any, labels: Any, weights: Any, upstream: Any, form: Form, gamma: float
 ) -> tuple[Any, Any]:
-    """Losses `[N]`, and the gradient `[N, C]` of `sum(upstream * losses)`; upstream `[N]` or `[]`."""
+    """Losses `[N]`, and the gradient `[N, C]` of their sum times upstream, `[N]` or `[]`."""
     call = _losses_and_gradient(form, gamma, labels.ndim, upstream.ndim)
     return call(logits, labels, weights, upstream)
 
 
 def scaled_rows(values: Any, upstream: Any, applied: Any) -> Any:
-    """Rows of values `[N, C]` times `upstream / applied`; in their place where nothing needs them."""
+    """Rows `[N, C]` times `upstream / applied`, in place where nothing else needs the values."""
     return _scaled_rows(applied.ndim)(values, upstream, applied)
 
 

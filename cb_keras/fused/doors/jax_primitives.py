@@ -265,7 +265,9 @@ def _row_products_transpose(by_products: Any, a: Any, b: Any, applied: Any) -> A
     return [found, None, None] if unknown is a else [None, found, None]
 
 
-def _slope_transpose(upstream: Any, direction: Any, *residuals: Any, form: Form, gamma: float) -> Any:
+def _slope_transpose(
+    upstream: Any, direction: Any, *residuals: Any, form: Form, gamma: float
+) -> Any:
     if _is_zero(upstream):
         found = ad.Zero(direction.aval)
     else:
