@@ -88,9 +88,11 @@ def find_nvcc():
 
 
 def nvcc_version(nvcc):
-    """Release of nvcc, such as "12.4.131"."""
+    """Release of nvcc, such as "12.4.131", and what `CB_KERAS_CUDA_TARGETS` leaves of the GPUs."""
     found = re.search(r"release [\d.]+, V([\d.]+)", run([nvcc, "--version"]))
-    return found.group(1) if found else "unknown"
+    release = found.group(1) if found else "unknown"
+    chosen = _chosen_targets()
+    return f"{release}, for sm_{' sm_'.join(chosen)} alone" if chosen else release
 
 
 def sanitizers():
@@ -122,8 +124,26 @@ def cpu_jobs():
     return [*jobs, *((f"cpu/{name}.cc", name, ["-O3"]) for name in ("dispatch", "core", "pool"))]
 
 
+def _chosen_targets():
+    """The numbers in `CB_KERAS_CUDA_TARGETS`, e.g. "90" or "80,90"; none for all GPUs."""
+    text = os.environ.get("CB_KERAS_CUDA_TARGETS", "")
+    if text and not re.fullmatch(r"\d+[af]?(,\d+[af]?)*", text):
+        raise BuildError(
+            f"CB_KERAS_CUDA_TARGETS must be numbers of GPU architectures, got {text!r}; "
+            "for an H100 set it to 90, for several e.g. to 80,90"
+        )
+    return text.split(",") if text else []
+
+
 def gpu_targets():
-    """Flags of nvcc for every GPU that the CUDA kernels are compiled for."""
+    """Flags of nvcc for every GPU that the CUDA kernels are compiled for.
+
+    Raises:
+        BuildError: `CB_KERAS_CUDA_TARGETS` are not numbers.
+    """
+    chosen = _chosen_targets()
+    if chosen:  # quicker, for the GPU at hand
+        return [f"-gencode=arch=compute_{n},code=sm_{n}" for n in chosen]
     targets = [f"-gencode=arch=compute_{n},code=sm_{n}" for n in _CUDA_MACHINE_CODE]
     return [*targets, f"-gencode=arch=compute_{_CUDA_PTX},code=compute_{_CUDA_PTX}"]
 

@@ -1,11 +1,13 @@
 // Checks and times the CUDA kernels of ../cuda/class_balanced_loss.cu without TensorFlow:
 //
 //   python -m ops.check.build cuda check
-//   ./check [--seed=N] [--checks-only] [--timing-only] [--emulated] [--json=FILE]
+//   ./check [--seed=N] [--checks-only] [--far-only] [--timing-only] [--emulated] [--json=FILE]
 //
-// --checks-only   a selection of smaller shapes, for compute-sanitizer; no timing.
+// --checks-only   a selection of smaller shapes; no timing.
+// --far-only      more than 2^31 elements and rows, as far as the memory goes; nothing else.
 // --timing-only   no checks.
-// --emulated      the few small shapes that the emulated build always takes; no timing.
+// --emulated      the few small shapes that the emulated build always takes, for compute-sanitizer; no
+//                 timing.
 // --json=FILE     the timings for programs.
 //
 // Exit status: 0 if all checks passed, 77 if there is no GPU, else 1. Without a GPU the same checks
@@ -40,6 +42,8 @@ struct Flags {
   bool timing = true;
   bool small = false;
   bool emulated = false;
+  bool far = true;
+  bool shapes = true;
   std::string json_path;
 };
 
@@ -53,6 +57,8 @@ Flags ParseFlags(int count, char** arguments) {
       flags.json_path = argument.substr(7);
     } else if (argument == "--checks-only") {
       flags.small = true;
+    } else if (argument == "--far-only") {
+      flags.shapes = flags.timing = false;
     } else if (argument == "--timing-only") {
       flags.checks = false;
     } else if (argument == "--emulated") {
@@ -62,10 +68,11 @@ Flags ParseFlags(int count, char** arguments) {
       exit(1);
     }
   }
+  if (flags.small || flags.emulated) flags.timing = flags.far = false;
 #ifdef CBK_EMULATE
-  flags.emulated = true;
+  flags.emulated = flags.far = true;
+  flags.timing = false;
 #endif
-  if (flags.small || flags.emulated) flags.timing = false;
   return flags;
 }
 
@@ -75,12 +82,12 @@ struct Shape {
 
 std::vector<Shape> AllShapes(const Flags& flags) {
   if (flags.emulated) {
-    return {{0, 10},  {127, 1}, {127, 2},  {127, 10},  {300, 10},  {127, 31},   {127, 33},
-            {40, 80}, {9, 257}, {5, 512},  {7, 513},   {6, 1000},  {0, 8142},   {1, 8142},
-            {3, 8142}};
+    return {{0, 10},   {127, 1},  {127, 2},   {130, 8},  {127, 10},  {300, 10}, {1200, 16},
+            {127, 31}, {127, 32}, {700, 32},  {127, 33}, {40, 80},   {9, 257},  {5, 512},
+            {7, 513},  {6, 1000}, {0, 8142},  {1, 8142}, {3, 8142},  {1, 100003}};
   }
   std::vector<Shape> shapes;
-  for (const int64_t classes : {1, 2, 10, 31, 33, 80, 512, 513, 1000, 8142, 100003}) {
+  for (const int64_t classes : {1, 2, 10, 31, 32, 33, 80, 512, 513, 1000, 8142, 100003}) {
     for (const int64_t rows : {0, 1, 127, 4096}) {
       if (!flags.small || rows * classes <= 1200000) shapes.push_back({rows, classes});
     }
@@ -94,9 +101,13 @@ std::vector<Shape> AllShapes(const Flags& flags) {
 bool Fits(const Case& what) {
   size_t available = 0, total = 0;
   Require(cudaMemGetInfo(&available, &total), "cudaMemGetInfo");
-  const double bytes = static_cast<double>(what.rows) * static_cast<double>(what.classes) *
-                       static_cast<double>(2 * FloatBytes(what.float_type) +
-                                           (what.labels_type == kCbkMultiHot ? 4 : 0));
+  const double labels = static_cast<double>(LabelBytes(what.labels_type));
+  const bool multi_hot = what.labels_type == kCbkMultiHot;
+  const double element = static_cast<double>(2 * FloatBytes(what.float_type)) +
+                         (multi_hot ? labels : 0.0);
+  const double row = 8.0 + (multi_hot ? 0.0 : labels);  // and upstream factor and loss
+  const double bytes = static_cast<double>(what.rows) *
+                       (static_cast<double>(what.classes) * element + row);
   const bool fits = bytes < 0.9 * static_cast<double>(available);
   if (!fits) {
     printf("skipped, needs %.1f GB of the device's memory: %s\n", bytes / 1e9,
@@ -145,33 +156,44 @@ void CheckScales(const Flags& flags, Report* report) {
 }
 
 #ifdef CBK_EMULATE
-// More than 2^31 elements, and more than 2^31 rows. The emulation runs the last blocks alone; a GPU
-// would need the memory of them all.
+using Far = FarArray;
+#else
+using Far = FarDeviceArray;
+#endif
+
+// More than 2^31 elements, and more than 2^31 rows. A GPU works on them all, and needs the memory;
+// the emulation runs the last blocks alone.
 void CheckFarRows(const Flags& flags, Report* report) {
   constexpr int64_t kLimit = int64_t{1} << 31;
+#ifdef CBK_EMULATE
   const emulator::Machine usual = {};
   emulator::machine.max_blocks = 2 * kLimit - 1;
   emulator::machine.last_blocks = 8;
+#endif
   uint64_t seed = flags.seed;
   for (const int64_t classes : {1, 3, 600}) {
     const int64_t rows = kLimit / classes + 150;
     for (int loss = 0; loss < kCbkLossCount; ++loss) {
       for (const int labels : {int{kCbkInt64}, int{kCbkMultiHot}}) {
-        CheckFarLoss({loss, kCbkFloat32, labels, true, kRowUpstream, 8, classes, 1.0f, ++seed},
-                     rows, [&](const CbkProblem& problem, int64_t) {
-                       Require(CbkCudaLoss(&problem, nullptr), "CbkCudaLoss of far rows");
-                     }, report);
+        const Case what = {loss, kCbkFloat32, labels, true, kRowUpstream, 8, classes, 1.0f, ++seed};
+        Case all = what;
+        all.rows = rows;
+        if (!Fits(all)) continue;
+        CheckFarLoss<Far>(what, rows, [&](const CbkProblem& problem, int64_t) {
+          Require(CbkCudaLoss(&problem, nullptr), "CbkCudaLoss of far rows");
+        }, report);
       }
     }
-    CheckFarScale({kCbkFloat32, false, 8, classes, ++seed}, rows,
-                  [&](const CbkScaling& scaling, int64_t) {
-                    Require(CbkCudaScale(&scaling, nullptr), "CbkCudaScale of far rows");
-                  }, report);
+    CheckFarScale<Far>({kCbkFloat32, false, 8, classes, ++seed}, rows,
+                       [&](const CbkScaling& scaling, int64_t) {
+                         Require(CbkCudaScale(&scaling, nullptr), "CbkCudaScale of far rows");
+                       }, report);
   }
+#ifdef CBK_EMULATE
   emulator::machine.max_blocks = usual.max_blocks;
   emulator::machine.last_blocks = usual.last_blocks;
-}
 #endif
+}
 
 // Arguments that make no sense are refused before any work.
 void CheckRefusals(Report* report) {
@@ -205,11 +227,11 @@ int Main(int count, char** arguments) {
   Report report;
   if (flags.checks) {
     CheckRefusals(&report);
-    CheckScales(flags, &report);
-#ifdef CBK_EMULATE
-    CheckFarRows(flags, &report);
-#endif
-    for (const Shape& shape : AllShapes(flags)) CheckShape(shape, flags, &report);
+    if (flags.far) CheckFarRows(flags, &report);
+    if (flags.shapes) {
+      CheckScales(flags, &report);
+      for (const Shape& shape : AllShapes(flags)) CheckShape(shape, flags, &report);
+    }
   }
 #ifndef CBK_EMULATE
   if (flags.timing) TimeAll(flags.seed, flags.json_path);

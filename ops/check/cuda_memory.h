@@ -73,6 +73,32 @@ class DeviceArray {
   unsigned char* memory_ = nullptr;
 };
 
+// `bytes` bytes of which the last are `end`, and the others 0: FarArray of far_rows.h, on the device.
+class FarDeviceArray {
+ public:
+  FarDeviceArray(int64_t bytes, const std::vector<unsigned char>& end)
+      : end_at_(static_cast<size_t>(bytes) - end.size()), size_(end.size()) {
+    const size_t total = static_cast<size_t>(bytes);
+    Require(cudaMalloc(reinterpret_cast<void**>(&memory_), total + (total == 0)), "cudaMalloc");
+    Require(cudaMemset(memory_, 0, total), "cudaMemset");
+    Require(cudaMemcpy(memory_ + end_at_, end.data(), size_, cudaMemcpyHostToDevice), "copy");
+  }
+  ~FarDeviceArray() { cudaFree(memory_); }
+  FarDeviceArray(const FarDeviceArray&) = delete;
+  FarDeviceArray& operator=(const FarDeviceArray&) = delete;
+
+  void* data() const { return memory_; }
+  std::vector<unsigned char> Contents() const {
+    std::vector<unsigned char> end(size_);
+    Require(cudaMemcpy(end.data(), memory_ + end_at_, size_, cudaMemcpyDeviceToHost), "copy back");
+    return end;
+  }
+
+ private:
+  size_t end_at_, size_;
+  unsigned char* memory_ = nullptr;
+};
+
 }  // namespace check
 }  // namespace cb_keras
 

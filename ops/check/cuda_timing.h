@@ -75,7 +75,7 @@ struct TimedProblem {
     problem.class_weights = static_cast<const float*>(weights.data());
     problem.gamma = host.what.gamma;
     problem.losses = static_cast<float*>(losses.data());
-    problem.gradient = gradient.data();
+    problem.gradient = host.what.gradient ? gradient.data() : nullptr;
   }
 
   void Run() const { Require(CbkCudaLoss(&problem, nullptr), "CbkCudaLoss"); }
@@ -94,7 +94,7 @@ struct TimedProblem {
 // the smallest problems meet.
 inline Timing TimeLoss(const Case& what, int64_t cache_bytes) {
   const HostProblem host = MakeProblem(what);
-  const int64_t bytes = 2 * static_cast<int64_t>(host.logits.size()) +
+  const int64_t bytes = (what.gradient ? 2 : 1) * static_cast<int64_t>(host.logits.size()) +
                         static_cast<int64_t>(host.labels.size()) + 4 * what.rows +
                         4 * what.classes;
   const int64_t sets = std::max<int64_t>(2, std::min<int64_t>(32, 3 * cache_bytes / bytes + 1));
@@ -124,10 +124,11 @@ inline void WriteJson(const std::string& path, const std::string& device,
   for (size_t i = 0; i < timings.size(); ++i) {
     const Timing& timing = timings[i];
     fprintf(file,
-            "%s\n  {\"loss\": \"%s\", \"dtype\": \"%s\", \"rows\": %lld, \"classes\": %lld, "
-            "\"microseconds\": %.3f, \"copy_microseconds\": %.3f, \"gigabytes_per_second\": %.1f, "
+            "%s\n  {\"loss\": \"%s\", \"dtype\": \"%s\", \"gradient\": %s, \"rows\": %lld, "
+            "\"classes\": %lld, \"microseconds\": %.3f, \"copy_microseconds\": %.3f, \"gigabytes_per_second\": %.1f, "
             "\"ratio_to_copy\": %.4f}",
             i == 0 ? "" : ",", CbkLossName(timing.what.loss), floats[timing.what.float_type],
+            timing.what.gradient ? "true" : "false",
             static_cast<long long>(timing.what.rows), static_cast<long long>(timing.what.classes),
             timing.microseconds, timing.copy_microseconds, timing.GigabytesPerSecond(),
             timing.RatioToCopy());
@@ -136,34 +137,40 @@ inline void WriteJson(const std::string& path, const std::string& device,
   fclose(file);
 }
 
-// Every loss and type with its gradient, class ids, at sizes from small to large. Prints a table.
+// Every loss in two types, class ids, with its gradient and alone, at sizes from small to large. Prints
+// a table.
 inline void TimeAll(uint64_t seed, const std::string& json_path) {
-  const int64_t shapes[][2] = {{128, 10},   {128, 100},   {512, 1000},
-                               {512, 8142}, {4096, 8142}, {100000, 80}};
-  const char* const floats[] = {"float32", "bfloat16", "float16"};
+  const int64_t shapes[][2] = {
+      {128, 10}, {512, 1000}, {4096, 8142}, {100000, 80}, {1000000, 10}};
+  const char* const floats[] = {"float32", "bfloat16"};
   cudaDeviceProp device;
   Require(cudaGetDeviceProperties(&device, 0), "cudaGetDeviceProperties");
   printf("\n%s: microseconds per call, bytes read and written once per second, and the time of a "
          "device-to-device copy of as many bytes over the kernel's\n",
          device.name);
-  printf("%-8s %-8s %7s %7s %10s %10s %8s %6s\n", "loss", "type", "rows", "classes", "us",
-         "copy us", "GB/s", "ratio");
+  printf("%-13s %-8s %-8s %7s %7s %10s %10s %8s %6s\n", "loss", "type", "gradient", "rows",
+         "classes", "us", "copy us", "GB/s", "ratio");
   std::vector<Timing> timings;
-  for (const auto& shape : shapes) {
-    for (int loss = 0; loss < kCbkLossCount; ++loss) {
-      for (int type = kCbkFloat32; type <= kCbkFloat16; ++type) {
-        const Case what = {loss,     type,     kCbkInt32, true, kNoUpstream,
-                           shape[0], shape[1], 1.0f,      seed};
-        timings.push_back(TimeLoss(what, device.l2CacheSize));
-        const Timing& timing = timings.back();
-        printf("%-8s %-8s %7lld %7lld %10.2f %10.2f %8.0f %6.2f\n", CbkLossName(loss), floats[type],
-               static_cast<long long>(shape[0]), static_cast<long long>(shape[1]),
-               timing.microseconds, timing.copy_microseconds, timing.GigabytesPerSecond(),
-               timing.RatioToCopy());
+  const auto time = [&](const Case& what) {
+    timings.push_back(TimeLoss(what, device.l2CacheSize));
+    const Timing& timing = timings.back();
+    printf("%-13s %-8s %-8s %7lld %7lld %10.2f %10.2f %8.0f %6.2f\n", CbkLossName(what.loss),
+           floats[what.float_type], what.gradient ? "yes" : "no",
+           static_cast<long long>(what.rows), static_cast<long long>(what.classes),
+           timing.microseconds, timing.copy_microseconds, timing.GigabytesPerSecond(),
+           timing.RatioToCopy());
+    fflush(stdout);
+    if (!json_path.empty()) WriteJson(json_path, device.name, timings);  // what there is so far
+  };
+  for (const bool gradient : {true, false}) {
+    for (const auto& shape : shapes) {
+      for (int loss = 0; loss < kCbkLossCount; ++loss) {
+        for (const int type : {int{kCbkFloat32}, int{kCbkBfloat16}}) {
+          time({loss, type, kCbkInt32, gradient, kNoUpstream, shape[0], shape[1], 1.0f, seed});
+        }
       }
     }
   }
-  if (!json_path.empty()) WriteJson(json_path, device.name, timings);
 }
 
 }  // namespace check

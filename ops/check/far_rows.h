@@ -1,5 +1,6 @@
 // Rows so far behind the first that 32 bits can't count the elements before them. Their arrays are
-// reserved, but nobody touches more than the last rows, so no memory is needed for the rest.
+// reserved, but nobody touches more than the last rows, so no memory is needed for the rest. (On a
+// GPU all rows are worked on, see FarDeviceArray.)
 
 #ifndef CB_KERAS_OPS_CHECK_FAR_ROWS_H_
 #define CB_KERAS_OPS_CHECK_FAR_ROWS_H_
@@ -56,20 +57,20 @@ inline std::vector<unsigned char> BytesOf(const std::vector<float>& floats) {
 
 // Checks the rows of `what` as the last of `rows` rows. `run(problem, begin)` is to work on the
 // rows from `begin` on, at least.
-template <typename Run>
+template <typename Array = FarArray, typename Run>
 void CheckFarLoss(const Case& what, int64_t rows, const Run& run, Report* report) {
   const HostProblem host = MakeProblem(what);
   const int64_t element = FloatBytes(what.float_type), elements = rows * what.classes;
   const bool multi_hot = what.labels_type == kCbkMultiHot;
   const size_t near_elements = static_cast<size_t>(what.rows * what.classes);
   const auto untouched = [](size_t bytes) { return std::vector<unsigned char>(bytes, 0xff); };
-  const FarArray logits(elements * element, host.logits);
-  const FarArray labels((multi_hot ? elements : rows) * LabelBytes(what.labels_type), host.labels);
-  const FarArray weights(what.classes * 4, BytesOf(host.class_weights));
-  const FarArray upstream((what.upstream == kRowUpstream ? rows : 1) * 4, BytesOf(host.upstream));
-  const FarArray losses(rows * 4, untouched(static_cast<size_t>(what.rows) * 4));
-  const FarArray gradient(elements * element,
-                          untouched(near_elements * static_cast<size_t>(element)));
+  const Array logits(elements * element, host.logits);
+  const Array labels((multi_hot ? elements : rows) * LabelBytes(what.labels_type), host.labels);
+  const Array weights(what.classes * 4, BytesOf(host.class_weights));
+  const Array upstream((what.upstream == kRowUpstream ? rows : 1) * 4, BytesOf(host.upstream));
+  const Array losses(rows * 4, untouched(static_cast<size_t>(what.rows) * 4));
+  const Array gradient(elements * element,
+                       untouched(near_elements * static_cast<size_t>(element)));
   CbkProblem problem = ProblemIn(what, logits, labels, weights, upstream, losses, gradient);
   problem.rows = rows;
   run(problem, rows - what.rows);
@@ -81,12 +82,12 @@ void CheckFarLoss(const Case& what, int64_t rows, const Run& run, Report* report
 }
 
 // The same for a scaling; `run(scaling, begin)`.
-template <typename Run>
+template <typename Array = FarArray, typename Run>
 void CheckFarScale(const ScaleCase& what, int64_t rows, const Run& run, Report* report) {
   const HostScaling host = MakeScaling(what);
-  const FarArray values(rows * what.classes * FloatBytes(what.float_type), host.values);
-  const FarArray upstream(rows * 4, BytesOf(host.upstream));
-  const FarArray applied((what.applied_is_scalar ? 1 : rows) * 4, BytesOf(host.applied));
+  const Array values(rows * what.classes * FloatBytes(what.float_type), host.values);
+  const Array upstream(rows * 4, BytesOf(host.upstream));
+  const Array applied((what.applied_is_scalar ? 1 : rows) * 4, BytesOf(host.applied));
   const CbkScaling scaling = {what.float_type,
                               rows,
                               what.classes,

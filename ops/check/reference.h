@@ -55,10 +55,11 @@ inline double Widened(const ReferenceTerm& term) { return 1.0 + 0.1 * term.sprea
 // (1 - p)^gamma * ce and its derivative by ce, for p = own / (own + others) and ce = -log p. The
 // error of log(1 - p), relative to itself, is multiplied by gamma.
 inline ReferenceTerm FocalOf(double own, double others, double ce, double gamma) {
+  if (gamma == 0.0) return {ce, 1.0, 0.0};  // 0 times an infinite ce would be NaN
   const double right = own / (own + others), wrong = others / (own + others);
-  const double factor = gamma == 0.0 ? 1.0 : pow(wrong, gamma);
+  const double factor = pow(wrong, gamma);
   const double ratio = wrong > 0.0 ? ce / wrong : 1.0;
-  const double spread = gamma > 0.0 && factor > 0.0 ? -gamma * log(wrong) : 0.0;
+  const double spread = factor > 0.0 ? -gamma * log(wrong) : 0.0;
   return {factor * ce, factor * (1.0 + gamma * right * ratio), spread};
 }
 

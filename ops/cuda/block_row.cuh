@@ -17,7 +17,7 @@ constexpr int kRowWidth = kForm == Form::kMultiHot ? 4 : kWidest<T>;
 constexpr int kStageBytes = 16;
 
 // One row and what the block has at hand for it. `stage`, in shared memory, has kStageBytes for
-// each vector; every thread reads only what it wrote there itself.
+// each of the first LossArgs::staged_vectors; every thread reads only what it wrote there itself.
 template <typename T, int kWidth>
 struct BlockRow {
   const LossArgs& args;

@@ -33,44 +33,73 @@ Modulation MakeModulation(const CbkProblem& problem) {
 }
 
 // The most lanes of a warp whose word is in one bank of shared memory, when groups of `lanes` lanes
-// read `lanes` neighbouring words each, from rows that lie `classes` words apart.
-int BankConflict(int lanes, int classes) {
+// read `lanes` neighbouring words each, from rows that lie `stride` words apart.
+int BankConflict(int lanes, int stride) {
   int words[32] = {};
-  for (int lane = 0; lane < 32; ++lane) ++words[(lane / lanes * classes + lane % lanes) % 32];
+  for (int lane = 0; lane < 32; ++lane) ++words[(lane / lanes * stride + lane % lanes) % 32];
   return *std::max_element(words, words + 32);
 }
+
+// How a tile's rows are shared among lanes and lie in shared memory, and what that promises.
+struct TileShape {
+  int lanes_log2, padding;
+  double cycles;  // Of each multiprocessor.
+};
 
 // The number of lanes per row that promises the least time: steps along the row, each worth the
 // arithmetic of one element and its shared memory accesses, and what a row costs once, all of it
 // times how often the device is filled.
-int ChooseLanesLog2(const Device& device, int64_t rows, int classes) {
+TileShape ChooseLanes(const Device& device, int64_t rows, int classes, int padding) {
   // Cycles of a multiprocessor per warp, by counting instructions.
   constexpr double kArithmetic = 6.0, kAccess = 3.0, kRow = 10.0, kReductionStep = 3.0;
-  constexpr int kMaxSteps = 32;
-  const double resident = 1024.0 * device.multiprocessors;
-  int best = 5;
-  double best_time = 0.0;
+  constexpr int kMaxSteps = 32, kResidentWarps = 32;
+  const double resident = 32.0 * kResidentWarps * device.multiprocessors;
+  TileShape best = {5, padding, 0.0};
   for (int log2 = 5; log2 >= 0; --log2) {
     const int lanes = 1 << log2;
     const int steps = (classes + lanes - 1) / lanes;
     if (steps > kMaxSteps) break;
     const double fills = std::max(1.0, static_cast<double>(rows) * lanes / resident);
-    const double step = kArithmetic + kAccess * BankConflict(lanes, classes);
+    const double step = kArithmetic + kAccess * BankConflict(lanes, classes + padding);
     const double time = (steps * step + kRow + kReductionStep * log2) * fills;
-    if (log2 == 5 || time < best_time) {
-      best = log2;
-      best_time = time;
-    }
+    const double cycles = kResidentWarps * time;
+    if (log2 == 5 || cycles < best.cycles) best = {log2, padding, cycles};
   }
   return best;
 }
 
+template <typename T>
+bool BeginsWithVector(const T* array) {
+  return reinterpret_cast<uintptr_t>(array) % (kTileVector * sizeof(T)) == 0;
+}
+
+// Rows of, say, 32 floats have their elements of one class in one bank, and either few lanes wait
+// for each other or many have little to do. A vector of padding after each row mends that. It is
+// worth its arithmetic only where memory would not be the limit anyway; and it needs rows of whole
+// vectors, where all arrays begin with one.
+template <typename T>
+TileShape ChooseTile(const Device& device, const LossArgs& args) {
+  constexpr double kBytesPerCycle = 12.0;  // Memory's, per multiprocessor; 10 of A100, 15 of H100.
+  const CbkProblem& problem = args.problem;
+  const TileShape dense = ChooseLanes(device, problem.rows, args.classes, 0);
+  const double bytes = static_cast<double>(problem.rows) * args.classes * sizeof(T) *
+                       (problem.gradient == nullptr ? 1.0 : 2.0);
+  const bool multi_hot = problem.labels_type == kCbkMultiHot;
+  const bool whole = args.classes % kTileVector == 0 &&
+                     BeginsWithVector(static_cast<const T*>(problem.logits)) &&
+                     BeginsWithVector(static_cast<const T*>(problem.gradient)) &&
+                     (!multi_hot || BeginsWithVector(static_cast<const float*>(problem.labels)));
+  if (!whole || dense.cycles <= bytes / (kBytesPerCycle * device.multiprocessors)) return dense;
+  const TileShape padded = ChooseLanes(device, problem.rows, args.classes, kTileVector);
+  return padded.cycles < dense.cycles ? padded : dense;
+}
+
 // As many rows as fill kTileFloats, unless that leaves multiprocessors idle.
-int ChooseTileRows(const Device& device, int64_t rows, int classes, int lanes_log2) {
+int ChooseTileRows(const Device& device, int64_t rows, int stride, int lanes_log2) {
   const int groups = kTileThreads >> lanes_log2;
   const int64_t wanted_tiles = 8 * device.multiprocessors;
   int tile_rows = groups;
-  while (tile_rows + groups <= kTileThreads && (tile_rows + groups) * classes <= kTileFloats &&
+  while (tile_rows + groups <= kTileThreads && (tile_rows + groups) * stride <= kTileFloats &&
          rows / (tile_rows + groups) >= wanted_tiles) {
     tile_rows += groups;
   }
@@ -80,10 +109,16 @@ int ChooseTileRows(const Device& device, int64_t rows, int classes, int lanes_lo
 template <typename T, Form kForm, bool kGradient>
 cudaError_t LaunchTiles(const Device& device, LossArgs args, cudaStream_t stream) {
   const int64_t rows = args.problem.rows;
-  args.lanes_log2 = ChooseLanesLog2(device, rows, args.classes);
-  args.tile_rows = ChooseTileRows(device, rows, args.classes, args.lanes_log2);
+  const TileShape shape = ChooseTile<T>(device, args);
+  args.lanes_log2 = shape.lanes_log2;
+  args.row_padding = shape.padding;
+  const uint64_t classes = static_cast<uint64_t>(args.classes);
+  args.row_reciprocal = static_cast<unsigned>(
+      shape.padding > 0 ? ((uint64_t{1} << 32) + classes - 1) / classes : 0);
+  const int stride = args.classes + args.row_padding;
+  args.tile_rows = ChooseTileRows(device, rows, stride, args.lanes_log2);
   // Room to shift the tile by less than a vector. A multiple of it, because tile_rows is one.
-  args.tile_floats = args.tile_rows * args.classes + kTileVector;
+  args.tile_floats = args.tile_rows * stride + kTileVector;
   const int arrays = kForm == Form::kMultiHot || kForm == Form::kMixed ? 2 : 1;
   const size_t shared_bytes =
       sizeof(TileRows) + sizeof(float) * static_cast<size_t>(arrays * args.tile_floats);
@@ -92,10 +127,29 @@ cudaError_t LaunchTiles(const Device& device, LossArgs args, cudaStream_t stream
                                                   stream, args);
 }
 
-// About eight vectors per thread; fewer where there are too few rows to fill the device.
-int ChooseRowThreads(const Device& device, int64_t rows, int64_t vectors) {
+// How many vectors of a row the block keeps in shared memory between the passes: all, where two
+// blocks of a multiprocessor can, so that one reads while the other writes. Else as many as one block
+// alone can, unless that is the smaller part: then reading the row twice hides better behind two.
+int ChooseStagedVectors(const Device& device, int64_t vectors) {
+  const int64_t one = device.shared_bytes_per_block;
+  const int64_t two = std::min<int64_t>(
+      one, device.shared_bytes_per_multiprocessor / 2 - device.reserved_shared_bytes);
+  const auto staged = [&](int64_t bytes) {
+    const int64_t fit = (bytes - static_cast<int64_t>(sizeof(BlockScratch))) / kStageBytes;
+    return std::min(fit, vectors);
+  };
+  if (staged(two) == vectors) return static_cast<int>(vectors);
+  return 2 * staged(one) >= vectors ? static_cast<int>(staged(one)) : 0;
+}
+
+// About eight vectors per thread, and room for two blocks; more threads where there are too few rows
+// to fill the device, or where the block is alone. A row stays with one block all the same: two would
+// have to tell each other their sums, for which there is no memory but the caller's results, and
+// only batches of a few dozen rows would gain, some microseconds.
+int ChooseRowThreads(const Device& device, int64_t rows, int64_t vectors, bool alone) {
+  const int usual = alone ? kMaxRowThreads : kMaxRowThreads / 2;
   int threads = 64;
-  while (threads < kMaxRowThreads && threads * 8 < vectors) threads *= 2;
+  while (threads < usual && threads * 8 < vectors) threads *= 2;
   while (threads < kMaxRowThreads && threads < vectors &&
          rows * threads < int64_t{1536} * device.multiprocessors) {
     threads *= 2;
@@ -108,15 +162,12 @@ cudaError_t LaunchRows(const Device& device, LossArgs args, cudaStream_t stream)
   const int64_t vectors = args.classes / kRowWidth<T, kForm> + 1;
   size_t shared_bytes = sizeof(BlockScratch);
   if (kGradient && (kForm == Form::kSoftmax || kForm == Form::kMultiHot)) {
-    // Two blocks per multiprocessor, so that one reads while the other writes.
-    const int64_t limit = std::min(
-        device.shared_bytes_per_block,
-        device.shared_bytes_per_multiprocessor / 2 - device.reserved_shared_bytes);
-    const int64_t wanted = static_cast<int64_t>(shared_bytes) + vectors * kStageBytes;
-    args.staged = wanted <= limit;
-    if (args.staged) shared_bytes = static_cast<size_t>(wanted);
+    args.staged_vectors = ChooseStagedVectors(device, vectors);
+    shared_bytes += static_cast<size_t>(args.staged_vectors) * kStageBytes;
   }
-  const int threads = ChooseRowThreads(device, args.problem.rows, vectors);
+  const bool alone = 2 * (shared_bytes + static_cast<size_t>(device.reserved_shared_bytes)) >
+                     static_cast<size_t>(device.shared_bytes_per_multiprocessor);
+  const int threads = ChooseRowThreads(device, args.problem.rows, vectors, alone);
   return Launch<&RowKernel<T, kForm, kGradient>>(device, args.problem.rows, threads, shared_bytes,
                                                  stream, args);
 }

@@ -30,8 +30,11 @@ struct LossArgs {
   int lanes_log2;
   int tile_rows;
   int tile_floats;
-  // For kernels that give each row a block: keep the row in shared memory between the passes.
-  bool staged;
+  int row_padding;          // Floats between a row's end in shared memory and the next row.
+  unsigned row_reciprocal;  // ceil(2^32 / classes) where there is padding, else 0.
+  // For kernels that give each row a block: how many of its vectors, the first ones, stay in shared
+  // memory between the passes. The others are read again.
+  int staged_vectors;
 };
 
 constexpr int kNoClass = -1, kIgnoredClass = -2;

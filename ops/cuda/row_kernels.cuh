@@ -9,7 +9,8 @@
 
 namespace cb_keras {
 
-constexpr int kMaxRowThreads = 512;
+// Two blocks to a multiprocessor, of usually not more than half as many threads.
+constexpr int kMaxRowThreads = 1024;
 
 template <Form kForm, bool kGradient, typename T, int kWidth>
 __device__ __forceinline__ float RowLoss(const BlockRow<T, kWidth>& row) {
@@ -27,7 +28,7 @@ __device__ __forceinline__ float RowLoss(const BlockRow<T, kWidth>& row) {
 
 // Shared memory: BlockScratch, then the stage.
 template <typename T, Form kForm, bool kGradient>
-__global__ void __launch_bounds__(kMaxRowThreads, 2) RowKernel(const LossArgs args) {
+__global__ void __launch_bounds__(kMaxRowThreads) RowKernel(const LossArgs args) {
   CBK_SHARED_MEMORY(shared);
   constexpr int kWidth = kRowWidth<T, kForm>;
   constexpr int kBytes = kWidth * static_cast<int>(sizeof(T));

@@ -43,7 +43,7 @@ __device__ __forceinline__ ExponentialSum SumOthers(const BlockRow<T, kWidth>& r
   ForBlockShare<4>(
       row.span.vectors, [&](int i) { return row.Load(i); },
       [&](int i, const Bits<T, kWidth>& bits) {
-        if (row.args.staged) StoreShared(&stage[i], bits);
+        if (i < row.args.staged_vectors) StoreShared(&stage[i], bits);
         float z[kWidth];
         Unpack<T>(bits, z);
         Replace(z, label - row.span.VectorStart(i), -INFINITY);
@@ -78,7 +78,7 @@ __device__ __forceinline__ void StoreSoftmaxGradient(const BlockRow<T, kWidth>& 
                                                      float shift, const SoftmaxSlopes& slopes) {
   const auto* const stage = reinterpret_cast<const Bits<T, kWidth>*>(row.stage);
   ForBlockShare<2>(
-      row.span.vectors, [&](int i) { return row.args.staged ? stage[i] : row.Load(i); },
+      row.span.vectors, [&](int i) { return i < row.args.staged_vectors ? stage[i] : row.Load(i); },
       [&](int i, const Bits<T, kWidth>& bits) {
         float values[kWidth];
         Unpack<T>(bits, values);

@@ -75,7 +75,7 @@ struct MultiHotSums {
   }
 };
 
-// First pass: the sums, and the slopes of the vectors to the stage if there is one.
+// First pass: the sums, and the slopes of the vectors to the stage as far as it goes.
 template <bool kFocal, typename T, int kWidth>
 __device__ __forceinline__ MultiHotSums SumMultiHot(const BlockRow<T, kWidth>& row,
                                                        const float* labels) {
@@ -90,7 +90,7 @@ __device__ __forceinline__ MultiHotSums SumMultiHot(const BlockRow<T, kWidth>& r
         Unpack<T>(bits, z);
         EvaluateMixed<kFocal>(row.args.modulation, z, y, values, slopes);
         sums.Add(values, y, weights);
-        if (!row.args.staged) return;
+        if (i >= row.args.staged_vectors) return;
         StoreShared(reinterpret_cast<uint4*>(row.stage) + i, Pack<float>(slopes));
       });
 #pragma unroll 1
@@ -110,7 +110,7 @@ __device__ __forceinline__ void StoreMultiHotGradient(const BlockRow<T, kWidth>&
                                                       const float* labels, float factor) {
   for (int i = threadIdx.x; i < row.span.vectors; i += blockDim.x) {
     float slopes[kWidth];
-    if (row.args.staged) {
+    if (i < row.args.staged_vectors) {
       Unpack<float>(reinterpret_cast<const uint4*>(row.stage)[i], slopes);
     } else {
       float z[kWidth], y[kWidth], values[kWidth];

@@ -37,10 +37,18 @@ struct TileRows {
   float exponent_sums[kTileThreads];  // Softmax with label smoothing: of all classes.
 };
 
+// Where element `index` of a tile lies in shared memory, from the first one on. Rows that are padded
+// consist of whole vectors and begin with one (ChooseTile sees to that), so vectors stay together.
+__device__ __forceinline__ int TileOffset(const LossArgs& args, int index) {
+  const unsigned row = __umulhi(static_cast<unsigned>(index), args.row_reciprocal);
+  return index + static_cast<int>(row) * args.row_padding;
+}
+
 // Reads `size` elements to shared memory and returns where the first one went: such that vectors
 // lie at multiples of their size there, too.
 template <typename T>
-__device__ __forceinline__ float* LoadTile(const T* source, int size, float* tile) {
+__device__ __forceinline__ float* LoadTile(const LossArgs& args, const T* source, int size,
+                                           float* tile) {
   const Span<kTileVector> span = MakeSpan<kTileVector>(source, size, true);
   float* const first = tile + (-span.head & (kTileVector - 1));
   ForBlockShare<4>(
@@ -49,28 +57,31 @@ __device__ __forceinline__ float* LoadTile(const T* source, int size, float* til
       [&](int i, const Bits<T, kTileVector>& bits) {
         float values[kTileVector];
         Unpack<T>(bits, values);
-        StoreShared(reinterpret_cast<uint4*>(first + span.VectorStart(i)), Pack<float>(values));
+        float* const target = first + TileOffset(args, span.VectorStart(i));
+        StoreShared(reinterpret_cast<uint4*>(target), Pack<float>(values));
       });
 #pragma unroll 1
   for (int i = threadIdx.x; i < span.LooseCount(); i += blockDim.x) {
-    first[span.Loose(i)] = ToFloat(source[span.Loose(i)]);
+    first[TileOffset(args, span.Loose(i))] = ToFloat(source[span.Loose(i)]);
   }
   return first;
 }
 
 template <typename T>
-__device__ __forceinline__ void StoreTile(const float* first, int size, T* target, bool stream) {
+__device__ __forceinline__ void StoreTile(const LossArgs& args, const float* first, int size,
+                                          T* target) {
   const int head = MakeSpan<kTileVector>(target, size, true).head;
   const bool same_cut = Misalignment<16>(first + head) == 0;
   const Span<kTileVector> span = MakeSpan<kTileVector>(target, size, same_cut);
   for (int i = threadIdx.x; i < span.vectors; i += blockDim.x) {
     float values[kTileVector];
-    Unpack<float>(*reinterpret_cast<const uint4*>(first + span.VectorStart(i)), values);
-    StoreBits<T, kTileVector>(target + span.VectorStart(i), Pack<T>(values), stream);
+    const float* const source = first + TileOffset(args, span.VectorStart(i));
+    Unpack<float>(*reinterpret_cast<const uint4*>(source), values);
+    StoreBits<T, kTileVector>(target + span.VectorStart(i), Pack<T>(values), args.stream_gradient);
   }
 #pragma unroll 1
   for (int i = threadIdx.x; i < span.LooseCount(); i += blockDim.x) {
-    FromFloat(first[span.Loose(i)], &target[span.Loose(i)]);
+    FromFloat(first[TileOffset(args, span.Loose(i))], &target[span.Loose(i)]);
   }
 }
 
@@ -254,8 +265,8 @@ __device__ __forceinline__ void WorkOnTile(const LossArgs& args, int count, floa
     row.lane = thread & (lanes - 1);
     row.lanes = lanes;
     row.size = r < count ? args.classes : 0;
-    row.z = z + r * args.classes;
-    row.y = y + r * args.classes;
+    row.z = z + r * (args.classes + args.row_padding);
+    row.y = y + r * (args.classes + args.row_padding);
     row.label = rows->labels[r];
     row.weight = rows->weights[r];
     row.upstream = rows->upstreams[r];
@@ -296,11 +307,11 @@ __global__ void __launch_bounds__(kTileThreads, kTileBlocks<kForm>)
     int label = kNoClass;
     if (kIds && thread < count) label = ReadLabel(args, first + thread);
     const auto* const logits = static_cast<const T*>(args.problem.logits) + offset;
-    float* const z = LoadTile(logits, count * args.classes, tile);
+    float* const z = LoadTile(args, logits, count * args.classes, tile);
     float* y = z;
     if constexpr (!kIds) {
       const auto* const labels = static_cast<const float*>(args.problem.labels) + offset;
-      y = LoadTile(labels, count * args.classes, tile + args.tile_floats);
+      y = LoadTile(args, labels, count * args.classes, tile + args.tile_floats);
     }
     rows->labels[thread] = label;
     rows->weights[thread] = ReadWeight(args, label);
@@ -312,7 +323,7 @@ __global__ void __launch_bounds__(kTileThreads, kTileBlocks<kForm>)
 
     if constexpr (kGradient) {
       auto* const gradient = static_cast<T*>(args.problem.gradient) + offset;
-      StoreTile(z, count * args.classes, gradient, args.stream_gradient);
+      StoreTile(args, z, count * args.classes, gradient);
     }
     if (thread < count) args.problem.losses[first + thread] = TileLoss<kForm>(args, *rows, thread);
     __syncthreads();  // The next tile overwrites this one.

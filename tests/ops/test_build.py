@@ -167,6 +167,31 @@ def test_nvcc_compiles_for_every_gpu_from_sm_75_on_and_links_cudart_in(build, cx
     assert "-cudart=static" in linked
 
 
+def test_nvcc_compiles_for_the_chosen_gpus_alone_and_the_library_says_so(
+    build, cxx, nvcc, tmp_path, monkeypatch
+):
+    cxx()
+    everywhere = build.Toolchain.find(TENSORFLOW)
+    monkeypatch.setenv("CB_KERAS_CUDA_TARGETS", "80,90")
+    toolchain = build.Toolchain.find(TENSORFLOW)
+    assert toolchain.nvcc_version == "12.4.131, for sm_80 sm_90 alone"
+    assert toolchain.key != everywhere.key
+    build.build(toolchain, tmp_path / "library.so")
+    assert re.findall(r"-gencode=(\S+)", log(nvcc)[0]) == [
+        *("arch=compute_80,code=sm_80", "arch=compute_90,code=sm_90")
+    ]
+
+
+def test_targets_that_are_not_numbers_are_refused_by_name(build, cxx, nvcc, monkeypatch):
+    cxx()
+    monkeypatch.setenv("CB_KERAS_CUDA_TARGETS", "sm_90")
+    with pytest.raises(
+        build.compilers.BuildError,
+        match="CB_KERAS_CUDA_TARGETS must be numbers of GPU architectures, got 'sm_90'; .* 90",
+    ):
+        build.Toolchain.find(TENSORFLOW)
+
+
 @pytest.mark.parametrize("where", ["PATH", "CUDA_HOME"])
 def test_nvcc_is_found_unless_cuda_0_leaves_it_out(where, build, nvcc, monkeypatch):
     monkeypatch.setenv("CB_KERAS_CUDA", "")
