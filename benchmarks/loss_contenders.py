@@ -5,14 +5,18 @@ gradient with respect to the logits. One call is one pass through all of it: for
 the gradient's memory taken and given back.
 """
 
-import dataclasses
-import os
-
 import numpy as np
 import tensorflow as tf
 
-import cb_keras
-from benchmarks.losses import GAMMA, LOSSES
+from benchmarks.loss_problem import (
+    GAMMA,
+    TOLERANCE,
+    Unavailable,
+    WrongAnswer,
+    cores,
+    numpy_of,
+)
+from benchmarks.losses import LOSSES
 from cb_keras import fused
 from cb_keras.fused import library
 
@@ -25,40 +29,6 @@ FUSED_LOSS = "fused Loss class"
 TORCH = "PyTorch eager"
 TORCH_COMPILED = "torch.compile"
 
-# Largest error of a gradient, in units of its example's weight / N, and of the loss, relative.
-TOLERANCE = 1e-4
-
-
-class WrongAnswer(RuntimeError):  # noqa: N818 (an answer, not a failure of the program)
-    """A contender's loss or gradient is not the fused op's; the message says by how much."""
-
-
-class Unavailable(RuntimeError):  # noqa: N818
-    """A contender can't run on this machine; the message says why."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Problem:
-    """One batch: `labels` int64 [N], `logits` float32 [N, C], `weights` float32 [C].
-
-    `loss` is a name of `benchmarks.losses.LOSSES`.
-    """
-
-    loss: str
-    labels: np.ndarray
-    logits: np.ndarray
-    weights: np.ndarray
-
-    @classmethod
-    def random(cls, loss, size, seed=0):
-        """Labels of a long tail (5000 to 100), its class-balanced weights, normal logits * 2."""
-        N, C = size
-        generator = np.random.default_rng(seed)
-        counts = cb_keras.long_tailed_counts(C, 5000, 0.02)
-        labels = generator.choice(C, N, p=counts / counts.sum())
-        logits = 2.0 * generator.standard_normal((N, C), dtype="float32")
-        return cls(loss, labels, logits, cb_keras.class_balanced_weights(counts))
-
 
 def has_gpu():
     return bool(tf.config.list_physical_devices("GPU"))
@@ -66,7 +36,7 @@ def has_gpu():
 
 def threads():
     """Threads that TensorFlow computes with."""
-    return tf.config.threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0))
+    return tf.config.threading.get_intra_op_parallelism_threads() or cores()
 
 
 def tensors(problem):
@@ -80,11 +50,6 @@ def finished(result):
     if has_gpu():
         tf.test.experimental.sync_devices()
     return result
-
-
-def numpy_of(array):
-    """A tensor of TensorFlow's or PyTorch's as a numpy array, on the CPU without a copy."""
-    return array.detach().cpu().numpy() if hasattr(array, "detach") else np.asarray(array)
 
 
 def contenders(problem):
@@ -114,7 +79,9 @@ def check(steps, problem):
         return np.mean(loss, dtype="float64"), gradient
 
     expected, expected_gradient = results(FUSED_OP)
-    clipped = _clipped_by_keras(problem)
+    clipped = np.full(len(problem.labels), False)
+    if LOSSES[problem.loss].keras_clips:
+        clipped = problem.clipped_by_keras()
     scale = (problem.weights[problem.labels] / len(problem.labels))[:, np.newaxis]
     for name in steps:
         loss, gradient = results(name)
@@ -129,15 +96,6 @@ def check(steps, problem):
                 f"{name}: its gradient of the {problem.loss} loss is off by {error:.3g} of an "
                 f"example's weight / N, {TOLERANCE} is allowed."
             )
-
-
-def _clipped_by_keras(problem):
-    """The examples `[N]` whose probabilities Keras clips at 1e-7, with no gradient."""
-    if not LOSSES[problem.loss].keras_clips:
-        return np.zeros(len(problem.labels), bool)
-    log_sum = np.logaddexp.reduce(problem.logits, axis=1)
-    own = np.take_along_axis(problem.logits, problem.labels[:, None], axis=1)[:, 0]
-    return log_sum - own > 16.0
 
 
 def _step(function, problem):

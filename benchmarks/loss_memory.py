@@ -15,7 +15,7 @@ import sys
 
 import tensorflow as tf
 
-from benchmarks import loss_contenders
+from benchmarks import loss_contenders, loss_problem
 
 # So that a block that is freed goes back to the system at once: what is resident is then what is in
 # use. With oneDNN TensorFlow keeps freed blocks, and so does the C library below this threshold.
@@ -73,7 +73,7 @@ def _gpu_peak(step):
 
 def main(arguments):
     name, loss, size = arguments
-    problem = loss_contenders.Problem.random(loss, tuple(map(int, size.split("x"))))
+    problem = loss_problem.Problem.random(loss, tuple(map(int, size.split("x"))))
     print(json.dumps(measure(problem, name)))
 
 

@@ -20,7 +20,14 @@ import statistics
 import tensorflow as tf
 from absl import app, flags
 
-from benchmarks import loss_contenders, loss_goals, loss_memory, memory_copy, timing
+from benchmarks import (
+    loss_contenders,
+    loss_goals,
+    loss_memory,
+    loss_problem,
+    memory_copy,
+    timing,
+)
 from benchmarks.loss_contenders import COMPOSED, FUNCTIONAL, FUSED_LOSS, XLA
 from benchmarks.losses import LOSSES
 from cb_keras import fused
@@ -69,7 +76,7 @@ def time_all(loss, size, repetitions, seconds):
     Raises:
         WrongAnswer: A contender is wrong; nothing has been timed.
     """
-    problem = loss_contenders.Problem.random(loss, size)
+    problem = loss_problem.Problem.random(loss, size)
     steps, missing = loss_contenders.contenders(problem)
     loss_contenders.check(steps, problem)
     copies = memory_copy.copies(problem)

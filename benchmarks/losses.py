@@ -1,22 +1,27 @@
-"""The losses of benchmarks.loss_op: ours, and as TensorFlow, Keras and PyTorch have them."""
+"""The losses of the benchmarks: ours, and as TensorFlow, Keras, PyTorch and JAX users have them.
+
+Importing this imports the backend of Keras and no other framework.
+"""
 
 import dataclasses
 from collections.abc import Callable, Mapping
 
 import keras
-import tensorflow as tf
 
 import cb_keras
+from benchmarks.loss_problem import GAMMA
 from cb_keras import functional
-
-GAMMA = 1.0
 
 
 def _softmax_of_tensorflow(labels, logits):
+    import tensorflow as tf
+
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
 
 
 def _sigmoid_of_tensorflow(labels, logits):
+    import tensorflow as tf
+
     targets = tf.one_hot(labels, logits.shape[-1])
     losses = tf.nn.sigmoid_cross_entropy_with_logits(targets, logits)
     return tf.reduce_sum(losses, axis=-1)
@@ -24,6 +29,8 @@ def _sigmoid_of_tensorflow(labels, logits):
 
 def _focal_of_tensorflow(labels, logits):
     """As in tfa.losses and torchvision.ops."""
+    import tensorflow as tf
+
     targets = tf.one_hot(labels, logits.shape[-1])
     losses = tf.nn.sigmoid_cross_entropy_with_logits(targets, logits)
     p = tf.sigmoid(logits)
@@ -41,7 +48,7 @@ def _summed(loss):
 
     def mean_loss(labels, logits, sample_weight):
         C = logits.shape[-1]
-        return C * loss(tf.one_hot(labels, C), logits, sample_weight)
+        return C * loss(keras.ops.one_hot(labels, C), logits, sample_weight)
 
     return mean_loss
 
@@ -56,13 +63,19 @@ def _focal_of_keras():
 
 def _softmax_focal_of_tensorflow(labels, logits):
     """As Keras' CategoricalFocalCrossentropy, without its clipping."""
+    import tensorflow as tf
+
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
     return (1.0 - tf.exp(-losses)) ** GAMMA * losses
 
 
 def _softmax_focal_of_keras():
     loss = keras.losses.CategoricalFocalCrossentropy(alpha=1.0, gamma=GAMMA, from_logits=True)
-    return lambda labels, logits, weight: loss(tf.one_hot(labels, logits.shape[-1]), logits, weight)
+
+    def mean_loss(labels, logits, sample_weight):
+        return loss(keras.ops.one_hot(labels, logits.shape[-1]), logits, sample_weight)
+
+    return mean_loss
 
 
 def _softmax_of_torch(torch, labels, logits):
@@ -93,6 +106,36 @@ def _softmax_focal_of_torch(torch, labels, logits):
     return (1.0 - torch.exp(-losses)) ** GAMMA * losses
 
 
+def _softmax_of_jax(jax, labels, logits):
+    """As optax.softmax_cross_entropy_with_integer_labels."""
+    own = jax.numpy.take_along_axis(logits, labels[:, None], axis=-1)[:, 0]
+    return jax.nn.logsumexp(logits, axis=-1) - own
+
+
+def _terms_of_jax(jax, labels, logits):
+    """Binary cross-entropies [N, C] as optax.sigmoid_binary_cross_entropy, and the targets."""
+    targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    present, absent = jax.nn.log_sigmoid(logits), jax.nn.log_sigmoid(-logits)
+    return -targets * present - (1.0 - targets) * absent, targets
+
+
+def _sigmoid_of_jax(jax, labels, logits):
+    return _terms_of_jax(jax, labels, logits)[0].sum(-1)
+
+
+def _focal_of_jax(jax, labels, logits):
+    """As optax.sigmoid_focal_loss."""
+    losses, targets = _terms_of_jax(jax, labels, logits)
+    p = jax.nn.sigmoid(logits)
+    p_t = targets * p + (1.0 - targets) * (1.0 - p)
+    return (losses * (1.0 - p_t) ** GAMMA).sum(-1)
+
+
+def _softmax_focal_of_jax(jax, labels, logits):
+    losses = _softmax_of_jax(jax, labels, logits)
+    return (1.0 - jax.numpy.exp(-losses)) ** GAMMA * losses
+
+
 @dataclasses.dataclass(frozen=True)
 class Loss:
     """One loss; labels are class ids [N], logits [N, C].
@@ -104,6 +147,7 @@ class Loss:
         keras: Function without arguments that makes one of labels, logits and sample weights, the
             mean over the batch.
         torch: Function of the module torch, labels and logits, unweighted losses [N].
+        jax: The same of the module jax.
         arguments: What ours take besides labels, logits and class weights.
         keras_clips: Whether Keras clips the probabilities, so that rare examples have no gradient.
     """
@@ -113,6 +157,7 @@ class Loss:
     tensorflow: Callable
     keras: Callable
     torch: Callable
+    jax: Callable
     arguments: Mapping[str, float] = dataclasses.field(default_factory=dict)
     keras_clips: bool = False
 
@@ -124,6 +169,7 @@ LOSSES = {
         _softmax_of_tensorflow,
         _softmax_of_keras,
         _softmax_of_torch,
+        _softmax_of_jax,
     ),
     "sigmoid": Loss(
         functional.class_balanced_sigmoid_crossentropy,
@@ -131,6 +177,7 @@ LOSSES = {
         _sigmoid_of_tensorflow,
         _sigmoid_of_keras,
         _sigmoid_of_torch,
+        _sigmoid_of_jax,
     ),
     "focal": Loss(
         functional.class_balanced_focal_crossentropy,
@@ -138,6 +185,7 @@ LOSSES = {
         _focal_of_tensorflow,
         _focal_of_keras,
         _focal_of_torch,
+        _focal_of_jax,
         {"gamma": GAMMA},
     ),
     "softmax_focal": Loss(
@@ -146,6 +194,7 @@ LOSSES = {
         _softmax_focal_of_tensorflow,
         _softmax_focal_of_keras,
         _softmax_focal_of_torch,
+        _softmax_focal_of_jax,
         {"gamma": GAMMA},
         keras_clips=True,
     ),

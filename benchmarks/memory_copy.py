@@ -3,19 +3,15 @@
 A loss with its gradient reads the logits once and writes the gradient once, at the least.
 """
 
-import collections
-import concurrent.futures
-
 import numpy as np
 import tensorflow as tf
 
-from benchmarks import loss_contenders
-from benchmarks.loss_contenders import WrongAnswer, finished, has_gpu, tensors, threads
+from benchmarks import loss_problem
+from benchmarks.loss_contenders import finished, has_gpu, tensors, threads
+from benchmarks.loss_problem import WrongAnswer, threaded_copy
 
 NEW_TENSOR = "copy, new tensor"
 WARM = "copy, warm memory"
-
-_THREADED_BYTES = 2**20  # a smaller copy is done before a second thread has woken up
 
 
 def copies(problem):
@@ -35,7 +31,7 @@ def copies(problem):
     deep_copy = tf.function(lambda x: tf.raw_ops.DeepCopy(x=x), autograph=False)
     steps = {NEW_TENSOR: lambda: finished(deep_copy(logits))}
     if not has_gpu():
-        copy, warm = _threaded_copy(problem.logits), np.zeros_like(problem.logits)
+        copy, warm = threaded_copy(problem.logits, threads()), np.zeros_like(problem.logits)
         steps[WARM] = lambda: copy(warm)
     return steps
 
@@ -43,20 +39,5 @@ def copies(problem):
 def check(steps, problem):
     """Raises WrongAnswer if a copy is not the logits."""
     for name, step in steps.items():
-        if not np.array_equal(loss_contenders.numpy_of(step()), problem.logits):
+        if not np.array_equal(loss_problem.numpy_of(step()), problem.logits):
             raise WrongAnswer(f"{name}: it is not equal to the original.")
-
-
-def _threaded_copy(source):
-    """Function of a target that copies `source` there and returns it."""
-    pool = concurrent.futures.ThreadPoolExecutor(threads())
-
-    def copy(target):
-        if source.nbytes < _THREADED_BYTES:
-            np.copyto(target, source)
-        else:
-            parts = (np.array_split(array.reshape(-1), threads()) for array in (target, source))
-            collections.deque(pool.map(np.copyto, *parts), maxlen=0)
-        return target
-
-    return copy

@@ -12,9 +12,18 @@ import pytest
 from absl import app, flags
 from absl.testing import flagsaver
 
-from benchmarks import loss_contenders, loss_goals, loss_memory, loss_op, memory_copy, timing
-from benchmarks.loss_contenders import COMPOSED, FUSED_LOSS, FUSED_OP, TORCH, XLA, Problem
-from benchmarks.losses import GAMMA, LOSSES
+from benchmarks import (
+    loss_contenders,
+    loss_goals,
+    loss_memory,
+    loss_op,
+    loss_problem,
+    memory_copy,
+    timing,
+)
+from benchmarks.loss_contenders import COMPOSED, FUSED_LOSS, FUSED_OP, TORCH, XLA
+from benchmarks.loss_problem import GAMMA, Problem
+from benchmarks.losses import LOSSES
 from cb_keras import fused
 from tests.cb_keras import reference
 
@@ -54,7 +63,7 @@ def test_all_contenders_compute_the_mean_of_the_papers_loss_and_its_gradient(los
     expected = reference.loss(loss, problem.logits, targets, weight, GAMMA).mean()
     gradient = reference.gradient(loss, problem.logits, targets, weight, GAMMA) / SIZE[0]
     for name, step in steps.items():
-        ours, our_gradient = map(loss_contenders.numpy_of, step())
+        ours, our_gradient = map(loss_problem.numpy_of, step())
         assert ours.shape == ((6,) if name == FUSED_OP else ()), name
         np.testing.assert_allclose(ours.mean(), expected, rtol=2e-6, err_msg=name)
         np.testing.assert_allclose(our_gradient, gradient, atol=2e-6, err_msg=name)
@@ -93,14 +102,14 @@ def test_the_guard_lets_rounding_pass(change):
     ],
 )
 def test_the_guard_stops_at_a_wrong_answer(change, message):
-    with pytest.raises(loss_contenders.WrongAnswer, match=message):
+    with pytest.raises(loss_problem.WrongAnswer, match=message):
         loss_contenders.check(answers(**change), small_problem())
 
 
 def test_the_guard_stops_at_a_gradient_of_another_shape():
     steps = answers()
     steps["other"] = lambda: (np.float32(2.0), np.ones((2, 1), "float32"))
-    with pytest.raises(loss_contenders.WrongAnswer, match=r"shape \(2, 1\)"):
+    with pytest.raises(loss_problem.WrongAnswer, match=r"shape \(2, 1\)"):
         loss_contenders.check(steps, small_problem())
 
 
@@ -112,7 +121,7 @@ def test_nothing_is_timed_when_a_contender_is_wrong(monkeypatch):
 
     monkeypatch.setitem(loss_contenders.CONTENDERS, COMPOSED, wrong)
     monkeypatch.setattr(timing, "alternate", lambda *args, **kwargs: pytest.fail("timed"))
-    with pytest.raises(loss_contenders.WrongAnswer, match="composed TF: its gradient"):
+    with pytest.raises(loss_problem.WrongAnswer, match="composed TF: its gradient"):
         loss_op.run([SIZE], ["focal"], [], repetitions=1, seconds=0.0)
 
 
@@ -134,7 +143,7 @@ def test_the_copies_are_copies(size):
     copies = memory_copy.copies(problem)
     memory_copy.check(copies, problem)
     copies["wrong"] = lambda: problem.logits + 1.0
-    with pytest.raises(loss_contenders.WrongAnswer, match="wrong"):
+    with pytest.raises(loss_problem.WrongAnswer, match="wrong"):
         memory_copy.check(copies, problem)
 
 

@@ -1,0 +1,1 @@
+"""The losses on every framework, side by side: python -m benchmarks.frameworks."""
