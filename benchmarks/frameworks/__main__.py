@@ -108,6 +108,7 @@ class Frameworks:
                 self.processes[name] = Process(name, self.device, self.log)
 
     def stop(self):
+        """Ends all processes."""
         for process in self.processes.values():
             process.stop()
 

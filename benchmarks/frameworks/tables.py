@@ -88,9 +88,11 @@ def show(table):
         cells = [of["copies"][copy] for of in found]
         if any(cell is not None for cell in cells):
             _row(f"ours / {copy}", [_figure(cell, "x") for cell in cells], widths)
+    reasons = {}
     for of in table["missing"]:
-        who = f"{of['framework']} {of['mode']}, {of['contender']}"
-        print(f"  not available: {who}: {of['why']}")
+        reasons.setdefault((of["contender"], of["framework"], of["why"]), []).append(of["mode"])
+    for (contender, framework, why), modes in reasons.items():
+        print(f"  not available: {contender} on {framework} ({', '.join(modes)}): {why}")
     print(flush=True)
 
 

@@ -44,6 +44,7 @@ class Worker:
         self.problem, self.steps = None, {}
 
     def about(self):
+        """Versions, device, and which kernels the op has."""
         from cb_keras import fused
 
         names = [self.framework, "keras"] + ["jaxlib"] * (self.framework == "jax")
@@ -54,6 +55,7 @@ class Worker:
         }
 
     def mean_loss(self, loss, size, dtype):
+        """The right answer of a case, which one process finds for all."""
         return {"mean_loss": Problem.random(loss, size, dtype=dtype).mean_loss()}
 
     def prepare(self, loss, size, dtype, mean_loss, contenders):
@@ -79,6 +81,7 @@ class Worker:
         return {"steps": [list(key) for key in self.steps], "missing": missing}
 
     def measure(self, mode, contender, seconds):
+        """Milliseconds of one step."""
         step = self.steps[mode, contender]
         if self.module.has_gpu():
             return {"milliseconds": self._on_gpu(step, seconds)}
@@ -142,9 +145,9 @@ class Worker:
         return lambda labels, logits, _: loss(labels, logits)
 
     def _keras(self, problem):
-        from benchmarks.losses import LOSSES
-
         import keras
+
+        from benchmarks.losses import LOSSES
 
         loss = LOSSES[problem.loss].keras()
         return lambda y, z, weights: loss(y, z, keras.ops.take(weights, y))

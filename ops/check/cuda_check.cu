@@ -1,13 +1,14 @@
 // Checks and times the CUDA kernels of ../cuda/class_balanced_loss.cu without TensorFlow:
 //
 //   python -m ops.check.build cuda check
-//   ./check [--seed=N] [--checks-only] [--far-only] [--timing-only] [--emulated] [--json=FILE]
+//   ./check [--seed=N] [--checks-only] [--far-only] [--sanitized] [--timing-only] [--emulated]
+//           [--json=FILE]
 //
 // --checks-only   a selection of smaller shapes; no timing.
 // --far-only      more than 2^31 elements and rows, as far as the memory goes; nothing else.
+// --sanitized     a shape or two for each way through the kernels, for compute-sanitizer; no timing.
 // --timing-only   no checks.
-// --emulated      the few small shapes that the emulated build always takes, for compute-sanitizer; no
-//                 timing.
+// --emulated      the few small shapes that the emulated build always takes; no timing.
 // --json=FILE     the timings for programs.
 //
 // Exit status: 0 if all checks passed, 77 if there is no GPU, else 1. Without a GPU the same checks
@@ -42,6 +43,7 @@ struct Flags {
   bool timing = true;
   bool small = false;
   bool emulated = false;
+  bool sanitized = false;
   bool far = true;
   bool shapes = true;
   std::string json_path;
@@ -59,6 +61,8 @@ Flags ParseFlags(int count, char** arguments) {
       flags.small = true;
     } else if (argument == "--far-only") {
       flags.shapes = flags.timing = false;
+    } else if (argument == "--sanitized") {
+      flags.sanitized = true;
     } else if (argument == "--timing-only") {
       flags.checks = false;
     } else if (argument == "--emulated") {
@@ -68,7 +72,7 @@ Flags ParseFlags(int count, char** arguments) {
       exit(1);
     }
   }
-  if (flags.small || flags.emulated) flags.timing = flags.far = false;
+  if (flags.small || flags.emulated || flags.sanitized) flags.timing = flags.far = false;
 #ifdef CBK_EMULATE
   flags.emulated = flags.far = true;
   flags.timing = false;
@@ -81,6 +85,10 @@ struct Shape {
 };
 
 std::vector<Shape> AllShapes(const Flags& flags) {
+  if (flags.sanitized) {
+    return {{0, 10}, {127, 2}, {300, 10}, {700, 32}, {40, 80}, {5, 512}, {7, 513}, {3, 8142},
+            {1, 100003}};
+  }
   if (flags.emulated) {
     return {{0, 10},   {127, 1},  {127, 2},   {130, 8},  {127, 10},  {300, 10}, {1200, 16},
             {127, 31}, {127, 32}, {700, 32},  {127, 33}, {40, 80},   {9, 257},  {5, 512},
@@ -123,12 +131,12 @@ void CheckShape(const Shape& shape, const Flags& flags, Report* report) {
   static const float gammas[] = {1.0f, 2.0f, 0.5f, 5.0f, 0.0f, 1.7f, 50.0f, 1e4f};
   static const int other_ids[] = {kCbkInt64, kCbkUint64, kCbkFloatIds, kCbkDoubleIds};
   static uint64_t turn = 0, other = 0;
-  const bool in_turn = flags.emulated || shape.rows * shape.classes > 10000000;
-  const bool huge = shape.rows * shape.classes > 100000000;
+  const bool in_turn = flags.emulated || flags.sanitized || shape.rows * shape.classes > 10000000;
+  const bool once = flags.sanitized || shape.rows * shape.classes > 100000000;
   for (int loss = 0; loss < kCbkLossCount; ++loss) {
     for (int type = kCbkFloat32; type <= kCbkFloat16; ++type) {
       for (const int labels : {int{kCbkInt32}, other_ids[++other % 4], int{kCbkMultiHot}}) {
-        for (int variant = 0; variant < (huge ? 1 : in_turn ? 2 : 6); ++variant) {
+        for (int variant = 0; variant < (once ? 1 : in_turn ? 2 : 6); ++variant) {
           ++turn;
           const int upstream = static_cast<int>(in_turn ? turn % 3 : variant / 2);
           const float gamma = gammas[turn / 2 % 8];
@@ -145,7 +153,7 @@ void CheckScales(const Flags& flags, Report* report) {
   uint64_t turn = 0;
   for (const int64_t classes : {1, 10, 33, 1000, 8142}) {
     for (const int64_t rows : {0, 1, 127, 1000}) {
-      if ((flags.emulated || flags.small) && rows * classes > 200000) continue;
+      if ((flags.emulated || flags.small || flags.sanitized) && rows * classes > 200000) continue;
       for (int type = kCbkFloat32; type <= kCbkFloat16; ++type) {
         for (const bool scalar : {false, true}) {
           CheckScale({type, scalar, rows, classes, flags.seed + ++turn}, report);

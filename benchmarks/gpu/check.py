@@ -1,0 +1,65 @@
+"""Stage: are the kernels right on this GPU? Their checks, also under compute-sanitizer.
+
+Without a GPU the kernels run in the emulation of one, under ASan and UBSan.
+"""
+
+import re
+
+from benchmarks.gpu.stages import StepFailed
+
+_TOOLS = ("memcheck", "racecheck", "synccheck")
+
+
+def run(stage):
+    """Builds the check and the core library, and runs every check."""
+    kit = stage.kit
+    binary = kit.work / "cuda_check"
+    what = "cuda" if kit.gpu else "emulation"
+    if kit.gpu:
+        stage.step("gpu", lambda: gpu(stage))
+    if not binary.exists():  # of an earlier call that a fresh machine has not
+        stage.saved["steps"].pop("build", None)
+    stage.step("build", lambda: _built(stage, what, binary))
+    stage.step("core", lambda: _core(stage))
+    if not kit.gpu:
+        shapes = ["--far-only"] if kit.small else []
+        stage.step("emulated", lambda: _checked(stage, binary, "--seed=1", *shapes))
+        return
+    stage.step("checks", lambda: _checked(stage, binary, "--checks-only"))
+    stage.step("more than 2^31 elements", lambda: _checked(stage, binary, "--far-only"))
+    for tool in _TOOLS:
+        stage.step(tool, lambda tool=tool: _sanitized(stage, tool, binary))
+
+
+def gpu(stage):
+    """Name, driver and architecture of the GPU."""
+    query = "--query-gpu=name,driver_version,compute_cap,memory.total"
+    line = stage.run("nvidia-smi", query, "--format=csv,noheader").splitlines()[0]
+    name, driver, architecture, memory = (part.strip() for part in line.split(","))
+    return {"name": name, "driver": driver, "architecture": architecture, "memory": memory}
+
+
+def _built(stage, what, binary):
+    stage.run("python", "-m", "ops.check.build", what, binary)
+    return {"bytes": binary.stat().st_size}
+
+
+def _core(stage):
+    code = "from cb_keras.fused import core; core.build(); print('core:', core.find()[1])"
+    said = stage.run("python", "-c", code)
+    return {"core": said.rpartition("core:")[2].strip().rpartition("(")[2].rstrip(")")}
+
+
+def _checked(stage, *command):
+    """How many checks passed."""
+    said = stage.run(*command)
+    found = re.search(r"(\d+) checks passed, 0 failed", said)
+    if not found or int(found[1]) == 0:
+        raise StepFailed(f"no checks: {said[-1000:]}")
+    return {"passed": int(found[1])}
+
+
+def _sanitized(stage, tool, binary):
+    """How many checks passed of the small selection, under a tool that found nothing."""
+    command = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9", binary, "--sanitized"]
+    return _checked(stage, *command)

@@ -1,0 +1,77 @@
+"""What travels to a machine with a GPU: the sources, the wheels it may lack, the images."""
+
+import pathlib
+import shutil
+import subprocess
+import sys
+
+from benchmarks.gpu.stages import ROOT
+
+MOST_BYTES = 60 * 2**20
+_SOURCES = ("benchmarks", "cb_keras", "experiments", "ops", "pyproject.toml", "setup.py", "LICENSE")
+# Keras and what it and the programs import; NumPy, Pillow, JAX and PyTorch are expected there.
+_WHEELS = (
+    *("keras<3.16", "namex", "optree", "absl-py", "rich", "markdown-it-py", "mdurl", "pygments"),
+    *("h5py", "ml_dtypes", "packaging"),
+)
+_PLATFORMS = ("2_28", "2_27", "2_17")
+
+
+def pack(output, data_dir, python):
+    """Writes the folder that travels, and how large it is.
+
+    Args:
+        output: A folder that is not there yet, or empty.
+        data_dir: Folder of tensorflow-datasets with CIFAR-10; None for its own.
+        python: Version of Python there, e.g. "3.12".
+    """
+    if output.exists() and any(output.iterdir()):
+        sys.exit(f"--output_dir={output} is not empty; give a new folder.")
+    tree = output / "tree"
+    for name in _files():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, tree / name)
+    _download(output / "wheels", python)
+    from benchmarks.gpu import images  # which needs more than this module
+
+    images.pack(images.of_cifar10(data_dir), output / "data")
+    size = sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
+    print(f"{output}: {size / 2**20:.1f} MiB; there, in {output.name}/tree:")
+    print("  python3 -m benchmarks.gpu --wheels=../wheels --data=../data --output_dir=DIR")
+    if size > MOST_BYTES:
+        sys.exit(f"that is more than {MOST_BYTES / 2**20:.0f} MiB")
+
+
+def _files():
+    """The sources, by git: nothing that was built, nothing that is ignored."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *_SOURCES]
+    names = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return [name for name in names.split("\0") if name and (ROOT / name).is_file()]
+
+
+def _download(folder, python):
+    platforms = [f"--platform=manylinux_{version}_x86_64" for version in _PLATFORMS]
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"),
+            *("--only-binary=:all:", "--implementation=cp", f"--python-version={python}"),
+            *(*platforms, "--platform=manylinux2014_x86_64", f"--dest={folder}", *_WHEELS),
+        ],
+        check=True,
+    )
+
+
+def install_missing(wheels, site):
+    """Installs those packages of a folder of wheels that this Python lacks, into `site`."""
+    import importlib.metadata
+
+    lacking = []
+    for wheel in sorted(pathlib.Path(wheels).glob("*.whl")):
+        try:
+            importlib.metadata.version(wheel.name.partition("-")[0])
+        except importlib.metadata.PackageNotFoundError:
+            lacking.append(str(wheel))
+    if lacking:
+        options = ["--quiet", "--no-index", "--no-deps", "--no-compile", f"--target={site}"]
+        subprocess.run([sys.executable, "-m", "pip", "install", *options, *lacking], check=True)
+    return [pathlib.Path(wheel).name for wheel in lacking]
