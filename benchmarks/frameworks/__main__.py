@@ -24,7 +24,7 @@ from benchmarks.frameworks.contenders import COPIES, LOSSES_OF, MODES
 from benchmarks.frameworks.processes import Died, Process
 
 _ALL = (*LOSSES_OF, *COPIES)
-_PACKAGES = {"tensorflow": "tensorflow", "torch": "torch", "jax": "jax"}
+_ALL_MODES = tuple(dict.fromkeys(mode for modes in MODES.values() for mode in modes))
 
 _FRAMEWORKS = flags.DEFINE_list("frameworks", list(MODES), f"Of {', '.join(MODES)}.")
 _SIZES = flags.DEFINE_list(
@@ -37,6 +37,7 @@ _LOSSES = flags.DEFINE_list(
 )
 _DTYPES = flags.DEFINE_list("dtypes", ["float32"], "Of the logits: float32, bfloat16, float16.")
 _CONTENDERS = flags.DEFINE_list("contenders", list(_ALL), "Which of them, by name.")
+_MODES = flags.DEFINE_list("modes", list(_ALL_MODES), f"Of {', '.join(_ALL_MODES)}.")
 _DEVICE = flags.DEFINE_enum("device", "cpu", ["cpu", "gpu"], "Where to compute.")
 _REPETITIONS = flags.DEFINE_integer("repetitions", 5, "Rounds.", lower_bound=1)
 _SECONDS = flags.DEFINE_float("seconds", 0.2, "Shortest time of one measurement.")
@@ -78,7 +79,7 @@ class Frameworks:
         self.device, self.log, self.deadline = device, log, deadline
         self.processes, self.about, self.gone = {}, {}, {}
         for name in names:
-            if importlib.util.find_spec(_PACKAGES[name]) is None:
+            if importlib.util.find_spec(name) is None:
                 self.gone[name] = "it is not installed"
                 continue
             self.processes[name] = Process(name, device, log)
@@ -113,13 +114,13 @@ class Frameworks:
             process.stop()
 
 
-def time_all(frameworks, case, contenders, repetitions, seconds):
+def time_all(frameworks, case, which, repetitions, seconds):
     """The table of one case.
 
     Args:
         frameworks: `Frameworks`.
         case: Dict of `loss`, `size`, `dtype`.
-        contenders: Names.
+        which: Dict of `contenders` and `modes`, their names.
         repetitions: Rounds.
         seconds: Of one measurement.
 
@@ -133,7 +134,7 @@ def time_all(frameworks, case, contenders, repetitions, seconds):
     figures, missing, right = [], [], None
     for name in list(frameworks.processes):
         right = right or frameworks.ask(name, "mean_loss", **case)
-        request = {**case, **(right or {}), "contenders": contenders}
+        request = {**case, **(right or {}), **which}
         prepared = frameworks.ask(name, "prepare", **request) if right else None
         for mode, contender in prepared["steps"] if prepared else ():
             where = {"framework": name, "mode": mode, "contender": contender}
@@ -153,7 +154,7 @@ def time_all(frameworks, case, contenders, repetitions, seconds):
     return {**case, "figures": figures, "missing": missing}
 
 
-def run(frameworks, cases, contenders, repetitions, seconds, save):
+def run(frameworks, cases, which, repetitions, seconds, save):
     """Times all cases before the frameworks' deadline; `save(result)` after each."""
     result = {
         "title": "Loss and gradient with respect to the logits, milliseconds",
@@ -167,7 +168,7 @@ def run(frameworks, cases, contenders, repetitions, seconds, save):
         if frameworks.deadline is not None and time.monotonic() >= frameworks.deadline:
             result["left_out"].append(case)
             continue
-        table = time_all(frameworks, case, contenders, repetitions, seconds)
+        table = time_all(frameworks, case, which, repetitions, seconds)
         tables.show(table)
         result["tables"].append({**table, "ratios": tables.ratios(table)})
         result["goals"] = tables.judge(result["tables"])
@@ -182,7 +183,10 @@ def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}.")
     names = list(map(parse_name("framework", list(MODES)), _FRAMEWORKS.value))
-    contenders = list(map(parse_name("contender", _ALL), _CONTENDERS.value))
+    which = {
+        "contenders": list(map(parse_name("contender", _ALL), _CONTENDERS.value)),
+        "modes": list(map(parse_name("mode", _ALL_MODES), _MODES.value)),
+    }
     cases = [
         {"loss": loss, "size": size, "dtype": dtype}
         for size in map(parse_size, _SIZES.value)
@@ -200,7 +204,7 @@ def main(argv):
     with tempfile.TemporaryFile("w+") as log:
         frameworks = Frameworks(names, _DEVICE.value, log, deadline)
         try:
-            result = run(frameworks, cases, contenders, _REPETITIONS.value, _SECONDS.value, save)
+            result = run(frameworks, cases, which, _REPETITIONS.value, _SECONDS.value, save)
         finally:
             frameworks.stop()
         log.seek(0)

@@ -3,8 +3,8 @@
 OURS = "cb_keras Loss"
 COMPOSED = "composed"
 KERAS = "Keras built-in"
-NEW_COPY = "copy, new memory"
-WARM_COPY = "copy, warm memory"  # by numpy in threads; not on a GPU
+NEW_COPY = "copy to new memory"
+WARM_COPY = "copy to warm memory"  # by numpy in threads; not on a GPU
 
 LOSSES_OF = (OURS, COMPOSED, KERAS)
 COPIES = (NEW_COPY, WARM_COPY)

@@ -11,8 +11,7 @@ def has_gpu():
 
 
 def start(cores):
-    """Settings of the process, before anything is computed."""
-    tf.config.threading.set_intra_op_parallelism_threads(cores)
+    """Leaves a GPU's memory to others; TensorFlow uses all cores that it may."""
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, True)
 

@@ -58,7 +58,7 @@ class Worker:
         """The right answer of a case, which one process finds for all."""
         return {"mean_loss": Problem.random(loss, size, dtype=dtype).mean_loss()}
 
-    def prepare(self, loss, size, dtype, mean_loss, contenders):
+    def prepare(self, loss, size, dtype, mean_loss, contenders, modes):
         """Makes and checks the steps.
 
         Returns:
@@ -67,7 +67,7 @@ class Worker:
         self.steps.clear()
         self.problem = Problem.random(loss, size, dtype=dtype)
         missing = []
-        for mode in MODES[self.framework]:
+        for mode in (mode for mode in MODES[self.framework] if mode in modes):
             for contender in contenders:
                 if contender in (NEW_COPY, WARM_COPY):
                     continue

@@ -1,5 +1,6 @@
 """What travels to a machine with a GPU: the sources, the wheels it may lack, the images."""
 
+import importlib.metadata
 import pathlib
 import shutil
 import subprocess
@@ -63,13 +64,10 @@ def _download(folder, python):
 
 def install_missing(wheels, site):
     """Installs those packages of a folder of wheels that this Python lacks, into `site`."""
-    import importlib.metadata
-
-    lacking = []
+    folders, lacking = [*sys.path, str(site)], []
     for wheel in sorted(pathlib.Path(wheels).glob("*.whl")):
-        try:
-            importlib.metadata.version(wheel.name.partition("-")[0])
-        except importlib.metadata.PackageNotFoundError:
+        name = wheel.name.partition("-")[0]
+        if not any(importlib.metadata.distributions(name=name, path=folders)):
             lacking.append(str(wheel))
     if lacking:
         options = ["--quiet", "--no-index", "--no-deps", "--no-compile", f"--target={site}"]

@@ -1,0 +1,97 @@
+"""The folder that travels to a GPU, and the command line there."""
+
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from benchmarks.gpu import __main__ as program
+from benchmarks.gpu import images, packing, training
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    """Digits as colour images, and the folder that they are packed in."""
+    digits = load_digits()
+    pixels = np.repeat((digits.images * 15).astype("uint8")[..., None], 3, axis=-1)
+    pixels[..., 1] //= 2
+    arrays = {
+        "x_train": pixels[:1300],
+        "y_train": digits.target[:1300].astype("int32"),
+        "x_test": pixels[1300:],
+        "y_test": digits.target[1300:].astype("int32"),
+        "class_names": np.array([str(c) for c in range(10)]),
+    }
+    folder = tmp_path_factory.mktemp("packed")
+    images.pack(arrays, folder)
+    return arrays, folder
+
+
+def test_packed_images_come_back_bit_for_bit(packed):
+    arrays, folder = packed
+    found = images.unpack(folder)
+    assert found.keys() == arrays.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+def test_the_first_images_alone_can_be_unpacked(packed):
+    arrays, folder = packed
+    found = images.unpack(folder, most=30)
+    for name in ("x_train", "y_train", "x_test", "y_test"):
+        np.testing.assert_array_equal(found[name], arrays[name][:30], err_msg=name)
+
+
+def test_the_archive_is_one_that_the_trainer_reads(packed, tmp_path, monkeypatch):
+    from experiments import datasets
+
+    arrays, folder = packed
+    file = tmp_path / "tail.npz"
+    monkeypatch.setattr(sys, "argv", ["images", str(folder), str(file)])
+    images.main()
+    data = datasets.load(f"npz:{file}", None)
+    np.testing.assert_array_equal(data.train.images, arrays["x_train"])
+    np.testing.assert_array_equal(data.test.labels, arrays["y_test"])
+    assert images.count(file) == 1300
+
+
+def test_only_packages_that_are_lacking_are_installed(tmp_path, monkeypatch):
+    commands = []
+    monkeypatch.setattr(packing.subprocess, "run", lambda command, **_: commands.append(command))
+    for name in ("keras-3.15.1-py3-none-any.whl", "no_such_package-1.0-py3-none-any.whl"):
+        (tmp_path / name).touch()
+    lacking = packing.install_missing(tmp_path, tmp_path / "site")
+    assert lacking == ["no_such_package-1.0-py3-none-any.whl"]
+    (command,) = commands
+    assert "--no-index" in command
+    assert [pathlib.Path(part).name for part in command if part.endswith(".whl")] == lacking
+
+
+def test_a_folder_with_something_in_it_is_not_packed_into(tmp_path):
+    (tmp_path / "mine").touch()
+    with pytest.raises(SystemExit, match="is not empty; give a new folder"):
+        packing.pack(tmp_path, None, "3.12")
+
+
+def test_an_unknown_stage_is_refused_by_name(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["gpu", "--output_dir=x", "--stages=check,bench"])
+    with pytest.raises(SystemExit):
+        program.parsed()
+    assert (
+        "--stages must be of check, kernels, steps, training, got bench" in capsys.readouterr().err
+    )
+
+
+def test_without_a_gpu_the_program_says_how_to_rehearse(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SystemExit, match=r"no GPU here .*--device=cpu --small"):
+        program._architecture()
+
+
+def test_a_cell_needs_as_long_as_its_epochs_take_and_the_start_around_them():
+    """10,000 images at 5000/s are 2 s an epoch, 200 of them 400 s; 30 s were not training."""
+    metrics = {"images_per_second": 5000.0, "train_seconds": 12.0}
+    speed = {"train_images": 10000, "wall_seconds": 42.0, "metrics": metrics}
+    assert training._least(speed, small=False) == pytest.approx(1.1 * 430.0)
