@@ -64,10 +64,10 @@ def _download(folder, python):
 
 def install_missing(wheels, site):
     """Installs those packages of a folder of wheels that this Python lacks, into `site`."""
-    folders, lacking = [*sys.path, str(site)], []
+    find, lacking = importlib.metadata.distributions, []
     for wheel in sorted(pathlib.Path(wheels).glob("*.whl")):
         name = wheel.name.partition("-")[0]
-        if not any(importlib.metadata.distributions(name=name, path=folders)):
+        if not (any(find(name=name)) or any(find(name=name, path=[str(site)]))):
             lacking.append(str(wheel))
     if lacking:
         options = ["--quiet", "--no-index", "--no-deps", "--no-compile", f"--target={site}"]

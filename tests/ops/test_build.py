@@ -187,7 +187,7 @@ def test_targets_that_are_not_numbers_are_refused_by_name(build, cxx, nvcc, monk
     monkeypatch.setenv("CB_KERAS_CUDA_TARGETS", "sm_90")
     with pytest.raises(
         build.compilers.BuildError,
-        match="CB_KERAS_CUDA_TARGETS must be numbers of GPU architectures, got 'sm_90'; .* 90",
+        match=r"CB_KERAS_CUDA_TARGETS must be numbers of GPU architectures, got 'sm_90'; .* 90",
     ):
         build.Toolchain.find(TENSORFLOW)
 
