@@ -190,7 +190,7 @@ def test_tables_that_the_time_does_not_suffice_for_are_named(tmp_path):
         ("--sizes=128", "a size must be NxC, for example 4096x8142, got '128'"),
         (
             "--losses=focal,hinge",
-            "each must be one of softmax, sigmoid, focal, softmax_focal, got 'hinge'",
+            "softmax, sigmoid, focal, softmax_focal, got 'hinge'",
         ),
         ("--frameworks=mxnet", "each must be one of tensorflow, torch, jax, got 'mxnet'"),
         ("--dtypes=float64", "each must be one of float32, bfloat16, float16, got 'float64'"),

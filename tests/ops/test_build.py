@@ -171,9 +171,9 @@ def test_nvcc_compiles_for_the_chosen_gpus_alone_and_the_library_says_so(
     build, cxx, nvcc, tmp_path, monkeypatch
 ):
     cxx()
-    everywhere = build.Toolchain.find(TENSORFLOW)
+    everywhere = build.Core.find()
     monkeypatch.setenv("CB_KERAS_CUDA_TARGETS", "80,90")
-    toolchain = build.Toolchain.find(TENSORFLOW)
+    toolchain = build.Core.find()
     assert toolchain.nvcc_version == "12.4.131, for sm_80 sm_90 alone"
     assert toolchain.key != everywhere.key
     build.build(toolchain, tmp_path / "library.so")
@@ -189,7 +189,7 @@ def test_targets_that_are_not_numbers_are_refused_by_name(build, cxx, nvcc, monk
         build.compilers.BuildError,
         match=r"CB_KERAS_CUDA_TARGETS must be numbers of GPU architectures, got 'sm_90'; .* 90",
     ):
-        build.Toolchain.find(TENSORFLOW)
+        build.Core.find()
 
 
 @pytest.mark.parametrize("where", ["PATH", "CUDA_HOME"])
