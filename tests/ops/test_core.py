@@ -19,6 +19,7 @@ from tests.fused_library import ensure_core
 from tests.ops import core_process
 
 PROCESS = pathlib.Path(core_process.__file__)
+NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # named from Python 3.13 on
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +95,7 @@ def test_a_number_of_threads_that_is_none_is_refused_with_the_fix(value, loaded,
 def test_more_than_two_to_the_31_logits_are_read_to_the_last(classes, loaded):
     """bfloat16, losses alone: pages of zeros that nobody has written need no memory."""
     rows = 2**31 // classes + 3
-    logits = mmap.mmap(-1, 2 * rows * classes, flags=mmap.MAP_PRIVATE | mmap.MAP_NORESERVE)
+    logits = mmap.mmap(-1, 2 * rows * classes, flags=mmap.MAP_PRIVATE | NORESERVE)
     values = np.frombuffer(logits, np.uint16)
     labels = np.zeros(rows, np.int64)
     labels[-1], values[-1] = classes - 1, 0x4080  # 4.0
