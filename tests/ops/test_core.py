@@ -90,22 +90,43 @@ def test_a_number_of_threads_that_is_none_is_refused_with_the_fix(value, loaded,
     )
 
 
+def free_memory():
+    found = re.search(r"MemAvailable: *(\d+) kB", pathlib.Path("/proc/meminfo").read_text())
+    return int(found[1]) * 1024
+
+
+def zeros(size):
+    """bfloat16 zeros, in pages that need no memory until somebody writes to them."""
+    return np.frombuffer(mmap.mmap(-1, 2 * size, flags=mmap.MAP_PRIVATE | NORESERVE), np.uint16)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("classes", [100_003, 8142])
-def test_more_than_two_to_the_31_logits_are_read_to_the_last(classes, loaded):
-    """bfloat16, losses alone: pages of zeros that nobody has written need no memory."""
+@pytest.mark.parametrize(("classes", "with_gradient"), [(100_003, False), (8142, True)])
+def test_more_than_two_to_the_31_logits_are_read_to_the_last(classes, with_gradient, loaded):
     rows = 2**31 // classes + 3
-    logits = mmap.mmap(-1, 2 * rows * classes, flags=mmap.MAP_PRIVATE | NORESERVE)
-    values = np.frombuffer(logits, np.uint16)
-    labels = np.zeros(rows, np.int64)
-    labels[-1], values[-1] = classes - 1, 0x4080  # 4.0
+    logits, labels = zeros(rows * classes), np.zeros(rows, np.int64)
+    labels[-1], logits[-1] = classes - 1, 0x4080  # 4.0
     weights, losses = np.ones(classes, np.float32), np.zeros(rows, np.float32)
-    pointers = [a.ctypes.data for a in (values, labels, weights)]
+    pointers = [a.ctypes.data for a in (logits, labels, weights)]
     problem = core_process.Problem(0, 1, 1, rows, classes, *pointers)
     problem.losses = losses.ctypes.data
+    if with_gradient:
+        if free_memory() < 4 * rows * classes:  # twice what it needs
+            pytest.skip("there is too little memory for the gradient")
+        gradient = zeros(rows * classes)
+        problem.gradient = gradient.ctypes.data
     assert loaded.library.CbkCpuLoss(ctypes.byref(problem), None, None) == -1
     np.testing.assert_allclose(losses[:-1], np.log(classes), rtol=1e-6)
-    np.testing.assert_allclose(losses[-1], np.log(np.exp(4.0) + classes - 1) - 4, rtol=1e-6)
+    total = np.exp(4.0) + classes - 1
+    np.testing.assert_allclose(losses[-1], np.log(total) - 4, rtol=1e-6)
+    if with_gradient:
+        found = (gradient[-2 * classes :].astype(np.uint32) << 16).view(np.float32)
+        expected = np.full(2 * classes, 1 / classes)
+        expected[0], expected[classes:] = 1 / classes - 1, 1 / total
+        expected[-1] = np.exp(4.0) / total - 1
+        np.testing.assert_allclose(found, expected, rtol=2**-8)
+        assert np.array_equal(gradient[:classes], gradient[-2 * classes : -classes])
+        problem.gradient = None
     labels[-1] = classes
     assert loaded.library.CbkCpuLoss(ctypes.byref(problem), None, None) == rows - 1
     assert np.isnan(losses[-1])
