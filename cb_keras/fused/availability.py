@@ -22,12 +22,12 @@ def status() -> str:
 
 def parts() -> list[str]:
     """A line for each native library: which it is, or why there is none."""
-    found, why = core.loaded()
-    lines = [f"core library: {'loaded' if found else 'not there'}: {why}"]
-    if keras.backend.backend() == "tensorflow":
+    lines = []
+    if keras.backend.backend() == "tensorflow":  # first, for it chooses the core
         module, why = library.find()
         lines.append(f"TensorFlow's ops: {'loaded' if module else 'not there'}: {why}")
-    return lines
+    found, why = core.loaded()
+    return [f"core library: {'loaded' if found else 'not there'}: {why}", *lines]
 
 
 def load() -> None:

@@ -40,11 +40,16 @@ def find() -> tuple[Any, str]:
     return (found.library if found else None), why
 
 
-def loaded() -> tuple[Loaded | None, str]:
-    """`(the library with what is known of it or None, why)`, of this process."""
+def loaded(interfaces: frozenset[str] = frozenset()) -> tuple[Loaded | None, str]:
+    """`(the library with what is known of it or None, why)`, of this process.
+
+    Args:
+        interfaces: What to look for first where no library is loaded yet, see ops/core.py: those
+            that the caller's own library can use.
+    """
     if _in_use:
         return _in_use[0], printable(f"{_in_use[0].path} ({_in_use[0].details})")
-    found, why = _find()
+    found, why = _find(interfaces)
     if found:
         _in_use.append(found)
     return found, printable(why)
@@ -77,14 +82,14 @@ def build() -> pathlib.Path:
 
 
 @functools.cache
-def _find() -> tuple[Loaded | None, str]:
+def _find(interfaces: frozenset[str]) -> tuple[Loaded | None, str]:
     try:
-        return _first_that_loads()
+        return _first_that_loads(interfaces)
     except Exception as error:  # any: the losses then use keras.ops and must not fail
         return None, f"looking for it failed ({type(error).__name__}: {error})"
 
 
-def _first_that_loads() -> tuple[Loaded | None, str]:
+def _first_that_loads(interfaces: frozenset[str]) -> tuple[Loaded | None, str]:
     ops = builder()
     if ops is None:
         return None, MISSING
@@ -97,6 +102,7 @@ def _first_that_loads() -> tuple[Loaded | None, str]:
     libraries, reasons = _matching(ops)
     if not libraries:
         return None, "; ".join([f"it is not built; {BUILD_COMMAND} builds it", *reasons])
+    libraries.sort(key=lambda item: item[1]["interface"] not in interfaces)
     for path, description in libraries:
         try:
             library = _declared(ctypes.CDLL(str(path)))

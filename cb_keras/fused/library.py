@@ -78,14 +78,19 @@ def _first_that_loads(gpu: bool) -> tuple[Any, str]:
     if not libraries:
         missing = f"it is not built for TensorFlow {tf.__version__}; {BUILD_COMMAND} builds it"
         return None, "; ".join([missing, *reasons])
-    kernels, why = core.loaded()
+    if gpu:  # there it must have CUDA kernels
+        reasons += [
+            f"there is a GPU, but {path} was built without nvcc; put nvcc on PATH and run "
+            f"{BUILD_COMMAND}"
+            for path, description in libraries
+            if not description["cuda"]
+        ]
+        libraries = [item for item in libraries if item[1]["cuda"]]
+        if not libraries:
+            return None, "; ".join(reasons)
+    kernels, why = core.loaded(frozenset(known["interface"] for _, known in libraries))
     if kernels is None:
         return None, "; ".join([f"its core library can't be used: {why}", *reasons])
-    if gpu and not kernels.description["cuda"]:
-        return None, (
-            f"there is a GPU, but {kernels.path} was built without nvcc; put nvcc on PATH and run "
-            f"{BUILD_COMMAND}"
-        )
     for library, description in libraries:
         if description["interface"] != kernels.description["interface"]:
             reasons.append(

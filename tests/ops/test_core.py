@@ -82,12 +82,23 @@ def test_sub_interpreters_compute_or_are_refused_in_words_and_the_first_one_goes
 @pytest.mark.parametrize("value", ["0", "-2", "two", "1.5", " 4"])
 def test_a_number_of_threads_that_is_none_is_refused_with_the_fix(value, loaded, monkeypatch):
     monkeypatch.setenv("CB_KERAS_THREADS", value)
-    library, why = core._first_that_loads()
+    library, why = core._first_that_loads(frozenset())
     assert library is None
     assert why == (
         f"`CB_KERAS_THREADS` must be a whole number of threads >= 1, got {value!r}; unset it to "
         "have one for each processor"
     )
+
+
+def test_of_two_cores_the_one_that_the_caller_s_library_can_use_is_taken(loaded, monkeypatch):
+    plain, cuda = (
+        {**loaded.description, "interface": name * 16, "cuda": version}
+        for name, version in (("0", None), ("1", "13.0"))
+    )
+    both = [(loaded.path, cuda), (loaded.path, plain)]
+    monkeypatch.setattr(core, "_matching", lambda ops: (list(both), []))
+    for interfaces, expected in (((), cuda), (("0" * 16,), plain), (("1" * 16,), cuda)):
+        assert core._first_that_loads(frozenset(interfaces))[0].description == expected
 
 
 def free_memory():
