@@ -40,6 +40,8 @@ def _of_jax(tensor: Any) -> NDArray[Any] | None:
         return None
     if any(device.platform != "cpu" for device in tensor.devices()):
         return None
+    if not tensor.is_fully_addressable:  # part of it is on other hosts
+        return None
     return np.asarray(tensor)
 
 

@@ -10,6 +10,7 @@ from cb_keras.checks import (
     check_ignore_class,
     check_label_smoothing,
     check_labels,
+    refuse_invalid_class_ids,
     to_tensors,
     void_class_ids,
 )
@@ -56,7 +57,8 @@ def crossentropy(
         ValueError: Shapes that do not fit together; a loss that the op does not have, or has no
             `label_smoothing`; `ignore_class` with dense labels.
         tf.errors.InvalidArgumentError: On the CPU, a class id that is outside `[0, C)` or not a
-            whole number, by position and value. On a GPU its example's loss and gradient are NaN.
+            whole number, by position and value; ValueError in eager code of JAX. On a GPU, and in
+            code that XLA compiles, its example's loss and gradient are NaN.
     """
     labels, logits = to_tensors(y_true, y_pred)
     weights = weights_tensor("class_weights", class_weights)
@@ -70,6 +72,8 @@ def crossentropy(
     if form.label_smoothing and not traits(loss).takes_label_smoothing:
         raise ValueError(f"`label_smoothing` must be 0 for {loss!r}, got {label_smoothing}.")
     void_class_ids(labels, sparse, form.ignore_class)  # refuses dense labels
+    if sparse and keras.backend.backend() == "jax":  # whose op can't say which label it was
+        labels = refuse_invalid_class_ids(labels, logits.shape[-1], form.ignore_class)
     return prepared(form, labels, logits, weights, gamma, expected_upstream, sparse)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from cb_keras.fused.doors import jax_calls, jax_primitives
 from cb_keras.fused.kinds import Form, traits
 
-_PLATFORMS = {"cpu": "cpu", "gpu": "CUDA"}  # JAX's name of a backend -> XLA's
+_PLATFORMS = {"cpu": "cpu", "gpu": "cuda"}  # JAX's name of a backend -> of what it lowers for
 
 
 def why_not(dtype: str) -> str | None:
@@ -36,11 +36,11 @@ def prepared(
 ) -> Any:
     """Losses, as `cb_keras.fused.prepared` says; NaN of a class id that is not a class."""
     classes = logits.shape[-1]
-    labels = _class_ids(labels) if sparse else jnp.asarray(labels, jnp.float32)
+    labels = _class_ids(labels) if sparse else _as_float32(labels)
     losses = jax_primitives.losses(
         _reshaped(logits, (-1, classes)),
         _reshaped(labels, (-1,) if sparse else (-1, classes)),
-        jnp.asarray(class_weights, jnp.float32),
+        _as_float32(class_weights),
         _scalar(expected_upstream),
         form,
         gamma if traits(form.kind).takes_gamma else 0.0,
@@ -53,6 +53,12 @@ def mean_upstream(y_pred: Any) -> Any:
     # As Keras' own mean, to the last bit.
     number = np.float32(np.prod(y_pred.shape[:-1]))
     return np.float32(1.0) / number if number else np.float32(1.0)
+
+
+def _as_float32(array: Any) -> Any:
+    """The array, itself where it is float32 already, since every call of JAX costs time."""
+    is_float32 = isinstance(array, jax.Array) and array.dtype == np.float32
+    return array if is_float32 else jnp.asarray(array, jnp.float32)
 
 
 def _scalar(number: Any) -> Any:

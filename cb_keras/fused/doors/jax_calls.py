@@ -25,7 +25,8 @@ _TARGETS = {
     "cb_keras_loss_and_gradient": "LossAndGradient",
     "cb_keras_scale_rows": "ScaleRows",
 }
-_PREFIXES = {"cpu": "CbkXla", "CUDA": "CbkXlaCuda"}
+# JAX's name of a platform -> XLA's, and what the names of its handlers start with.
+_PLATFORMS = {"cpu": ("cpu", "CbkXla"), "cuda": ("CUDA", "CbkXlaCuda")}
 _registering = threading.Lock()
 
 
@@ -33,7 +34,7 @@ def register() -> tuple[set[str], str]:
     """Tells XLA of the handlers, once a process.
 
     Returns:
-        The platforms that they are for, of "cpu" and "CUDA", and why there are none.
+        The platforms that they are for, of "cpu" and "cuda", and why there are none.
     """
     library, why = core.find()
     if library is None:
@@ -61,12 +62,12 @@ def _register(library: Any) -> tuple[set[str], str]:
         )
     platforms = set()
     with _registering:
-        for platform, prefix in _PREFIXES.items():
+        for platform, (name_in_xla, prefix) in _PLATFORMS.items():
             for target, name in _TARGETS.items():
                 handler = getattr(library, f"{prefix}{name}", None)
                 if handler is not None:
                     capsule = jax.ffi.pycapsule(handler)
-                    jax.ffi.register_ffi_target(target, capsule, platform=platform)
+                    jax.ffi.register_ffi_target(target, capsule, platform=name_in_xla)
                     platforms.add(platform)
     return platforms, ""
 

@@ -221,9 +221,13 @@ def test_what_is_not_a_class_is_nan_where_values_can_not_be_seen_and_named_where
     labels = labels.at[3].set(6)
     losses = jax.jit(lambda y: fused.crossentropy("softmax", y, logits, weights))(labels)
     assert np.flatnonzero(np.isnan(losses)).tolist() == [3]
-    loss = CLASSES["softmax"](class_weights=WEIGHTS, fused=True)
-    with pytest.raises(ValueError, match=r"`y_true` holds 6 at position \[3\]"):
-        loss(labels, logits)
+    eager = (
+        lambda: CLASSES["softmax"](class_weights=WEIGHTS, fused=True)(labels, logits),
+        lambda: fused.crossentropy("softmax", labels, logits, weights),
+    )
+    for call in eager:
+        with pytest.raises(ValueError, match=r"`y_true` holds 6 at position \[3\]"):
+            call()
 
 
 def test_an_ignored_class_has_neither_loss_nor_gradient_and_smoothing_is_that_of_the_formula():
