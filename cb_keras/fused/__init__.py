@@ -8,7 +8,8 @@ puts it.
 
 A graph that holds the op loads only in a process that has it. What is traced for a SavedModel or an
 export takes keras.ops instead, but a concrete function is saved as it was traced: give a loss that
-goes into one `fused=False`, or call `cb_keras.fused.load()` before `tf.saved_model.load`.
+goes into one `fused=False`, or call `cb_keras.fused.load()` before `tf.saved_model.load`. On JAX
+what jax.export makes never holds the op, whatever was traced before.
 """
 
 from cb_keras.fused.availability import available, build, load, status
