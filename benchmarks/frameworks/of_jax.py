@@ -14,10 +14,16 @@ def start(cores):
     """Nothing: JAX uses all cores that it may."""
 
 
-def step(problem, mode, mean_loss):
+def arrays(problem):
+    """Labels, logits and weights where they are computed with."""
+    return [
+        jnp.asarray(a) for a in (problem.labels.astype("int32"), problem.logits, problem.weights)
+    ]
+
+
+def step(arrays, mode, mean_loss):
     """Function without arguments that returns the loss and its gradient."""
-    labels = jnp.asarray(problem.labels.astype("int32"))
-    logits, weights = jnp.asarray(problem.logits), jnp.asarray(problem.weights)
+    labels, logits, weights = arrays
 
     def loss_and_gradient(logits, labels, weights):
         return jax.value_and_grad(lambda z: mean_loss(labels, z, weights))(logits)
@@ -33,8 +39,8 @@ def composed(problem):
     return lambda labels, logits, weights: (weights[labels] * losses(jax, labels, logits)).mean()
 
 
-def copy(problem):
-    logits = jnp.asarray(problem.logits)
+def copy(arrays):
+    logits = arrays[1]
     return lambda: jnp.copy(logits)
 
 

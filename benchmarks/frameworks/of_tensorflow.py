@@ -16,9 +16,13 @@ def start(cores):
         tf.config.experimental.set_memory_growth(gpu, True)
 
 
-def step(problem, mode, mean_loss):
+def arrays(problem):
+    """Labels, logits and weights where they are computed with."""
+    return loss_contenders.tensors(problem)
+
+
+def step(tensors, mode, mean_loss):
     """Function without arguments that returns the loss and its gradient."""
-    labels, logits, weights = loss_contenders.tensors(problem)
 
     def loss_and_gradient(labels, logits, weights):
         with tf.GradientTape() as tape:
@@ -31,7 +35,7 @@ def step(problem, mode, mean_loss):
         loss_and_gradient = tf.function(
             loss_and_gradient, jit_compile=mode == "jit", autograph=False
         )
-    return lambda: loss_and_gradient(labels, logits, weights)
+    return lambda: loss_and_gradient(*tensors)
 
 
 def composed(problem):
@@ -45,8 +49,8 @@ def composed(problem):
     return mean_loss
 
 
-def copy(problem):
-    logits = loss_contenders.tensors(problem)[1]
+def copy(tensors):
+    logits = tensors[1]
     deep_copy = tf.function(lambda x: tf.raw_ops.DeepCopy(x=x), autograph=False)
     return lambda: deep_copy(logits)
 

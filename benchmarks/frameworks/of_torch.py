@@ -14,7 +14,8 @@ def start(cores):
     torch.set_num_threads(cores)
 
 
-def _tensors(problem):
+def arrays(problem):
+    """Labels, logits and weights where they are computed with."""
     device = "cuda" if has_gpu() else "cpu"
     logits = problem.logits
     dtype = getattr(torch, logits.dtype.name)
@@ -23,9 +24,9 @@ def _tensors(problem):
     return labels, torch.from_numpy(logits.astype("float32")).to(dtype).to(device), weights
 
 
-def step(problem, mode, mean_loss):
+def step(tensors, mode, mean_loss):
     """Function without arguments that returns the loss and its gradient."""
-    labels, logits, weights = _tensors(problem)
+    labels, logits, weights = tensors
     logits.requires_grad_()
     if mode == "compile":
         torch.compiler.reset()
@@ -44,9 +45,8 @@ def composed(problem):
     return lambda labels, logits, weights: (weights[labels] * losses(torch, labels, logits)).mean()
 
 
-def copy(problem):
-    logits = _tensors(problem)[1]
-    return logits.clone
+def copy(tensors):
+    return tensors[1].detach().clone
 
 
 def finish(result):

@@ -24,8 +24,8 @@ def columns(table):
 
 
 def ratios(table):
-    """Per column, a dict: `framework`, `mode`; `best`, the other contenders' best over ours;
-    `copies`, ours over each copy. None where there is no figure.
+    """Per column, a dict: `framework`, `mode`; `best` and `keras`, the other contenders' best and
+    Keras' built-in over ours; `copies`, ours over each copy. None where there is no figure.
     """
     times, found = medians(table), []
     for framework, mode in columns(table):
@@ -41,12 +41,17 @@ def ratios(table):
                 "framework": framework,
                 "mode": mode,
                 "best": min(others) / ours if ours and others else None,
+                "keras": _ratio(times.get((framework, mode, KERAS)), ours),
                 "copies": {
                     name: ours / time if ours and time else None for name, time in copies.items()
                 },
             }
         )
     return found
+
+
+def _ratio(over, under):
+    return over / under if over and under else None
 
 
 def judge(tables):
@@ -59,6 +64,7 @@ def judge(tables):
             where = f"{head}, {of['framework']} {of['mode']}"
             bound = _FASTER.get(table["loss"], 1.0) if large else 1.0
             goals.append(_goal(f"{where}: best other / ours", "at_least", bound, of["best"]))
+            goals.append(_goal(f"{where}: Keras built-in / ours", "at_least", 1.0, of["keras"]))
             for copy, value in of["copies"].items() if large else ():
                 goals.append(_goal(f"{where}: ours / {copy}", "at_most", _NEAR, value))
     return goals
@@ -84,6 +90,7 @@ def show(table):
             _row(contender, [_figure(cell) for cell in cells], widths)
     found = ratios(table)
     _row("best other / ours", [_figure(of["best"], "x") for of in found], widths)
+    _row("Keras built-in / ours", [_figure(of["keras"], "x") for of in found], widths)
     for copy in COPIES:
         cells = [of["copies"][copy] for of in found]
         if any(cell is not None for cell in cells):

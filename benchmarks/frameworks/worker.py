@@ -41,7 +41,7 @@ class Worker:
         self.framework = framework
         self.module = importlib.import_module(f"benchmarks.frameworks.of_{framework}")
         self.module.start(cores())
-        self.problem, self.steps = None, {}
+        self.problem, self.arrays, self.steps = None, None, {}
 
     def about(self):
         """Versions, device, and which kernels the op has."""
@@ -66,6 +66,7 @@ class Worker:
         """
         self.steps.clear()
         self.problem = Problem.random(loss, size, dtype=dtype)
+        self.arrays = self.module.arrays(self.problem)
         missing = []
         for mode in (mode for mode in MODES[self.framework] if mode in modes):
             for contender in contenders:
@@ -105,7 +106,7 @@ class Worker:
 
     def _checked(self, mode, contender, mean_loss):
         made = {OURS: self._ours, COMPOSED: self.module.composed, KERAS: self._keras}[contender]
-        step = self.module.step(self.problem, mode, made(self.problem))
+        step = self.module.step(self.arrays, mode, made(self.problem))
         self._check(f"{self.framework} {mode}, {contender}", step(), contender, mean_loss)
         return step
 
@@ -155,7 +156,7 @@ class Worker:
     def _add_copies(self, contenders):
         mode, problem = MODES[self.framework][0], self.problem
         if NEW_COPY in contenders:
-            self.steps[mode, NEW_COPY] = self.module.copy(problem)
+            self.steps[mode, NEW_COPY] = self.module.copy(self.arrays)
         if WARM_COPY in contenders and not self.module.has_gpu():
             copy, warm = threaded_copy(problem.logits, cores()), np.zeros_like(problem.logits)
             self.steps[mode, WARM_COPY] = lambda: copy(warm)
