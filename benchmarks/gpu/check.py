@@ -3,7 +3,9 @@
 Without a GPU the kernels run in the emulation of one, under ASan and UBSan.
 """
 
+import os
 import re
+import shutil
 
 from benchmarks.gpu.stages import StepFailed
 
@@ -39,6 +41,13 @@ def gpu(stage):
     return {"name": name, "driver": driver, "architecture": architecture, "memory": memory}
 
 
+def cuda_tool(name):
+    """Path of a program of the CUDA toolkit; its name where it is not found."""
+    homes = [os.environ.get("CUDA_HOME"), "/usr/local/cuda"]
+    paths = [name, *(f"{home}/bin/{name}" for home in homes if home)]
+    return next(filter(None, map(shutil.which, paths)), name)
+
+
 def _built(stage, what, binary):
     stage.run("python", "-m", "ops.check.build", what, binary)
     return {"bytes": binary.stat().st_size}
@@ -61,5 +70,5 @@ def _checked(stage, *command):
 
 def _sanitized(stage, tool, binary):
     """How many checks passed of the small selection, under a tool that found nothing."""
-    command = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9", binary, "--sanitized"]
-    return _checked(stage, *command)
+    options = ["--tool", tool, "--error-exitcode", "9", binary, "--sanitized"]
+    return _checked(stage, cuda_tool("compute-sanitizer"), *options)

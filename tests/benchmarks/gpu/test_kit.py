@@ -2,13 +2,15 @@
 
 import pathlib
 import sys
+import types
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
 from benchmarks.gpu import __main__ as program
-from benchmarks.gpu import images, packing, training
+from benchmarks.gpu import images, kernels, packing, training
+from benchmarks.gpu.stages import StepFailed
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +97,14 @@ def test_a_cell_needs_as_long_as_its_epochs_take_and_the_start_around_them():
     metrics = {"images_per_second": 5000.0, "train_seconds": 12.0}
     speed = {"train_images": 10000, "wall_seconds": 42.0, "metrics": metrics}
     assert training._least(speed, small=False) == pytest.approx(1.1 * 430.0)
+
+
+def test_figures_of_kernels_that_took_too_long_are_kept_with_what_ended_them(tmp_path):
+    class Stage:
+        kit = types.SimpleNamespace(work=tmp_path)
+
+        def run(self, *command, seconds):
+            (tmp_path / "kernels.json").write_text('{"timings": [1]}')
+            raise StepFailed("none after 60 s")
+
+    assert kernels._kernels(Stage()) == {"timings": [1], "incomplete": "none after 60 s"}
