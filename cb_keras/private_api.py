@@ -80,6 +80,24 @@ def could_record() -> bool:
     return record.could_possibly_record()
 
 
+def with_custom_gradient(function: Any, *tensors: Any) -> Any:
+    """`tf.custom_gradient(function)(*tensors)`, for a function of tensors that has one result.
+
+    In eager code that looks at the function's signature and for variables, at every call; here its
+    result is recorded as `tf.custom_gradient` records it, and nothing else.
+    """
+    import tensorflow as tf
+
+    if not tf.executing_eagerly():
+        return tf.custom_gradient(function)(*tensors)
+    from tensorflow.python.eager import record
+
+    result, backward = function(*tensors)
+    result = tf.identity(result)
+    record.record_operation(function.__name__, [result], list(tensors), backward)
+    return result
+
+
 def possible_gradient_types(tensors: list[Any]) -> int:
     """Derivatives of these tensors that tapes and forward accumulators may ask for.
 

@@ -12,6 +12,13 @@ from typing import Any
 from cb_keras import private_api
 
 
+def traced() -> bool:
+    """Whether TensorFlow traces a function."""
+    import tensorflow as tf
+
+    return not tf.executing_eagerly()
+
+
 def inside_xla() -> bool:
     """Whether a `tf.function(jit_compile=True)` is being traced; its graph does not say so."""
     import tensorflow as tf

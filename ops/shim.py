@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import platform
+import re
 
 from . import compilers
 from .sealed import describe, digest, digest_of_files
@@ -90,19 +91,34 @@ class Toolchain:
 
     def compilations(self, folder):
         """Commands to run, in any order, and the object files that they make."""
-        # TensorFlow's headers are not ours to mend: no warnings from them.
-        flags = [flag.replace("-I", "-isystem", 1) for flag in self.compile_flags]
-        sanitized = compilers.sanitizer_flags(self.sanitizers)
-        not_in_tensorflow = [_NOT_IN_TENSORFLOW] if sanitized else []
-        cuda = f"-DCBK_CUDA={int(self.cuda is not None)}"
-        flags = ["-O2", *flags, cuda, *sanitized, *not_in_tensorflow]
         common = compilers.common_flags(self.cxx, self.cxx_version)
         commands, objects = [], []
-        for name in ("kernels", "ops", "xla"):
+        for name, flags in self._sources():
             objects.append(folder / f"{name}.o")
             source = str(FOLDER / "tensorflow" / f"{name}.cc")
             commands.append([*common, *flags, "-c", source, "-o", str(objects[-1])])
         return commands, objects
+
+    def _sources(self):
+        """Names of files in tensorflow/, each with its flags; the one that takes longest first."""
+        sanitized = compilers.sanitizer_flags(self.sanitizers)
+        own = ["-O2", f"-DCBK_CUDA={int(self.cuda is not None)}", *sanitized]
+        xla = _has_known_xla(self.tensorflow_version)
+        # TensorFlow's headers are not ours to mend: no warnings from them.
+        flags = [flag.replace("-I", "-isystem", 1) for flag in self.compile_flags]
+        flags = [*own, *flags, f"-DCBK_XLA={int(xla)}", *([_NOT_IN_TENSORFLOW] if sanitized else [])]
+        sources = [(name, flags) for name in ("kernels", "ops", "refusals")]
+        if xla:
+            sources.insert(0, ("xla", [*flags, *self._xla_headers()]))
+            # XLA's headers of the handlers, not TensorFlow's, which may be newer.
+            sources.append(("handlers", [*own, f"-isystem{FOLDER / 'third_party'}"]))
+        return sources
+
+    def _xla_headers(self):
+        """Where TensorFlow's package has what its headers of XLA include."""
+        folders = [flag[2:] for flag in self.compile_flags if flag.startswith("-I")]
+        parts = ("highwayhash", "farmhash_archive/src")
+        return [f"-isystem{folder}/external/{part}" for folder in folders for part in parts]
 
     def link(self, objects, output):
         """The command that makes the library of its objects.
@@ -111,7 +127,15 @@ class Toolchain:
         the process has loaded, which must have the same interface, and looks for no file of it.
         """
         first = [self.cxx, "-shared", *compilers.sanitizer_flags(self.sanitizers)]
-        return [*first, *map(str, objects), self.core, "-o", str(output), *self.link_flags]
+        last = list(self.link_flags)
+        if _has_known_xla(self.tensorflow_version):
+            last.append("-l:libtensorflow_cc.so.2")  # with the classes that tensorflow/xla.cc uses
+        return [*first, *map(str, objects), self.core, "-o", str(output), *last]
+
+
+def _has_known_xla(tensorflow_version):
+    """Whether tensorflow/xla.cc is known to compile with this TensorFlow."""
+    return re.match(r"2\.(19|20|21)\.", tensorflow_version) is not None
 
 
 def shim_digest():

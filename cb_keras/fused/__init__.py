@@ -15,7 +15,7 @@ what jax.export makes never holds the op, whatever was traced before.
 from cb_keras.fused.availability import available, build, load, status
 from cb_keras.fused.errors import FusedOpError
 from cb_keras.fused.kinds import Form, Kind
-from cb_keras.fused.op import crossentropy, mean_upstream, prepared, why_not
+from cb_keras.fused.op import crossentropy, mean_upstream, names_bad_labels, prepared, why_not
 
 __all__ = [
     "Form",
@@ -26,6 +26,7 @@ __all__ = [
     "crossentropy",
     "load",
     "mean_upstream",
+    "names_bad_labels",
     "prepared",
     "status",
     "why_not",

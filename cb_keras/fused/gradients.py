@@ -1,15 +1,52 @@
-"""What the fused op's own gradient leaves out: soft labels, class weights, higher derivatives.
+"""The fused op's gradients: by logits its own; by soft labels, class weights, and higher ones.
 
-They are made of the formulas in `cb_keras.functional`, and of ops that TensorFlow can differentiate
-further. `module` is the module of the ops, as `tf.load_op_library` returns it.
+All but the first are made of the formulas in `cb_keras.functional`, and of ops that TensorFlow can
+differentiate further. `module` is the module of the ops, as `tf.load_op_library` returns it.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from cb_keras import functional
 from cb_keras.fused.kinds import Form, traits
 
 Inputs = tuple[Any, Any, Any, Any]  # of the ops: logits, labels, class weights, gamma
+
+
+class Stored(NamedTuple):
+    """A gradient by the logits, which the op made with the losses.
+
+    Attributes:
+        gradient: `[N, C]`, of `sum(applied * losses)`.
+        applied: The upstream gradient that was expected, `[N]` or a scalar.
+        mean_replicas: Where it is not 0, it was that of a mean on so many replicas instead.
+    """
+
+    gradient: Any
+    applied: Any
+    mean_replicas: int
+
+
+def by_logits(module: Any, form: Form, inputs: Inputs, upstream: Any, stored: Stored) -> Any:
+    """The gradient of `sum(upstream * losses)` by the logits, from a stored one if possible."""
+    import tensorflow as tf
+
+    gradient, applied, mean_replicas = stored
+    if gradient.dtype == tf.float32:
+        return module.cb_keras_scale_rows(gradient, upstream, applied, mean_replicas=mean_replicas)
+    if mean_replicas:
+        applied = mean(gradient, mean_replicas)
+
+    def again() -> Any:
+        return module.cb_keras_loss_and_gradient(*inputs, upstream, **form.attributes)[1]
+
+    return tf.cond(tf.reduce_all(upstream == applied), lambda: gradient, again)
+
+
+def mean(rows: Any, replicas: int) -> Any:
+    """The upstream gradient of a mean over `rows` [N, ...], as TensorFlow computes it."""
+    import tensorflow as tf
+
+    return 1.0 / tf.cast(tf.shape(rows)[0], tf.float32) / float(replicas)
 
 
 def by_weights_and_labels(
@@ -95,6 +132,9 @@ def register(module: Any) -> None:
     def of_losses_and_gradient(op: Any, by_losses: Any, by_gradient: Any) -> tuple[Any, ...]:
         form = Form.of(op)
         *inputs, upstream = [x if x.dtype.is_integer else tf.identity(x) for x in op.inputs]
+        replicas = op.get_attr("mean_replicas")
+        if replicas:
+            upstream = mean(inputs[0], replicas)
 
         def total(logits: Any, labels: Any, weights: Any, upstream: Any) -> Any:
             def weighted(logits: Any) -> Any:
@@ -106,11 +146,14 @@ def register(module: Any) -> None:
             return tf.reduce_sum(by_losses * losses) + tf.reduce_sum(slope), None
 
         (*gradients, by_upstream), _ = _gradients(total, [*inputs[:3], upstream])
-        return *gradients, None, by_upstream
+        return *gradients, None, None if replicas else by_upstream
 
     @tf.RegisterGradient("CbKerasScaleRows")
     def of_scaled_rows(op: Any, by_scaled: Any) -> tuple[Any, Any, Any]:
         values, upstream, applied = op.inputs
+        replicas = op.get_attr("mean_replicas")
+        if replicas:
+            applied = mean(values, replicas)
         by_factor = tf.reduce_sum(tf.cast(by_scaled, tf.float32) * tf.cast(values, tf.float32), -1)
         by_applied = -by_factor * upstream / applied**2
         if len(applied.shape) == 0:
@@ -118,7 +161,7 @@ def register(module: Any) -> None:
         return (
             module.cb_keras_scale_rows(by_scaled, upstream, applied),
             by_factor / applied,
-            by_applied,
+            None if replicas else by_applied,
         )
 
 

@@ -1,6 +1,7 @@
 """Finding, building and loading the library of TensorFlow's ops."""
 
 import contextlib
+import ctypes
 import functools
 import os
 import pathlib
@@ -15,6 +16,7 @@ from cb_keras.fused.sources import BUILD_COMMAND, MISSING, PACKAGE, builder, pri
 
 _registering = threading.Lock()
 _in_use: list[tuple[Any, str]] = []  # what `find` returns from the time that it has a module
+_FOR_XLA_ON_CPU, _FOR_XLA_ON_CUDA = 1, 2
 
 
 def build() -> pathlib.Path:
@@ -52,12 +54,23 @@ def find() -> tuple[Any, str]:
         return _in_use[0]
     if keras.backend.backend() != "tensorflow":
         return None, f"Keras runs on {keras.backend.backend()}, the op is TensorFlow's"
-    import tensorflow as tf
 
-    found = _find(bool(tf.config.get_visible_devices("GPU")))  # those that are hidden don't count
+    found = _find(on_gpu())  # those that are hidden don't count
     if found[0] is not None:
         _in_use.append(found)
     return found
+
+
+def on_gpu() -> bool:
+    """Whether TensorFlow may run the op on a GPU."""
+    import tensorflow as tf
+
+    return bool(tf.config.get_visible_devices("GPU"))
+
+
+def compiles() -> bool:
+    """Whether the op that is in use can be compiled by XLA, for each device that it may run on."""
+    return bool(_in_use[0][0].for_xla & (_FOR_XLA_ON_CUDA if on_gpu() else _FOR_XLA_ON_CPU))
 
 
 @functools.cache
@@ -111,12 +124,15 @@ def _open(library: pathlib.Path, details: str) -> tuple[Any, str]:
 
     try:
         module = tf.load_op_library(os.fsencode(library))
+        shared = ctypes.CDLL(str(library))
     except Exception as error:
         return None, f"{library} can't be loaded: {error}"
     # Once, by one of several threads, and not again where this module was imported again.
     with _registering, contextlib.suppress(KeyError):
         gradients.register(module)
-    return module, f"{library} ({details})"
+    # A library for a TensorFlow whose XLA is not known has no such function.
+    module.for_xla = shared.CbkTensorflowXla() if hasattr(shared, "CbkTensorflowXla") else 0
+    return module, f"{library} ({details}{'' if module.for_xla else ', no XLA'})"
 
 
 def _of_this_tensorflow(version: str) -> tuple[list[cache.Library], list[str]]:

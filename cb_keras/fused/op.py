@@ -56,9 +56,10 @@ def crossentropy(
         FusedOpError: `why_not` names a reason.
         ValueError: Shapes that do not fit together; a loss that the op does not have, or has no
             `label_smoothing`; `ignore_class` with dense labels.
-        tf.errors.InvalidArgumentError: On the CPU, a class id that is outside `[0, C)` or not a
-            whole number, by position and value; ValueError in eager code of JAX. On a GPU, and in
-            code that XLA compiles, its example's loss and gradient are NaN.
+        tf.errors.InvalidArgumentError: On TensorFlow, on the CPU and without XLA, a class id that
+            is outside `[0, C)` or not a whole number, or a multi-hot label of a sigmoid or focal
+            loss outside [0, 1], by position and value; ValueError for a class id in eager code of
+            JAX. Elsewhere the loss and the gradient of such an example are NaN.
     """
     labels, logits = to_tensors(y_true, y_pred)
     weights = weights_tensor("class_weights", class_weights)
@@ -123,8 +124,18 @@ def why_not(loss: Kind, dtype: str, from_logits: bool = True) -> str | None:
     return door.why_not(dtype)
 
 
+def names_bad_labels(y_pred: Any) -> bool:
+    """Whether the op, where it is used, refuses invalid labels of these predictions in words.
+
+    Those are class ids that are not classes, and multi-hot labels of a sigmoid or focal loss outside
+    [0, 1]. Elsewhere the loss and the gradient of such an example are NaN.
+    """
+    door, _ = doors.find()
+    return door is not None and getattr(door, "names_bad_labels", lambda _: False)(y_pred)
+
+
 def mean_upstream(y_pred: Any) -> Any:
-    """What each loss of `y_pred` [..., C] gets from their mean, and from nothing else.
+    """What each loss of `y_pred` [..., C] gets from their mean, as `prepared` takes it.
 
     Only where `why_not` returns None.
     """

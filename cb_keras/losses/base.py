@@ -28,6 +28,7 @@ from cb_keras.checks import (
     void_class_ids,
     warn_of_activation,
 )
+from cb_keras.checks.seen import in_tensorflow_graph
 from cb_keras.counts import ByClass
 from cb_keras.examples import along_leading, left_out
 from cb_keras.functional.preparation import Prepared, prepare_checked
@@ -137,11 +138,28 @@ class ClassBalancedLoss(keras.losses.Loss):
             labels, logits, sample_weight = leave_out(
                 labels, logits, sparse, mask, sample_weight, self.ignore_class
             )
+        given, left_to_the_op = labels, self._leaves_labels_to_the_op(logits)
         if sparse:
-            number = len(self._initial_weights)
-            labels = refuse_invalid_class_ids(labels, number, self.ignore_class)
+            labels = labels if left_to_the_op else self._checked_ids(labels)
             labels = narrow_class_ids(labels, self.dtype)
-        return super().__call__(labels, logits, sample_weight)
+        try:
+            return super().__call__(labels, logits, sample_weight)
+        except Exception:  # in eager code maybe of a label, which the checks find in what was given
+            if left_to_the_op and not in_tensorflow_graph():
+                self._checked_ids(given) if sparse else self._checked_multi_hot(given, np.nan)
+            raise
+
+    def _checked_ids(self, labels: Any) -> Any:
+        return refuse_invalid_class_ids(labels, len(self._initial_weights), self.ignore_class)
+
+    def _checked_multi_hot(self, labels: Any, losses: Any) -> Any:
+        return refuse_invalid_multi_hot(labels, losses) if self._multi_hot else losses
+
+    def _leaves_labels_to_the_op(self, logits: Any) -> bool:
+        """Whether the fused op will look at the labels, so that a check would be the second."""
+        if self.fused is False or isinstance(logits, keras.KerasTensor):
+            return False
+        return _named_by_op(logits) and self._usable_fused_form(logits, self.dtype) is not None
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Loss per example, shape `[...]`, with the Keras mask of those that count.
@@ -159,8 +177,8 @@ class ClassBalancedLoss(keras.losses.Loss):
             weights = ops.convert_to_tensor(self.class_weights)
             prepared = prepare_checked(labels, y_pred, weights, sparse, self.ignore_class)
             losses = self._formula(prepared)
-        if self._multi_hot and not sparse:
-            losses = refuse_invalid_multi_hot(labels, losses)
+        if not sparse and (form is None or not _named_by_op(y_pred)):
+            losses = self._checked_multi_hot(labels, losses)
         if void is not None:  # Keras leaves them out of the mean
             private_api.set_keras_mask(losses, ops.logical_not(void))
         return losses
@@ -173,8 +191,12 @@ class ClassBalancedLoss(keras.losses.Loss):
         """Its name and parameters in the fused op; None of a loss that the op does not have."""
         return None
 
-    def _usable_fused_form(self, y_pred: Any) -> FusedForm | None:
+    def _usable_fused_form(self, y_pred: Any, dtype: Any = None) -> FusedForm | None:
         """`_fused_form` where the op can be used for this call, else None.
+
+        Args:
+            y_pred: The predictions.
+            dtype: What they will be cast to, or None for what they are.
 
         Raises:
             FusedOpError: `fused=True`, but the op can't be used.
@@ -186,7 +208,7 @@ class ClassBalancedLoss(keras.losses.Loss):
         form = self._fused_form()
         reason: str | None = "it does not have this loss"
         if form is not None:
-            dtype = keras.backend.standardize_dtype(y_pred.dtype)
+            dtype = dtype or keras.backend.standardize_dtype(y_pred.dtype)
             reason = fused.why_not(form.kind, dtype, self.from_logits)
         if reason and self.fused is True:
             raise fused.FusedOpError(
@@ -227,6 +249,12 @@ class ClassBalancedLoss(keras.losses.Loss):
         }
         assigned = assigned_weights(self.class_weights, self._initial_weights)
         return config | ({**assigned, "normalize": "classes", "empty": "raise"} if assigned else {})
+
+
+def _named_by_op(y_pred: Any) -> bool:
+    from cb_keras import fused
+
+    return fused.names_bad_labels(y_pred)
 
 
 def _plain_counts(class_counts: ByClass | None, empty: Empty) -> list[int] | None:

@@ -1,5 +1,6 @@
 // The ops' kernels: they check the inputs, describe the problem and hand it to the device's code.
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -52,6 +53,24 @@ int LabelsType(DataType type, bool multi_hot) {
   }
 }
 
+// The gradient of a mean over the rows, of which that many replicas have as many, to the last bit as
+// TensorFlow computes it.
+float MeanUpstream(int64_t rows, int64_t replicas) {
+  const float mean = 1.0f / static_cast<float>(rows);
+  return replicas > 1 ? mean / static_cast<float>(replicas) : mean;
+}
+
+template <typename Device>
+absl::Status GetMeanReplicas(OpKernelConstruction* ctx, int64_t* replicas) {
+  TF_RETURN_IF_ERROR(ctx->GetAttr("mean_replicas", replicas));
+  if (*replicas < 0 || (*replicas > 0 && !Device::kReadsHostMemory)) {
+    return InvalidArgument("mean_replicas must be ",
+                           Device::kReadsHostMemory ? ">= 0" : "0 on a GPU", ", got ", *replicas,
+                           ".");
+  }
+  return absl::OkStatus();
+}
+
 // In the fewest digits that say which number it is.
 template <typename T>
 std::string FloatText(T value) {
@@ -77,6 +96,60 @@ std::string LabelText(const CbkProblem& problem, int64_t row) {
   return FloatText(static_cast<const double*>(problem.labels)[row]);
 }
 
+template <typename T>
+bool StartAtOne(const CbkProblem& problem) {
+  const T* labels = static_cast<const T*>(problem.labels);
+  const auto [smallest, largest] = std::minmax_element(labels, labels + problem.rows);
+  return *smallest >= 1 && *largest == static_cast<T>(problem.classes);
+}
+
+// What invalid labels may be; the words are those of checks/class_ids.py, which looks at the labels
+// where the op does not.
+std::string Hint(const CbkProblem& problem) {
+  bool from_one = false;
+  switch (problem.labels_type) {
+    case kCbkInt32:
+      from_one = StartAtOne<int32_t>(problem);
+      break;
+    case kCbkInt64:
+      from_one = StartAtOne<int64_t>(problem);
+      break;
+    case kCbkUint64:
+      from_one = StartAtOne<uint64_t>(problem);
+      break;
+    case kCbkFloatIds:
+      from_one = StartAtOne<float>(problem);
+      break;
+    default:
+      from_one = StartAtOne<double>(problem);
+  }
+  if (from_one) return " Labels start at 1? Then take 1 off: labels - 1.";
+  return " Where it marks examples that do not count, give it as `ignore_class`, or a "
+         "`sample_weight` of 0.";
+}
+
+// What is wrong with the multi-hot labels where a loss is NaN, or "". Labels are many: they are looked
+// at only then. The words are those of checks/multi_hot.py.
+std::string InvalidMultiHot(const CbkProblem& problem) {
+  const float* const labels = static_cast<const float*>(problem.labels);
+  const float* const end = labels + problem.rows * problem.classes;
+  const float* const found = std::find_if(labels, end, [](float label) {
+    return !(label >= 0.0f && label <= kCbkLargestLabel);
+  });
+  if (found == end) return "";
+  const char* hint =
+      " Where the label of an example is not known, give the example a `sample_weight` of 0.";
+  if (std::all_of(labels, end, [](float label) { return std::fabs(label) == 1.0f; })) {
+    hint = " Labels are -1/1? Then give (labels + 1) / 2.";
+  } else if (std::all_of(labels, end, [](float x) { return x == 1.0f || x == 2.0f; })) {
+    hint = " Labels are 1/2? Then give labels - 1.";
+  }
+  const int64_t place = found - labels;
+  return absl::StrCat("`y_true` holds ", FloatText(*found), " at position [",
+                      place / problem.classes, ", ", place % problem.classes,
+                      "]: multi-hot labels are 0 or 1, or soft ones in between.", hint);
+}
+
 // A CbkParallelFor on TensorFlow's own threads.
 void OnThreadsOf(void* pool, int64_t n, int64_t cost, CbkBody body, void* work) {
   const auto& workers = *static_cast<const tensorflow::DeviceBase::CpuWorkerThreads*>(pool);
@@ -85,6 +158,8 @@ void OnThreadsOf(void* pool, int64_t n, int64_t cost, CbkBody body, void* work) 
 }
 
 struct OnCpu {
+  static constexpr bool kReadsHostMemory = true;
+
   static void* PoolOf(OpKernelContext* ctx) {
     return const_cast<tensorflow::DeviceBase::CpuWorkerThreads*>(
         ctx->device()->tensorflow_cpu_worker_threads());
@@ -94,10 +169,17 @@ struct OnCpu {
     const int64_t row = CbkCpuLoss(&problem, OnThreadsOf, PoolOf(ctx));
     // The outputs of an op that fails are not used.
     OP_REQUIRES(ctx, row < 0,
-                InvalidArgument("labels[", row, "] is ", LabelText(problem, row),
-                                ", which is not a class: with ", problem.classes,
-                                " logits per example a label must be a whole number in [0, ",
-                                problem.classes, ")."));
+                InvalidArgument("`y_true` holds ", LabelText(problem, row), " at position [", row,
+                                "], which is not a class: with ", problem.classes,
+                                " outputs a class id is a whole number in [0, ", problem.classes,
+                                ").", Hint(problem)));
+    if (problem.labels_type != kCbkMultiHot || CbkOfSoftmax(problem.loss)) return;
+    if (std::none_of(problem.losses, problem.losses + problem.rows,
+                     [](float loss) { return std::isnan(loss); })) {
+      return;
+    }
+    const std::string wrong = InvalidMultiHot(problem);
+    OP_REQUIRES(ctx, wrong.empty(), InvalidArgument(wrong));
   }
 
   static void Scale(OpKernelContext* ctx, const CbkScaling& scaling) {
@@ -115,6 +197,8 @@ struct OnCpu {
 
 #if CBK_CUDA
 struct OnGpu {
+  static constexpr bool kReadsHostMemory = false;
+
   static stream_executor::Stream* StreamOf(OpKernelContext* ctx) {
     return ctx->op_device_context()->stream();
   }
@@ -155,6 +239,7 @@ class LossOp : public OpKernel {
                 InvalidArgument("label_smoothing must be in [0, 1], got ", label_smoothing_, "."));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("ignores", &ignores_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("ignore_class", &ignore_class_));
+    if (kGradient) OP_REQUIRES_OK(ctx, GetMeanReplicas<Device>(ctx, &mean_replicas_));
   }
 
   void Compute(OpKernelContext* ctx) override {
@@ -171,6 +256,11 @@ class LossOp : public OpKernel {
       Tensor* gradient;
       OP_REQUIRES_OK(ctx, ctx->allocate_output(1, ctx->input(0).shape(), &gradient));
       problem.gradient = gradient->data();
+    }
+    const float mean = MeanUpstream(problem.rows, mean_replicas_);
+    if (mean_replicas_ > 0) {
+      problem.upstream = &mean;
+      problem.upstream_is_scalar = true;
     }
     if (problem.rows > 0) Device::Loss(ctx, problem);
   }
@@ -232,12 +322,15 @@ class LossOp : public OpKernel {
   float label_smoothing_ = 0.0f;
   bool ignores_ = false;
   int64_t ignore_class_ = 0;
+  int64_t mean_replicas_ = 0;
 };
 
 template <typename Device>
 class ScaleRowsOp : public OpKernel {
  public:
-  using OpKernel::OpKernel;
+  explicit ScaleRowsOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
+    OP_REQUIRES_OK(ctx, GetMeanReplicas<Device>(ctx, &mean_replicas_));
+  }
 
   void Compute(OpKernelContext* ctx) override {
     const Tensor &values = ctx->input(0), &upstream = ctx->input(1), &applied = ctx->input(2);
@@ -256,6 +349,11 @@ class ScaleRowsOp : public OpKernel {
     scaling.upstream = upstream.flat<float>().data();
     scaling.applied = applied.flat<float>().data();
     scaling.applied_is_scalar = applied.dims() == 0;
+    const float mean = MeanUpstream(scaling.rows, mean_replicas_);
+    if (mean_replicas_ > 0) {
+      scaling.applied = &mean;
+      scaling.applied_is_scalar = true;
+    }
     if (values.NumElements() == 0 || Device::Nothing(scaling)) {
       ctx->set_output(0, values);
       return;
@@ -270,6 +368,9 @@ class ScaleRowsOp : public OpKernel {
     scaling.values = scaled->data();
     Device::Scale(ctx, scaling);
   }
+
+ private:
+  int64_t mean_replicas_ = 0;
 };
 
 #define REGISTER_ON(device, Kernels, T)                                                         \

@@ -81,6 +81,7 @@ REGISTER_OP("CbKerasLossAndGradient")
     .Attr("label_smoothing: float = 0.0")
     .Attr("ignores: bool = false")
     .Attr("ignore_class: int = 0")
+    .Attr("mean_replicas: int = 0")
     .Input("logits: T")
     .Input("labels: Labels")
     .Input("class_weights: float")
@@ -93,12 +94,15 @@ REGISTER_OP("CbKerasLossAndGradient")
 Class-balanced loss of every row of `logits` and, in the same pass, its gradient.
 
 upstream: [N] or scalar: the factor of each row's gradient.
+mean_replicas: Where it is not 0, `upstream` is not read but 1 / N / mean_replicas, which is what the
+  mean of the rows gives them on that many replicas.
 losses: [N], without `upstream`.
 gradient: [N, C], of `sum(upstream * losses)` with respect to `logits`.
 )");
 
 REGISTER_OP("CbKerasScaleRows")
     .Attr("T: {float, bfloat16, half}")
+    .Attr("mean_replicas: int = 0")
     .Input("values: T")
     .Input("upstream: float")
     .Input("applied: float")
@@ -116,4 +120,5 @@ Rows of `values` [N, C] times `upstream / applied`; nothing is computed where th
 
 upstream: [N].
 applied: [N] or scalar.
+mean_replicas: Where it is not 0, `applied` is not read but 1 / N / mean_replicas.
 )");

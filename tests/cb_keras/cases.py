@@ -67,7 +67,7 @@ _kinds_and_modes = pytest.mark.parametrize(
         *(("focal", "eager", "fused op"), ("softmax", "graph", "keras.ops")),
         *(("sigmoid", "graph", "fused op"), ("focal", "graph", "fused op")),
         *(("softmax", "compiled", "keras.ops"), ("sigmoid", "compiled", "keras.ops")),
-        ("focal", "compiled", "keras.ops"),
+        ("focal", "compiled", "fused op"),
     ],
     indirect=["both_ways"],
 )
@@ -82,7 +82,7 @@ if BACKEND == "torch":
 
 
 def kinds_and_modes(test):
-    """Each loss in each mode, by the op or keras.ops in turn; XLA can't call the op."""
+    """Each loss in each mode, by the op or keras.ops in turn."""
     return _kinds_and_modes(pytest.mark.usefixtures("both_ways")(test))
 
 

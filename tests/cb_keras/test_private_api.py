@@ -149,6 +149,27 @@ def test_a_tape_and_an_accumulator_are_seen_to_record():
 
 
 @only_tensorflow
+@still_there("tensorflow.python.eager.record.record_operation", tensorflow_version)
+def test_a_gradient_of_ones_own_is_taken_in_eager_code_and_in_graphs_and_differentiated_again():
+    import tensorflow as tf
+
+    def twice_the_slope_of_a_cube(x):
+        return x**3, lambda upstream: (upstream * 6 * x**2,)
+
+    def derivatives(x):
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                value = private_api.with_custom_gradient(twice_the_slope_of_a_cube, x)
+            slope = inner.gradient(value, x)
+        return value, slope, outer.gradient(slope, x)
+
+    for run in (derivatives, tf.function(derivatives)):
+        assert [float(y) for y in run(tf.constant(2.0))] == [8, 24, 24]
+
+
+@only_tensorflow
 @still_there("tensorflow.python.ops.gradients_util.PossibleTapeGradientTypes", tensorflow_version)
 def test_what_derivatives_may_be_asked_for_is_0_1_or_2():
     import tensorflow as tf

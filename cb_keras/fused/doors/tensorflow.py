@@ -1,10 +1,21 @@
 """TensorFlow's door: the ops that `tf.load_op_library` loads, with their gradients."""
 
-from typing import Any
+import functools
+from typing import Any, NamedTuple
 
 from cb_keras import private_api, tracing
 from cb_keras.fused import gradients, library
 from cb_keras.fused.kinds import Form, traits
+
+
+class Mean(NamedTuple):
+    """An upstream gradient that the op can say itself: that of a mean over all rows.
+
+    Attributes:
+        replicas: Number of replicas, each of which has as many rows.
+    """
+
+    replicas: int
 
 
 def why_not(dtype: str) -> str | None:
@@ -14,11 +25,21 @@ def why_not(dtype: str) -> str | None:
         return why
     if dtype not in ("float32", "bfloat16", "float16"):
         return f"it has no kernel for {dtype} logits"
-    if tracing.inside_xla():
+    if not tracing.traced():
+        return None
+    if not library.compiles() and tracing.inside_xla():
         return "XLA compiles this function and can't call it (jit_compile)"
     if tracing.being_exported():
         return "this is being exported, and would load only where the op has been loaded before"
     return None
+
+
+def names_bad_labels(logits: Any) -> bool:
+    """As `cb_keras.fused.names_bad_labels`.
+
+    The op counts examples along one axis, and its kernels on a GPU make NaN of invalid labels.
+    """
+    return len(logits.shape) == 2 and not _on_gpu()
 
 
 def prepared(
@@ -33,10 +54,12 @@ def prepared(
     """As `cb_keras.fused.prepared`."""
     import tensorflow as tf
 
-    weights = tf.cast(tf.convert_to_tensor(class_weights), tf.float32)
-    applied_gamma = tf.constant(gamma if traits(form.kind).takes_gamma else 0.0, tf.float32)
+    weights = _float32(tf.convert_to_tensor(class_weights))
+    applied_gamma: Any = gamma if traits(form.kind).takes_gamma else 0.0
+    if not tf.executing_eagerly():  # an eager op takes the number, in less time than a tensor
+        applied_gamma = tf.constant(applied_gamma, tf.float32)
     num_classes = logits.shape[-1]
-    labels = _class_ids(labels) if sparse else tf.cast(labels, tf.float32)
+    labels = _class_ids(labels) if sparse else _float32(labels)
     labels = _reshaped(labels, [-1] if sparse else [-1, num_classes])
     rows = _reshaped(logits, [-1, num_classes])
     losses = _of_rows(form, labels, rows, weights, applied_gamma, expected_upstream)
@@ -49,11 +72,19 @@ def mean_upstream(y_pred: Any) -> Any:
     """As `cb_keras.fused.mean_upstream`."""
     import tensorflow as tf
 
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    if not _on_gpu():
+        return Mean(replicas)  # four operations less
     # As Keras does, so that the two are equal to the last bit: by the number, then the replicas.
     number = tf.size(y_pred, out_type=tf.int64) // y_pred.shape[-1]
     mean = 1.0 / tf.cast(number, tf.float32)
-    replicas = tf.distribute.get_strategy().num_replicas_in_sync
     return mean / replicas if replicas > 1 else mean
+
+
+@functools.cache
+def _on_gpu() -> bool:
+    """Asked when there are tensors, after which TensorFlow's devices stay as they are."""
+    return library.on_gpu()
 
 
 def _of_rows(
@@ -67,18 +98,23 @@ def _of_rows(
     # the backward pass, where the upstream gradient is known. The same where no tape records.
     if not private_api.could_record() or logits.dtype == tf.float16:
         return module.cb_keras_loss(logits, labels, weights, gamma, **form.attributes)
-    applied = tf.cast(expected_upstream, tf.float32)
+    if isinstance(expected_upstream, Mean):
+        applied, mean_replicas = gamma, expected_upstream.replicas  # any number: it is not read
+    else:
+        applied, mean_replicas = tf.cast(expected_upstream, tf.float32), 0
     # In a graph it is not known which gradients are wanted; those that are not are pruned.
     others = not tf.executing_eagerly() or _watched(labels, weights)
     soft_labels = [labels] if labels.dtype.is_floating else []
 
-    @tf.custom_gradient
     def with_gradient(logits: Any, weights: Any, *soft_labels: Any) -> Any:
         inputs = (logits, soft_labels[0] if soft_labels else labels, weights, gamma)
-        losses, gradient = module.cb_keras_loss_and_gradient(*inputs, applied, **form.attributes)
+        losses, gradient = module.cb_keras_loss_and_gradient(
+            *inputs, applied, mean_replicas=mean_replicas, **form.attributes
+        )
 
         def backward(upstream: Any) -> tuple[Any, ...]:
-            slope = _slope(module, form, inputs, gradient, upstream, applied)
+            stored = gradients.Stored(gradient, applied, mean_replicas)
+            slope = gradients.by_logits(module, form, inputs, upstream, stored)
             by_others = (None, None)
             if others:
                 by_others = gradients.by_weights_and_labels(module, form, inputs, upstream)
@@ -86,27 +122,18 @@ def _of_rows(
 
         return losses, backward
 
-    return with_gradient(logits, weights, *soft_labels)
-
-
-def _slope(
-    module: Any, form: Form, inputs: gradients.Inputs, gradient: Any, upstream: Any, applied: Any
-) -> Any:
-    """The gradient by the logits, of one that was stored for the upstream gradient `applied`."""
-    import tensorflow as tf
-
-    if gradient.dtype == tf.float32:
-        return module.cb_keras_scale_rows(gradient, upstream, applied)
-
-    def again() -> Any:
-        return module.cb_keras_loss_and_gradient(*inputs, upstream, **form.attributes)[1]
-
-    return tf.cond(tf.reduce_all(upstream == applied), lambda: gradient, again)
+    return private_api.with_custom_gradient(with_gradient, logits, weights, *soft_labels)
 
 
 def _watched(*tensors: Any) -> bool:
     """Whether a tape or a forward accumulator may want derivatives by any of these."""
     return private_api.possible_gradient_types(list(tensors)) != 0
+
+
+def _float32(tensor: Any) -> Any:
+    import tensorflow as tf
+
+    return tensor if tensor.dtype == tf.float32 else tf.cast(tensor, tf.float32)
 
 
 def _class_ids(labels: Any) -> Any:

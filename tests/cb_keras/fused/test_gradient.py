@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cb_keras import fused
+from cb_keras.fused import gradients
 from tests.cb_keras.cases import CLASSES as LOSS_CLASSES
 from tests.cb_keras.cases import LOSSES, kinds
 from tests.cb_keras.fused.cases import (
@@ -275,11 +276,19 @@ def test_the_gradient_of_no_rows_is_empty(kind):
 @pytest.mark.parametrize("reduction", ["sum_over_batch_size", "mean", "mean_with_sample_weight"])
 def test_mean_upstream_is_to_the_last_bit_what_keras_sends_back(reduction, shape):
     for n in (1, 2, 3, 7, 49, 100, 127, 1000):
-        values, logits = tf.ones((n, *shape)), tf.zeros((n, *shape, 3))
+        values = tf.ones((n, *shape))
         with tf.GradientTape() as tape:
             tape.watch(values)
             reduced = Unchanged(reduction=reduction)(values, values)
-        np.testing.assert_array_equal(tape.gradient(reduced, values), fused.mean_upstream(logits))
+        upstream = tf.reshape(tape.gradient(reduced, values), [-1])
+        rows = tf.random.stateless_normal((len(upstream), 3), (n, 0))
+        np.testing.assert_array_equal(upstream, gradients.mean(rows, 1))
+        for replicas, dtype in ((1, "float32"), (3, "float32"), (1, "bfloat16")):
+            given = tf.cast(rows, dtype)
+            scaled = raw_ops().cb_keras_scale_rows(
+                given, upstream / replicas, 0.0, mean_replicas=replicas
+            )
+            np.testing.assert_array_equal(tf.cast(scaled, "float32"), tf.cast(given, "float32"))
 
 
 @pytest.mark.parametrize(
