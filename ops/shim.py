@@ -3,7 +3,6 @@
 import dataclasses
 import pathlib
 import platform
-import re
 
 from . import compilers
 from .sealed import describe, digest, digest_of_files
@@ -106,7 +105,12 @@ class Toolchain:
         xla = _has_known_xla(self.tensorflow_version)
         # TensorFlow's headers are not ours to mend: no warnings from them.
         flags = [flag.replace("-I", "-isystem", 1) for flag in self.compile_flags]
-        flags = [*own, *flags, f"-DCBK_XLA={int(xla)}", *([_NOT_IN_TENSORFLOW] if sanitized else [])]
+        flags = [
+            *own,
+            *flags,
+            f"-DCBK_XLA={int(xla)}",
+            *([_NOT_IN_TENSORFLOW] if sanitized else []),
+        ]
         sources = [(name, flags) for name in ("kernels", "ops", "refusals")]
         if xla:
             sources.insert(0, ("xla", [*flags, *self._xla_headers()]))
@@ -134,8 +138,11 @@ class Toolchain:
 
 
 def _has_known_xla(tensorflow_version):
-    """Whether tensorflow/xla.cc is known to compile with this TensorFlow."""
-    return re.match(r"2\.(19|20|21)\.", tensorflow_version) is not None
+    """Whether this TensorFlow is known to have what tensorflow/xla.cc needs.
+
+    2.19 has not: its headers of XLA include some of LLVM, which are not in its package.
+    """
+    return tensorflow_version.startswith("2.21.")
 
 
 def shim_digest():

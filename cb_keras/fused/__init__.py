@@ -12,7 +12,7 @@ goes into one `fused=False`, or call `cb_keras.fused.load()` before `tf.saved_mo
 what jax.export makes never holds the op, whatever was traced before.
 """
 
-from cb_keras.fused.availability import available, build, load, status
+from cb_keras.fused.availability import available, build, compiles, load, status
 from cb_keras.fused.errors import FusedOpError
 from cb_keras.fused.kinds import Form, Kind
 from cb_keras.fused.op import crossentropy, mean_upstream, names_bad_labels, prepared, why_not
@@ -23,6 +23,7 @@ __all__ = [
     "Kind",
     "available",
     "build",
+    "compiles",
     "crossentropy",
     "load",
     "mean_upstream",

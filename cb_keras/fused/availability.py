@@ -30,6 +30,15 @@ def parts() -> list[str]:
     return [f"core library: {'loaded' if found else 'not there'}: {why}", *lines]
 
 
+def compiles() -> bool:
+    """Whether XLA can call the op in this process: on TensorFlow `jit_compile=True`, on JAX jit."""
+    if not available():
+        return False
+    if keras.backend.backend() == "tensorflow":
+        return library.compiles()
+    return keras.backend.backend() == "jax"
+
+
 def load() -> None:
     """Loads the op, so that a SavedModel which holds it can be loaded.
 

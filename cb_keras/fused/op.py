@@ -127,8 +127,8 @@ def why_not(loss: Kind, dtype: str, from_logits: bool = True) -> str | None:
 def names_bad_labels(y_pred: Any) -> bool:
     """Whether the op, where it is used, refuses invalid labels of these predictions in words.
 
-    Those are class ids that are not classes, and multi-hot labels of a sigmoid or focal loss outside
-    [0, 1]. Elsewhere the loss and the gradient of such an example are NaN.
+    Those are class ids that are not classes, and multi-hot labels of a sigmoid or focal loss
+    outside [0, 1]. Elsewhere the loss and the gradient of such an example are NaN.
     """
     door, _ = doors.find()
     return door is not None and getattr(door, "names_bad_labels", lambda _: False)(y_pred)

@@ -98,7 +98,7 @@ flags.DEFINE_enum(
     "fused_op",
     "auto",
     ["auto", "on", "off"],
-    "Native op for the loss; auto: where it is built and XLA is off. Same values either way.",
+    "Native op for the loss; auto: where it is built for this device. Same values either way.",
 )
 flags.DEFINE_bool(
     "deterministic",

@@ -100,7 +100,7 @@ def jit_compile(asked):
 
 
 def fused_op(asked, xla, has_loss):
-    """Whether the loss runs as the native op, which XLA can't call.
+    """Whether the loss runs as the native op, which XLA can't call everywhere.
 
     Args:
         asked: `--fused_op`: "auto", "on" or "off"; not "on" where the op does not have the loss.
@@ -108,16 +108,17 @@ def fused_op(asked, xla, has_loss):
         has_loss: Whether the op has the loss of the run.
 
     Raises:
-        UserError: It was asked for, and the step is compiled.
+        UserError: It was asked for, and XLA compiles the step and can't call it.
     """
     from cb_keras import fused
 
-    if asked == "on" and xla:
+    usable = fused.compiles() if xla else fused.available()
+    if asked == "on" and xla and not usable:
         raise UserError(
-            "--fused_op=on can't be used with XLA, which --jit_compile=auto turns on where there "
-            "is a GPU; add --jit_compile=false."
+            "--fused_op=on can't be used here with XLA, which --jit_compile=auto turns on where "
+            "there is a GPU; add --jit_compile=false."
         )
-    return asked != "off" and has_loss and not xla and fused.available()
+    return asked != "off" and has_loss and usable
 
 
 def make_deterministic():

@@ -106,10 +106,13 @@ def _contradictions(s):
     if tails.is_natural(s) and own_factor:
         yield "--imbalance_factor has no effect with --long_tail=natural; leave one of them out."
     if s["fused_op"] == "on":
-        if s["jit_compile"] == "true":
-            yield "--fused_op=on can't be used with --jit_compile=true: XLA can't call the op."
-        elif not fused.available():
+        if not fused.available():
             yield f"--fused_op=on can't be honoured; {fused.status()}"
+        elif s["jit_compile"] == "true" and not fused.compiles():
+            yield (
+                "--fused_op=on can't be used with --jit_compile=true: the op's library has nothing "
+                f"that XLA can call on this device; {fused.status()}"
+            )
     if s["plots"] and importlib.util.find_spec("matplotlib") is None:
         yield "--plots needs matplotlib: pip install 'cb_keras[plots]', or pass --plots=false."
 

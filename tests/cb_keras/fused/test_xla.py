@@ -41,7 +41,7 @@ print(json.dumps(weights))
 
 
 def compiled_and_not(function, *inputs):
-    """What a function gives under XLA and in its graph, and the names of the calls that XLA makes."""
+    """What a function gives under XLA and in its graph; names of the calls that XLA makes."""
     compiled = tf.function(function, jit_compile=True)
     hlo = compiled.experimental_get_compiler_ir(*inputs)(stage="hlo")
     calls = {name for name in CALLS if f'"{name}"' in hlo}

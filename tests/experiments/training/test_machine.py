@@ -137,5 +137,7 @@ def test_pictures_that_can_not_be_drawn_are_refused_before_the_training(
 def test_a_loss_that_the_op_does_not_have_is_computed_without_it(monkeypatch, has_loss, expected):
     monkeypatch.setattr(fused, "available", lambda: True)
     assert machine.fused_op("auto", False, has_loss) is expected
-    assert machine.fused_op("auto", True, has_loss) is False
+    for compiles in (True, False):
+        monkeypatch.setattr(fused, "compiles", lambda c=compiles: c)
+        assert machine.fused_op("auto", True, has_loss) is (expected and compiles)
     assert machine.fused_op("off", False, has_loss) is False

@@ -334,7 +334,9 @@ def test_fused_op_chooses_the_way_and_keeps_the_curve(tmp_path, only_train):
     np.testing.assert_allclose(on.column("loss"), off.column("loss"), rtol=1e-3)
 
 
-def test_fused_op_with_xla_is_refused(tmp_path, train_short):
+def test_fused_op_with_xla_that_cant_call_it_is_refused(tmp_path, train_short, monkeypatch):
+    monkeypatch.setattr(fused, "available", lambda: True)
+    monkeypatch.setattr(fused, "compiles", lambda: False)
     with pytest.raises(UserError, match="--fused_op=on can't be used with --jit_compile=true"):
         train_short(tmp_path / "run", "--fused_op=on", "--jit_compile=true")
 
