@@ -149,4 +149,5 @@ def shim_digest():
     """Digest of what is compiled here, core apart, and of the flags: 16 hexadecimal digits."""
     own = [FOLDER / f"{name}.py" for name in ("compilers", "sealed", "shim")]
     sources = [*FOLDER.glob("*.h"), *(FOLDER / "tensorflow").glob("*.*")]
+    sources += (FOLDER / "third_party").rglob("*.h")
     return digest_of_files([*sources, *own], FOLDER)
