@@ -127,3 +127,47 @@ def function_type() -> Any:
 def compiled_by_xla(function: Any) -> bool:
     """Whether a `tf.function` has `jit_compile=True`; the graph that it traces does not say so."""
     return bool(function._jit_compile)
+
+
+def torch_device() -> str:
+    """The device on which Keras puts PyTorch's tensors."""
+    from keras.src.backend.torch import core
+
+    return str(core.get_device())
+
+
+def torch_transforms() -> bool:
+    """Whether a transform of `torch.func` (grad, vmap, jvp) is at work."""
+    import torch
+
+    return torch._C._are_functorch_transforms_active()
+
+
+def torch_forward_mode() -> bool:
+    """Whether derivatives are carried forward, by `torch.func.jvp` or in a `dual_level`."""
+    from torch.autograd import forward_ad
+
+    return forward_ad._current_level >= 0
+
+
+def torch_dispatches(*tensors: Any) -> bool:
+    """Whether others than PyTorch's own kernels are to see every operation on these tensors.
+
+    As a mode does that counts or traces operations, or a class of tensors that are spread over
+    devices or have no values.
+    """
+    import torch
+
+    if torch._C._len_torch_dispatch_stack():
+        return True
+    own = torch.Tensor.__torch_dispatch__
+    return any(type(tensor).__torch_dispatch__ is not own for tensor in tensors)
+
+
+def torch_exports() -> bool:
+    """Whether `torch.export` traces; before PyTorch 2.7 that of its strict mode can't be seen."""
+    import torch
+
+    if hasattr(torch.compiler, "is_exporting"):
+        return torch.compiler.is_exporting()
+    return torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()

@@ -74,12 +74,18 @@ GUARDED = {
 # A function that torch.compile compiles has no values to look at.
 GUARDED["torch"] = {
     "cb_keras.fused.doors.torch",
+    "cb_keras.fused.doors.torch_compiled",
+    "cb_keras.fused.doors.torch_derivatives",
+    "cb_keras.fused.doors.torch_kernels",
+    "cb_keras.private_api",
     "cb_keras.checks.activation",
     "cb_keras.checks.seen",
     "cb_keras.counting.streams",  # a DataLoader is PyTorch's
 }
 # Imported as a whole where their framework runs, and nowhere else.
-DOORS = {f"cb_keras.fused.doors.{name}" for name in ("jax", "jax_calls", "jax_primitives")}
+_DOORS = ("jax", "jax_calls", "jax_primitives")
+_DOORS += ("torch", "torch_compiled", "torch_derivatives", "torch_kernels")
+DOORS = {f"cb_keras.fused.doors.{name}" for name in _DOORS}
 LONGEST_FILE = 400
 PICKLES = {"pickle", "cloudpickle", "dill", "joblib", "shelve"}
 

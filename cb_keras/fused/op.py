@@ -59,7 +59,7 @@ def crossentropy(
         tf.errors.InvalidArgumentError: On TensorFlow, on the CPU and without XLA, a class id that
             is outside `[0, C)` or not a whole number, or a multi-hot label of a sigmoid or focal
             loss outside [0, 1], by position and value; ValueError for a class id in eager code of
-            JAX. Elsewhere the loss and the gradient of such an example are NaN.
+            JAX and PyTorch. Elsewhere the loss and the gradient of such an example are NaN.
     """
     labels, logits = to_tensors(y_true, y_pred)
     weights = weights_tensor("class_weights", class_weights)
@@ -73,7 +73,7 @@ def crossentropy(
     if form.label_smoothing and not traits(loss).takes_label_smoothing:
         raise ValueError(f"`label_smoothing` must be 0 for {loss!r}, got {label_smoothing}.")
     void_class_ids(labels, sparse, form.ignore_class)  # refuses dense labels
-    if sparse and keras.backend.backend() == "jax":  # whose op can't say which label it was
+    if sparse and keras.backend.backend() != "tensorflow":  # whose op says which label it was
         labels = refuse_invalid_class_ids(labels, logits.shape[-1], form.ignore_class)
     return prepared(form, labels, logits, weights, gamma, expected_upstream, sparse)
 

@@ -110,7 +110,8 @@ class ClassBalancedLoss(keras.losses.Loss):
         return check_class_weights("class_weights", class_weights)
 
     def _check_number_of_classes(self) -> None:
-        number = self._initial_weights.size
+        # A number of its own, for PyTorch's compiler makes a tensor of an array that it sees used.
+        number = self._num_classes = self._initial_weights.size
         if number == 1:
             name = "class_weights" if self.class_counts is None else "class_counts"
             raise ValueError(
@@ -129,7 +130,7 @@ class ClassBalancedLoss(keras.losses.Loss):
         would hide a class id of low precision; `call` sees by their shape that it is done.
         """
         labels, logits = to_tensors(y_true, y_pred)
-        labels, sparse = canonical_labels(labels, logits, len(self._initial_weights))
+        labels, sparse = canonical_labels(labels, logits, self._num_classes)
         if self.from_logits and warn_of_activation(y_pred, self._looks_at_values):
             self._looks_at_values = False
         mask = private_api.keras_mask(y_pred)
@@ -142,6 +143,10 @@ class ClassBalancedLoss(keras.losses.Loss):
         if sparse:
             labels = labels if left_to_the_op else self._checked_ids(labels)
             labels = narrow_class_ids(labels, self.dtype)
+        plain = mask is None and sample_weight is None and self.ignore_class is None
+        if plain and keras.backend.backend() == "torch" and self.dtype == "float32":
+            labels, logits = ops.cast(labels, self.dtype), ops.cast(logits, self.dtype)
+            return self._reduced(self.call(labels, logits))
         try:
             return super().__call__(labels, logits, sample_weight)
         except Exception:  # in eager code maybe of a label, which the checks find in what was given
@@ -150,7 +155,7 @@ class ClassBalancedLoss(keras.losses.Loss):
             raise
 
     def _checked_ids(self, labels: Any) -> Any:
-        return refuse_invalid_class_ids(labels, len(self._initial_weights), self.ignore_class)
+        return refuse_invalid_class_ids(labels, self._num_classes, self.ignore_class)
 
     def _checked_multi_hot(self, labels: Any, losses: Any) -> Any:
         return refuse_invalid_multi_hot(labels, losses) if self._multi_hot else losses
@@ -161,6 +166,13 @@ class ClassBalancedLoss(keras.losses.Loss):
             return False
         return _named_by_op(logits) and self._usable_fused_form(logits, self.dtype) is not None
 
+    def _reduced(self, losses: Any) -> Any:
+        """What Keras makes of losses without weights, on PyTorch: its way there costs more."""
+        if self.reduction in (None, "none") or tuple(losses.shape) in ((), (0,)):
+            return losses
+        total = losses.sum()
+        return total if self.reduction == "sum" else total / losses.numel()
+
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Loss per example, shape `[...]`, with the Keras mask of those that count.
 
@@ -168,7 +180,7 @@ class ClassBalancedLoss(keras.losses.Loss):
         """
         if not (ops.is_tensor(y_true) and ops.is_tensor(y_pred)):
             y_true, y_pred = to_tensors(y_true, y_pred)
-        labels, sparse = canonical_labels(y_true, y_pred, len(self._initial_weights))
+        labels, sparse = canonical_labels(y_true, y_pred, self._num_classes)
         void = void_class_ids(labels, sparse, self.ignore_class)
         form = self._usable_fused_form(y_pred)
         if form is not None:

@@ -15,6 +15,7 @@ from cb_keras import private_api
 from tests.cb_keras.gradients import BACKEND
 
 only_jax = pytest.mark.skipif(BACKEND != "jax", reason="JAX's own API")
+only_torch = pytest.mark.skipif(BACKEND != "torch", reason="PyTorch's own API")
 only_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="TensorFlow's own API")
 
 
@@ -48,6 +49,12 @@ def tensorflow_version():
     import tensorflow as tf
 
     return f"{tf.__version__} of TensorFlow"
+
+
+def torch_version():
+    import torch
+
+    return f"{torch.__version__} of PyTorch"
 
 
 @still_there("keras.src.backend.get_keras_mask or set_keras_mask", keras_version)
@@ -235,3 +242,55 @@ def test_keras_exports_from_the_modules_of_which_the_library_knows(tmp_path):
     model.export(tmp_path / "exported", verbose=False)
     known = private_api.KERAS_EXPORT_MODULES
     assert any(module.startswith(known) for module in modules), f"Keras exports without {known}"
+
+
+@only_torch
+@still_there("get_device of keras.src.backend.torch.core", keras_version)
+def test_keras_says_on_which_device_it_puts_tensors_of_pytorch():
+    assert private_api.torch_device() == str(ops.ones(1).device)
+    with keras.device("meta"):
+        assert private_api.torch_device() == "meta"
+
+
+@only_torch
+@still_there("what says that torch.func or forward mode is at work", torch_version)
+def test_transforms_and_forward_mode_of_pytorch_are_seen():
+    import torch
+    from torch.autograd import forward_ad
+
+    seen = []
+
+    def look(x):
+        seen.append((private_api.torch_transforms(), private_api.torch_forward_mode()))
+        return (x * x).sum()
+
+    x = torch.ones(3)
+    look(x)
+    torch.func.grad(look)(x)
+    torch.func.vmap(look)(x)
+    torch.func.jvp(look, (x,), (x,))
+    torch.func.hessian(look)(x)
+    with forward_ad.dual_level():
+        look(x)
+    look(x)
+    outside, reverse, forward = (False, False), (True, False), (True, True)
+    assert seen == [outside, reverse, reverse, forward, forward, (False, True), outside]
+
+
+@only_torch
+@still_there("what says that operations of PyTorch are dispatched to others", torch_version)
+def test_modes_and_tensors_that_see_every_operation_are_seen():
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.utils.flop_counter import FlopCounterMode
+
+    class Named(torch.Tensor):
+        """A tensor that computes as others do."""
+
+    x = torch.ones(3)
+    assert not private_api.torch_dispatches(x, torch.nn.Parameter(x), x.as_subclass(Named))
+    with FlopCounterMode(display=False):
+        assert private_api.torch_dispatches(x)
+    with FakeTensorMode() as mode:
+        fake = mode.from_tensor(x)
+    assert private_api.torch_dispatches(x, fake)

@@ -20,7 +20,12 @@ NAMES = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
 
 def find() -> tuple[ModuleType | None, str]:
     """`(the door of Keras' backend or None, why there is none)`."""
-    return _find(keras.backend.backend())
+    backend = keras.backend.backend()
+    if backend == "torch":  # in words that its compiler can follow
+        from cb_keras.fused.doors import torch
+
+        return torch, ""
+    return _find(backend)
 
 
 @functools.cache

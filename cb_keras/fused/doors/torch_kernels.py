@@ -1,0 +1,194 @@
+"""The core library's kernels on tensors of PyTorch, by ctypes."""
+
+import ctypes
+import functools
+from typing import Any
+
+import torch
+
+from cb_keras.fused import core
+from cb_keras.fused.kinds import KINDS, Form
+
+FLOATS = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
+# Of class ids; multi-hot labels are the one form with two axes.
+IDS = {torch.int32: 0, torch.int64: 1, torch.uint64: 3, torch.float32: 4, torch.float64: 5}
+_MULTI_HOT = 2
+_LOSSES = {kind: number for number, kind in enumerate(KINDS)}
+
+
+class _Problem(ctypes.Structure):
+    """CbkProblem of ops/class_balanced_loss.h."""
+
+    _fields_ = [
+        ("loss", ctypes.c_int),
+        ("float_type", ctypes.c_int),
+        ("labels_type", ctypes.c_int),
+        ("rows", ctypes.c_int64),
+        ("classes", ctypes.c_int64),
+        ("logits", ctypes.c_void_p),
+        ("labels", ctypes.c_void_p),
+        ("class_weights", ctypes.c_void_p),
+        ("gamma", ctypes.c_float),
+        ("label_smoothing", ctypes.c_float),
+        ("ignores", ctypes.c_int),
+        ("ignore_class", ctypes.c_int64),
+        ("upstream", ctypes.c_void_p),
+        ("upstream_is_scalar", ctypes.c_int),
+        ("losses", ctypes.c_void_p),
+        ("gradient", ctypes.c_void_p),
+    ]
+
+
+class _Scaling(ctypes.Structure):
+    """CbkScaling of ops/class_balanced_loss.h."""
+
+    _fields_ = [
+        ("float_type", ctypes.c_int),
+        ("rows", ctypes.c_int64),
+        ("classes", ctypes.c_int64),
+        ("upstream", ctypes.c_void_p),
+        ("applied", ctypes.c_void_p),
+        ("applied_is_scalar", ctypes.c_int),
+        ("values", ctypes.c_void_p),
+    ]
+
+
+@functools.cache
+def _function(name: str, result: Any, *arguments: Any) -> Any:
+    """A function of the core, of its own so that nobody else's types are changed."""
+    function = core.find()[0][name]
+    function.restype, function.argtypes = result, arguments
+    return function
+
+
+def has_cuda() -> bool:
+    """Whether the core was built with the kernels for CUDA."""
+    return hasattr(core.find()[0], "CbkCudaLoss")
+
+
+def compute(
+    form: Form,
+    gamma: float,
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    weights: torch.Tensor,
+    upstream: float | torch.Tensor = 1.0,
+    gradient: bool | torch.Tensor = False,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Losses `[N]` and, where it is wanted, their gradient by the logits.
+
+    Args:
+        form: The loss, and what is fixed of it.
+        gamma: Its focusing parameter, if it has one.
+        logits: `[N, C]`, of a type in `FLOATS`, on the CPU or a CUDA device.
+        labels: Class ids `[N]`, or float32 `[N, C]`.
+        weights: `[C]`, float32.
+        upstream: Factor of every row's gradient, or float32 `[N]`.
+        gradient: Whether there is to be one, or the memory for it.
+    """
+    logits, labels, weights = _dense(logits), _dense(labels), _dense(weights)
+    losses = torch.empty(logits.shape[0], dtype=torch.float32, device=logits.device)
+    slope = gradient if isinstance(gradient, torch.Tensor) else None
+    if gradient is True:
+        slope = torch.empty_like(logits)
+    factors, is_scalar = _factors(upstream, logits)
+    problem = _Problem(
+        _LOSSES[form.kind],
+        FLOATS[logits.dtype],
+        _MULTI_HOT if labels.dim() == 2 else IDS[labels.dtype],
+        *logits.shape,
+        logits.data_ptr(),
+        labels.data_ptr(),
+        weights.data_ptr(),
+        gamma,
+        form.label_smoothing,
+        form.ignore_class is not None,
+        form.ignore_class or 0,
+        _address(factors),
+        is_scalar,
+        losses.data_ptr(),
+        None if slope is None else slope.data_ptr(),
+    )
+    _call("Loss", problem, logits.device)
+    return losses, slope
+
+
+def scale(values: torch.Tensor, upstream: torch.Tensor, applied: float) -> bool:
+    """Multiplies the rows of `values` [N, C], dense, by upstream [N] / applied, in place.
+
+    On the CPU nothing is done to bfloat16 that `upstream` would change, since it would be rounded
+    twice; and a scaling that changes nothing costs a look at `upstream`.
+
+    Returns:
+        Whether `values` are now those of `upstream`.
+    """
+    on_cpu = values.device.type == "cpu"
+    is_one = upstream.numel() > 0 and not any(upstream.stride())  # of a mean or a sum
+    if on_cpu and is_one and _float_at(upstream.data_ptr()) == applied:
+        return True
+    upstream = _dense(upstream)
+    factors, _ = _factors(applied, values)
+    scaling = _Scaling(
+        FLOATS[values.dtype],
+        *values.shape,
+        upstream.data_ptr(),
+        _address(factors),
+        True,
+        values.data_ptr(),
+    )
+    if on_cpu:
+        nothing = _function("CbkCpuScalesNothing", ctypes.c_int, ctypes.c_void_p)
+        if nothing(ctypes.byref(scaling)):
+            return True
+        if values.dtype != torch.float32:
+            return False
+    _call("Scale", scaling, values.device)
+    return True
+
+
+def as_float32(number: float) -> float:
+    """The number as the kernels see it."""
+    return ctypes.c_float(number).value
+
+
+def _call(name: str, what: ctypes.Structure, device: torch.device) -> None:
+    """Runs `CbkCpu{name}` or `CbkCuda{name}`: on the CPU at most as many threads as PyTorch has."""
+    if device.type == "cpu":
+        result = ctypes.c_int64 if name == "Loss" else None
+        function = _function(f"CbkCpu{name}", result, *[ctypes.c_void_p] * 3)
+        threads = ctypes.c_int64(torch.get_num_threads())
+        function(ctypes.byref(what), None, ctypes.byref(threads))
+        return
+    function = _function(f"CbkCuda{name}", ctypes.c_int, *[ctypes.c_void_p] * 2)
+    with torch.cuda.device(device):  # the caller's may be another
+        error = function(ctypes.byref(what), torch.cuda.current_stream(device).cuda_stream)
+    if error:
+        words = _function("CbkCudaErrorString", ctypes.c_char_p, ctypes.c_int)(error)
+        raise RuntimeError(f"the fused op failed on {device}: {words.decode()}")
+
+
+def _dense(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor whose memory is as its shape says, each number at a multiple of its size."""
+    tensor = tensor.detach().contiguous().resolve_neg()
+    return tensor.clone() if tensor.data_ptr() % tensor.element_size() else tensor
+
+
+def _factors(factor: float | torch.Tensor, logits: torch.Tensor) -> tuple[Any, bool]:
+    """Memory that holds the factors, where the kernels can read it, and whether it is one."""
+    if not isinstance(factor, torch.Tensor):
+        if logits.device.type == "cpu":
+            return ctypes.c_float(factor), True
+        return torch.full((1,), factor, dtype=torch.float32, device=logits.device), True
+    if factor.dim() == 1 and factor.numel() and not any(factor.stride()):
+        return factor.detach()[:1].contiguous(), True
+    return _dense(factor), factor.dim() == 0
+
+
+def _address(memory: Any) -> int:
+    if isinstance(memory, torch.Tensor):
+        return memory.data_ptr()
+    return ctypes.addressof(memory)
+
+
+def _float_at(address: int) -> float:
+    return ctypes.c_float.from_address(address).value

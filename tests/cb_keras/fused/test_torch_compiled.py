@@ -1,0 +1,154 @@
+"""The op on PyTorch under torch.compile and DistributedDataParallel."""
+
+import json
+import textwrap
+
+import numpy as np
+import pytest
+
+from cb_keras import fused
+from tests.cb_keras.cases import CLASSES
+from tests.cb_keras.gradients import BACKEND
+from tests.fused_library import run_python
+
+if BACKEND != "torch":
+    pytest.skip("of the op on PyTorch", allow_module_level=True)
+
+import torch
+
+pytestmark = pytest.mark.usefixtures("fused_op")
+
+NUMBER = 1000
+
+
+def batch(rows, form="ids"):
+    generator = torch.Generator().manual_seed(rows)
+    logits = torch.randn(rows, NUMBER, generator=generator, requires_grad=True)
+    if form == "multi-hot":
+        return torch.rand(rows, NUMBER, generator=generator).round(), logits
+    return torch.randint(0, NUMBER, (rows,), generator=generator), logits
+
+
+def compiled(function, **kwargs):
+    """`function`, compiled in one graph, and the names of our ops in its graphs, from then on."""
+    names = []
+
+    def backend(graph, inputs):
+        names.append([str(n.target) for n in graph.graph.nodes if "cb_keras" in str(n.target)])
+        return graph.forward
+
+    torch._dynamo.reset()
+    from torch._dynamo.backends.common import aot_autograd
+
+    return torch.compile(function, backend=aot_autograd(fw_compiler=backend), **kwargs), names
+
+
+def assert_same(ours, theirs, labels, logits):
+    found = [
+        (f(labels, logits), *torch.autograd.grad(f(labels, logits).sum(), logits))
+        for f in (ours, theirs)
+    ]
+    for x, y in zip(*found, strict=True):
+        torch.testing.assert_close(x, y, rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "form"),
+    [
+        ("softmax", "ids"),
+        ("focal", "ids"),
+        ("sigmoid", "multi-hot"),
+        ("softmax_focal", "multi-hot"),
+    ],
+)
+def test_a_compiled_loss_is_one_graph_with_the_op_for_any_number_of_rows(kind, form):
+    weights = np.linspace(0.1, 2, NUMBER)
+    loss, formula = (CLASSES[kind](class_weights=weights, fused=way) for way in (True, False))
+    function, names = compiled(lambda y, z: loss(y, z), fullgraph=True, dynamic=True)
+    for rows in (32, 33, 50):
+        assert_same(function, formula, *batch(rows, form))
+    assert {tuple(graph) for graph in names} >= {("cb_keras.losses.default",)}
+    assert len(names) <= 2  # a forward and a backward graph: no size is compiled again
+
+
+@pytest.mark.slow
+def test_compiled_code_of_few_numbers_or_of_derivatives_by_others_is_pytorchs_own():
+    weights = torch.ones(NUMBER, requires_grad=True)
+    form = fused.Form("focal")
+
+    def losses(labels, logits, weights):
+        return fused.prepared(form, labels, logits, weights, 1.0, 1.0, True)
+
+    function, names = compiled(losses, fullgraph=True)
+    labels, logits = batch(4)
+    torch.testing.assert_close(
+        function(labels, logits, weights.detach()), losses(labels, logits, weights).detach()
+    )
+    labels, logits = batch(40)
+    ours, theirs = (
+        torch.autograd.grad(f(labels, logits, weights).sum(), weights)[0]
+        for f in (function, losses)
+    )
+    torch.testing.assert_close(ours, theirs)
+    assert not any(names)
+
+
+@pytest.mark.slow
+def test_compiled_derivatives_of_torch_func_are_those_of_eager_code():
+    loss = CLASSES["softmax"](class_weights=np.linspace(0.1, 2, NUMBER), fused=True)
+    labels, logits = batch(40)
+    logits = logits.detach()
+    per_example = torch.func.vmap(torch.func.grad(lambda z, y: loss(y[None], z[None])))
+    for function in (per_example, lambda z, y: torch.func.jvp(lambda z: loss(y, z), (z,), (z,))[1]):
+        torch._dynamo.reset()
+        found = torch.compile(function, backend="aot_eager")(logits, labels)
+        torch.testing.assert_close(found, function(logits, labels), rtol=1e-4, atol=1e-6)
+
+
+_REPLICAS = """
+    import json, os
+    import numpy as np, torch
+    import torch.multiprocessing as multiprocessing
+    import cb_keras
+
+    def gradient(ids, inputs, model):
+        loss = cb_keras.losses.ClassBalancedFocalCrossentropy([90, 9, 1], fused=True)
+        loss(ids, model(inputs)).backward()
+
+    def data():
+        generator = torch.Generator().manual_seed(0)
+        model = torch.nn.Linear(4, 3, bias=False)
+        with torch.no_grad():
+            model.weight.copy_(torch.randn(3, 4, generator=generator))
+        ids = torch.randint(0, 3, (8,), generator=generator)
+        return ids, torch.randn(8, 4, generator=generator), model
+
+    def replica(rank, folder):
+        torch.distributed.init_process_group(
+            "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2
+        )
+        ids, inputs, model = data()
+        model = torch.nn.parallel.DistributedDataParallel(model)
+        gradient(ids[rank::2], inputs[rank::2], model)
+        if rank == 0:
+            np.save(f"{folder}/found.npy", model.module.weight.grad.numpy())
+        torch.distributed.destroy_process_group()
+
+    if __name__ == "__main__":
+        folder = os.getcwd()
+        multiprocessing.spawn(replica, (folder,), 2)
+        ids, inputs, model = data()
+        gradient(ids, inputs, model)
+        print(json.dumps([np.load(f"{folder}/found.npy").tolist(), model.weight.grad.tolist()]))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_gradient_of_one(tmp_path):
+    script = tmp_path / "replicas.py"
+    script.write_text(textwrap.dedent(_REPLICAS))
+    process = run_python(script, folder=tmp_path, GLOO_SOCKET_IFNAME="lo")
+    assert process.returncode == 0, process.stderr
+    found, right = json.loads(process.stdout.splitlines()[-1])
+    np.testing.assert_allclose(found, right, rtol=1e-5, atol=1e-7)
