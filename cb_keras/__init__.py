@@ -9,7 +9,18 @@ except ImportError as error:  # Keras' own message, of its backend above all, an
         name=error.name,
     ) from error
 
-from cb_keras import callbacks, functional, layers, losses, metrics, optimizers, schedules
+from cb_keras import (
+    callbacks,
+    functional,
+    layers,
+    losses,
+    metrics,
+    optimizers,
+    posthoc,
+    sampling,
+    schedules,
+    weight_schedules,
+)
 from cb_keras._version import __version__
 from cb_keras.counting import binary_counts, class_counts
 from cb_keras.long_tail import choose_long_tail, long_tailed_counts
@@ -30,6 +41,9 @@ __all__ = [
     "losses",
     "metrics",
     "optimizers",
+    "posthoc",
     "resnet_cifar",
+    "sampling",
     "schedules",
+    "weight_schedules",
 ]

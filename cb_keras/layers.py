@@ -1,9 +1,13 @@
-"""Layers of networks for images."""
+"""Layers of networks for images, and heads for long tails."""
 
 from typing import Any
 
 import keras
 from keras import layers, ops
+
+from cb_keras.checks import check_positive, check_tau, check_whole_number
+from cb_keras.counts import ByClass
+from cb_keras.functional.logit_side import counts_of_all, log_prior
 
 
 @keras.saving.register_keras_serializable(package="cb_keras")
@@ -159,3 +163,138 @@ class ApplicationPreprocessing(layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Arguments that make the same layer."""
         return {**super().get_config(), "mode": self.mode}
+
+
+@keras.saving.register_keras_serializable(package="cb_keras")
+class NormalizedDense(layers.Layer):
+    """Cosines between the features and each class's weights, `[..., D]` to `[..., units]`.
+
+    `z_c = x . w_c / (|x| |w_c|)`, in [-1, 1], without a bias: the head that
+    `cb_keras.losses.LDAMCrossentropy` takes, whose `scale` stands in for the length of the logits.
+
+    Args:
+        units: Number of classes C.
+        kernel_initializer: Of the weights; only their directions matter.
+        epsilon: Least norm that is divided by, > 0: a vector of zeros has the cosine 0.
+        **kwargs: As in `keras.layers.Layer`.
+
+    Raises:
+        ValueError: `units` or `epsilon` is out of range.
+
+    Examples:
+        >>> import keras
+        >>> import cb_keras
+        >>> layer = cb_keras.layers.NormalizedDense(2, kernel_initializer="identity")
+        >>> [round(float(z), 2) for z in layer(keras.ops.convert_to_tensor([[3.0, 4.0]]))[0]]
+        [0.6, 0.8]
+
+    Source: Cao et al., NeurIPS 2019, official code (`NormedLinear`).
+    """
+
+    def __init__(
+        self,
+        units: int,
+        kernel_initializer: Any = "glorot_uniform",
+        epsilon: float = 1e-12,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.units = check_whole_number("units", units, 1)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.epsilon = check_positive("epsilon", epsilon)
+
+    def build(self, input_shape: Any) -> None:
+        """Makes the weights `[D, units]`."""
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(input_shape[-1], self.units),
+            initializer=self.kernel_initializer,
+        )
+        self.built = True
+
+    def call(self, inputs: Any) -> Any:
+        """The cosines."""
+        kernel = ops.cast(self.kernel, self.compute_dtype)
+        return ops.matmul(self._unit(inputs, -1), self._unit(kernel, 0))
+
+    def _unit(self, x: Any, axis: int) -> Any:
+        """Vectors along the axis, of length 1; the norms are float32, where squares do not end."""
+        squares = ops.square(ops.cast(x, "float32"))
+        norm = ops.sqrt(ops.maximum(ops.sum(squares, axis=axis, keepdims=True), self.epsilon**2))
+        return ops.cast(ops.cast(x, "float32") / norm, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        """`[..., units]`."""
+        return (*input_shape[:-1], self.units)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that make the same layer."""
+        own = {
+            "units": self.units,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "epsilon": self.epsilon,
+        }
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable(package="cb_keras")
+class LogitAdjustment(layers.Layer):
+    """Logits less the logarithms of the class frequencies, `z - tau log pi`, divided by T.
+
+    Bakes `cb_keras.posthoc.adjust_logits` and a temperature into a model that is saved or
+    exported.
+
+    Args:
+        class_counts: Training examples per class `[C]`, integers >= 1.
+        tau: Factor >= 0, such as that of `cb_keras.posthoc.fit_tau`.
+        temperature: T > 0, such as that of `cb_keras.posthoc.fit_temperature` for the adjusted
+            logits.
+        **kwargs: As in `keras.layers.Layer`.
+
+    Raises:
+        ValueError: An argument is out of range, or the inputs have another number of classes.
+
+    Examples:
+        >>> import keras
+        >>> import cb_keras
+        >>> layer = cb_keras.layers.LogitAdjustment([9, 1])
+        >>> [round(float(z), 2) for z in layer(keras.ops.zeros((1, 2)))[0]]
+        [0.11, 2.3]
+
+    Source: Menon et al., ICLR 2021, equation 9.
+    """
+
+    def __init__(
+        self, class_counts: ByClass, tau: float = 1.0, temperature: float = 1.0, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.class_counts = [int(n) for n in counts_of_all(class_counts)]
+        self.tau = check_tau(tau)
+        self.temperature = check_positive("temperature", temperature)
+
+    def build(self, input_shape: Any) -> None:
+        """Checks the number of classes."""
+        if input_shape[-1] != len(self.class_counts):
+            raise ValueError(
+                f"`class_counts` has {len(self.class_counts)} classes, the logits have "
+                f"{input_shape[-1]}."
+            )
+        self.built = True
+
+    def call(self, logits: Any) -> Any:
+        """The adjusted logits, float32 at least."""
+        offset = -self.tau * log_prior(self.class_counts)
+        return (ops.cast(logits, "float32") + ops.convert_to_tensor(offset, "float32")) / self.temperature
+
+    def compute_output_spec(self, logits: Any) -> Any:
+        """Float32, in the shape of the logits."""
+        return keras.KerasTensor(logits.shape, "float32")
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that make the same layer."""
+        own = {
+            "class_counts": self.class_counts,
+            "tau": self.tau,
+            "temperature": self.temperature,
+        }
+        return {**super().get_config(), **own}

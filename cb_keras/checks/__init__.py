@@ -28,6 +28,7 @@ from cb_keras.checks.numbers import (
     check_number,
     check_positive,
     check_power,
+    check_tau,
     check_weight_decay,
     check_whole_number,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "check_pairs_of_weights",
     "check_positive",
     "check_power",
+    "check_tau",
     "check_weight_decay",
     "check_whole_number",
     "invalid_class_ids",

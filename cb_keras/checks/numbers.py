@@ -91,6 +91,17 @@ def check_power(power: Any) -> float:
     return value
 
 
+def check_tau(tau: Any) -> float:
+    """Returns `tau` as a finite float >= 0, or raises ValueError."""
+    value = check_number("tau", tau)
+    if not 0.0 <= value <= _LARGEST_FLOAT32:
+        raise ValueError(
+            f"`tau` must be a finite number >= 0, got {tau!r}; 0 leaves the logits as they are, 1 "
+            "adjusts them by the class frequencies."
+        )
+    return value
+
+
 def check_margin(margin: Any) -> float:
     """Returns `margin` as a float in [0, 1), or raises ValueError."""
     value = check_number("margin", margin)

@@ -1,8 +1,8 @@
 """The losses as stateless functions, one value per example.
 
 Labels that are each a yes or no have functions of their own, `class_balanced_binary_crossentropy`
-and `asymmetric_crossentropy`. The softmax, sigmoid and focal losses all take the same labels and
-logits:
+and `asymmetric_crossentropy`. The softmax, sigmoid and focal losses, and those that adjust the
+logits of a softmax by the class counts, all take the same labels and logits:
 
 - `y_pred`: logits `[..., C]` (probabilities with `from_logits=False`), any float dtype. The
   arithmetic is in float32, or float64 for float64 logits, and the result has that dtype. The
@@ -32,6 +32,11 @@ from cb_keras.functional.focal import (
     class_balanced_sigmoid_crossentropy,
     label_slopes,
 )
+from cb_keras.functional.logit_side import (
+    ldam_crossentropy,
+    logit_adjusted_crossentropy,
+    vector_scaling_crossentropy,
+)
 from cb_keras.functional.prepared import prepared_crossentropy
 from cb_keras.functional.softmax import class_balanced_softmax_crossentropy, softmax_terms
 from cb_keras.functional.softmax_focal import (
@@ -48,8 +53,11 @@ __all__ = [
     "class_balanced_softmax_crossentropy",
     "class_balanced_softmax_focal_crossentropy",
     "label_slopes",
+    "ldam_crossentropy",
+    "logit_adjusted_crossentropy",
     "prepared_crossentropy",
     "shares_of_weights",
     "softmax_focal_terms",
     "softmax_terms",
+    "vector_scaling_crossentropy",
 ]

@@ -81,10 +81,11 @@ def softmax_focal(prepared: Prepared, gamma: Any, from_logits: bool = True) -> A
     return weight * binary_focal(own - others, gamma)
 
 
-def softmax_focal_terms(labels: Any, logits: Any, gamma: Any) -> Any:
+def softmax_focal_terms(labels: Any, logits: Any, gamma: Any, margin: Any = 0.0) -> Any:
     """Unweighted loss of each class, `[..., C]`: of what dense labels and weights are factors.
 
-    A term that is infinite is that of a logit 0 where the label is 0.
+    A term that is infinite is that of a logit 0 where the label is 0. In each class's own term its
+    logit is less by its `margin`, `[C]`.
     """
     # The largest class alone may have p near 1: its 1 - p is made of the others, which are summed
     # without it; the others' 1 - p is at least 1/2.
@@ -95,7 +96,7 @@ def softmax_focal_terms(labels: Any, logits: Any, gamma: Any) -> Any:
     rest = ops.logsumexp(ops.where(is_top, _NO_LOGIT, logits), axis=-1, keepdims=True)
     log_p = ops.where(is_top, -1.0, logits - top - ops.softplus(rest - top))
     u = ops.where(is_top, top - rest, log_p - ops.log1p(-ops.exp(log_p)))
-    return binary_focal(without_infinite(u, labels), gamma)
+    return binary_focal(without_infinite(u, labels) - margin, gamma)
 
 
 def _less_the_largest(logits: Any) -> Any:

@@ -182,6 +182,7 @@ class ClassBalancedLoss(keras.losses.Loss):
             y_true, y_pred = to_tensors(y_true, y_pred)
         labels, sparse = canonical_labels(y_true, y_pred, self._num_classes)
         void = void_class_ids(labels, sparse, self.ignore_class)
+        y_pred = self._logits_in_training(labels, y_pred, sparse)
         form = self._usable_fused_form(y_pred)
         if form is not None:
             losses = self._by_fused_op(form, labels, y_pred, sparse)
@@ -194,6 +195,10 @@ class ClassBalancedLoss(keras.losses.Loss):
         if void is not None:  # Keras leaves them out of the mean
             private_api.set_keras_mask(losses, ops.logical_not(void))
         return losses
+
+    def _logits_in_training(self, labels: Any, logits: Any, sparse: bool) -> Any:
+        """Logits as the loss takes them; of most losses those of the model."""
+        return logits
 
     def _formula(self, prepared: Prepared) -> Any:
         """Loss per example by `keras.ops`; every loss has one."""

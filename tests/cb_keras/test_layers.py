@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+import cb_keras
 from cb_keras.layers import ApplicationPreprocessing
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3)).astype("float32")
@@ -24,3 +25,31 @@ def test_preprocessing_of_another_kind_or_of_one_channel_is_refused():
         ApplicationPreprocessing("tensorflow")
     with pytest.raises(ValueError, match="three channels"):
         ApplicationPreprocessing("tf")(PIXELS[..., :1])
+
+
+def test_the_normalized_head_gives_cosines_and_a_vector_of_zeros_none():
+    x = np.random.default_rng(0).normal(size=(5, 7)) * [[1e-3], [1], [1e3], [0], [1e30]]
+    layer = cb_keras.layers.NormalizedDense(4)
+    z = keras.ops.convert_to_numpy(layer(x.astype("float32")))
+    w = keras.ops.convert_to_numpy(layer.kernel).astype("float64")
+    lengths = np.maximum(np.linalg.norm(x / x.max(), axis=1, keepdims=True), 1e-300)
+    right = (x / x.max()) @ w / lengths / np.linalg.norm(w, axis=0)
+    np.testing.assert_allclose(z[:3], right[:3], rtol=1e-4, atol=1e-6)
+    assert (z[3] == 0).all()
+    again = cb_keras.layers.NormalizedDense.from_config(layer.get_config())
+    assert again.get_config() == layer.get_config()
+
+
+def test_a_model_with_the_adjustment_in_it_is_saved_and_takes_another_number_of_classes_badly(
+    tmp_path,
+):
+    model = keras.Sequential(
+        [keras.Input((3,)), cb_keras.layers.LogitAdjustment([90, 9, 1], 1.5, 2.0)]
+    )
+    x = np.arange(6, dtype="float32").reshape(2, 3)
+    right = (x - 1.5 * np.log(np.array([0.9, 0.09, 0.01]))) / 2
+    model.save(tmp_path / "model.keras")
+    for m in (model, keras.models.load_model(tmp_path / "model.keras")):
+        np.testing.assert_allclose(m.predict(x, verbose=0), right, rtol=1e-5)
+    with pytest.raises(ValueError, match="`class_counts` has 3 classes, the logits have 2"):
+        cb_keras.layers.LogitAdjustment([90, 9, 1])(np.zeros((1, 2), "float32"))

@@ -1,0 +1,198 @@
+"""What is done to the logits or the head of a trained model, without training it again.
+
+`tau` and the temperature are chosen on images held out of the training set, never on the test
+set. Those are long-tailed too, so that plain accuracy would choose `tau` 0: it is balanced accuracy
+and the class-balanced likelihood that choose.
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import ArrayLike, NDArray
+
+from cb_keras.checks import check_tau
+from cb_keras.counts import ByClass, by_class
+from cb_keras.functional.logit_side import at_least_float32, log_prior
+
+_TAUS = np.linspace(0.0, 3.0, 301)
+_LOG_TEMPERATURES = np.linspace(np.log(0.05), np.log(20.0), 1201)
+
+
+def adjust_logits(logits: Any, class_counts: ByClass, tau: float = 1.0) -> Any:
+    """Logits less the logarithms of the class frequencies, `z - tau log pi`.
+
+    For a model that was trained with the plain loss on those counts. Not for one whose loss has
+    the offset (`LogitAdjustedCrossentropy`), or whose sampler or class weights changed the
+    frequencies: its logits are adjusted already.
+
+    Args:
+        logits: `[..., C]`, numbers or a tensor.
+        class_counts: Training examples per class `[C]`, integers >= 1.
+        tau: Factor >= 0; 1 is the change to balanced classes.
+
+    Returns:
+        `[..., C]` tensor, float32 at least.
+
+    Raises:
+        ValueError: A class has no examples, `tau` is out of range, or the sizes do not fit.
+
+    Source: Menon et al., ICLR 2021, equation 9.
+    """
+    return _plus(logits, -check_tau(tau) * log_prior(class_counts), "class_counts")
+
+
+def shift_prior(logits: Any, from_prior: ByClass, to_prior: ByClass) -> Any:
+    """Logits for other class frequencies than the training's, `z - log from + log to`.
+
+    Args:
+        logits: `[..., C]`, numbers or a tensor.
+        from_prior: Class frequencies of the training, or counts, `[C]`, > 0; they are divided by
+            their sum.
+        to_prior: Class frequencies where the model is used, `[C]`, > 0.
+
+    Returns:
+        `[..., C]` tensor, float32 at least, whose softmax are the probabilities there.
+
+    Raises:
+        ValueError: A frequency is not finite and > 0, or the sizes do not fit.
+
+    Source: Saerens et al., "Adjusting the Outputs of a Classifier to New a Priori Probabilities",
+    Neural Computation 2002, equation 2.4.
+    """
+    before, after = _log_shares("from_prior", from_prior), _log_shares("to_prior", to_prior)
+    if before.shape != after.shape:
+        raise ValueError(
+            f"`from_prior` has {before.size} classes, `to_prior` has {after.size}: give one number "
+            "for each class."
+        )
+    return _plus(logits, after - before, "from_prior")
+
+
+def normalize_classifier(model: Any, tau: float) -> None:
+    """Divides each class's weights in the last layer by a power of their norm: `w_c / |w_c|^tau`.
+
+    Changes the model in place. The bias stays as it is.
+
+    Args:
+        model: A built Keras model whose last layer with weights is a `keras.layers.Dense`.
+        tau: Power >= 0; 0 changes nothing, 1 gives all classes the norm 1.
+
+    Raises:
+        ValueError: `tau` is out of range, the last layer with weights is no Dense, or a class's
+            weights are all 0.
+
+    Source: Kang et al., "Decoupling Representation and Classifier for Long-Tailed Recognition",
+    ICLR 2020, equation 3.
+    """
+    tau = check_tau(tau)
+    with_weights = [layer for layer in model.layers if layer.weights]
+    if not with_weights or not isinstance(with_weights[-1], keras.layers.Dense):
+        last = type(with_weights[-1]).__name__ if with_weights else "none"
+        raise ValueError(
+            f"`model` must end with a keras.layers.Dense; its last layer with weights is {last}."
+        )
+    kernel = ops.convert_to_numpy(with_weights[-1].kernel)
+    norms = np.linalg.norm(kernel.astype("float64"), axis=0)
+    if not norms.all():
+        raise ValueError(
+            f"`model`'s weights of class {int(np.argmin(norms))} are all 0: they have no norm."
+        )
+    with_weights[-1].kernel.assign((kernel / norms**tau).astype(kernel.dtype))
+
+
+def fit_tau(logits: ArrayLike, labels: ArrayLike, class_counts: ByClass) -> float:
+    """The `tau` of `adjust_logits` with the best balanced accuracy on held-out images.
+
+    Of several that are equally good the middle one of the widest stretch, to 0.01 between 0 and 3.
+
+    Args:
+        logits: `[N, C]`, of images held out of the training set.
+        labels: Their class ids `[N]`.
+        class_counts: Training examples per class `[C]`, integers >= 1.
+
+    Returns:
+        A float in [0, 3].
+
+    Raises:
+        ValueError: Shapes that do not fit together, or no images.
+    """
+    z, y = _held_out(logits, labels)
+    prior = log_prior(class_counts)
+    if prior.size != z.shape[1]:
+        raise ValueError(f"`class_counts` has {prior.size} classes, `logits` has {z.shape[1]}.")
+    size = np.bincount(y, minlength=prior.size)[y] * len(np.unique(y))
+    scores = np.array([np.sum(((z - tau * prior).argmax(1) == y) / size) for tau in _TAUS])
+    best = np.flatnonzero(scores >= scores.max() - 1e-12)
+    stretches = np.split(best, np.flatnonzero(np.diff(best) > 1) + 1)
+    widest = max(stretches, key=len)
+    return float(_TAUS[widest[len(widest) // 2]])
+
+
+def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
+    """The temperature T for which `softmax(z / T)` has the best likelihood on held-out images.
+
+    It is the class-balanced likelihood, the mean over classes of the mean over their images. To
+    0.5% between 0.05 and 20.
+
+    Args:
+        logits: `[N, C]`, of images held out of the training set.
+        labels: Their class ids `[N]`.
+
+    Returns:
+        A float > 0, to divide logits by.
+
+    Raises:
+        ValueError: Shapes that do not fit together, or no images.
+
+    Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 4.2.
+    """
+    z, y = _held_out(logits, labels)
+    weight = 1.0 / np.bincount(y)[y]
+
+    def loss(log_temperature: float) -> float:
+        scaled = z / np.exp(log_temperature)
+        own = np.take_along_axis(scaled, y[:, None], axis=1)[:, 0]
+        return float(np.sum(weight * (np.logaddexp.reduce(scaled, axis=1) - own)))
+
+    # Convex in 1 / T, so that the first of a grid that is followed by a larger one is the best.
+    low, high = 0, len(_LOG_TEMPERATURES) - 1
+    while low < high:
+        middle = (low + high) // 2
+        if loss(_LOG_TEMPERATURES[middle]) <= loss(_LOG_TEMPERATURES[middle + 1]):
+            high = middle
+        else:
+            low = middle + 1
+    return float(np.exp(_LOG_TEMPERATURES[low]))
+
+
+def _plus(logits: Any, offset: NDArray[np.float64], name: str) -> Any:
+    logits = ops.convert_to_tensor(logits)
+    if logits.shape[-1] != offset.size:
+        raise ValueError(
+            f"`{name}` has {offset.size} classes, `logits` has {logits.shape[-1]}: "
+            f"{tuple(logits.shape)}."
+        )
+    dtype = at_least_float32(logits)
+    return ops.cast(logits, dtype) + ops.convert_to_tensor(offset, dtype)
+
+
+def _log_shares(name: str, prior: ByClass) -> NDArray[np.float64]:
+    shares = np.asarray(by_class(name, prior), "float64")
+    if shares.ndim != 1 or not shares.size or not (np.isfinite(shares) & (shares > 0)).all():
+        raise ValueError(f"`{name}` must be finite numbers > 0 of shape [C], got {prior!r}.")
+    return np.log(shares) - np.log(shares.sum())
+
+
+def _held_out(logits: ArrayLike, labels: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+    z = np.asarray(ops.convert_to_numpy(logits), "float64")
+    y = np.asarray(ops.convert_to_numpy(labels))
+    if z.ndim != 2 or y.shape != z.shape[:1] or not y.size or y.dtype.kind not in "iu":
+        raise ValueError(
+            f"`logits` must be [N, C] and `labels` integers [N] with N >= 1, got {z.shape} and "
+            f"{y.dtype} {y.shape}."
+        )
+    if not 0 <= y.min() <= y.max() < z.shape[1]:
+        raise ValueError(f"`labels` must be in [0, {z.shape[1]}), found {y.min()} to {y.max()}.")
+    return z, y

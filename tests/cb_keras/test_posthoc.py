@@ -1,0 +1,112 @@
+"""What is done to the logits or the head of a trained model, on real data where there is some."""
+
+import keras
+import numpy as np
+import pytest
+from scipy.special import log_softmax
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score
+
+import cb_keras
+from cb_keras import posthoc
+from tests.cb_keras.cases import COUNTS, LOGITS, number
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Logits of a linear model of a long tail, for held-out images of the tail and for the rest."""
+    images, labels = load_digits(return_X_y=True)
+    counts = cb_keras.long_tailed_counts(10, 120, 0.05)
+    chosen = cb_keras.choose_long_tail(labels, counts)
+    train, held_out = chosen[::2], chosen[1::2]
+    rest = np.setdiff1d(np.arange(len(labels)), chosen)
+    model = LogisticRegression(max_iter=2000).fit(images[train] / 16, labels[train])
+    of = {
+        name: model.decision_function(images[i] / 16) for name, i in (("a", held_out), ("b", rest))
+    }
+    return np.bincount(labels[train]), of["a"], labels[held_out], of["b"], labels[rest]
+
+
+def test_adjusted_logits_have_the_probabilities_of_balanced_classes():
+    pi = np.array(COUNTS) / np.sum(COUNTS)
+    joint = np.exp(LOGITS) / pi**0.7
+    found = np.exp(log_softmax(number(posthoc.adjust_logits(LOGITS, COUNTS, 0.7)), axis=-1))
+    np.testing.assert_allclose(found, joint / joint.sum(1, keepdims=True), rtol=1e-5)
+    layer = cb_keras.layers.LogitAdjustment(COUNTS, 0.7, temperature=2.0)
+    by_layer = number(layer(LOGITS.astype("float32")))
+    np.testing.assert_allclose(
+        2 * by_layer, number(posthoc.adjust_logits(LOGITS, COUNTS, 0.7)), rtol=1e-5
+    )
+
+
+def test_a_shift_of_the_prior_is_bayes_rule():
+    before, after = np.array([0.5, 0.3, 0.2]), np.array([1, 1, 2])
+    p = np.exp(log_softmax(LOGITS, axis=-1))
+    right = p / before * after
+    found = np.exp(log_softmax(number(posthoc.shift_prior(LOGITS, before, after)), axis=-1))
+    np.testing.assert_allclose(found, right / right.sum(1, keepdims=True), rtol=1e-5)
+    balanced = number(posthoc.shift_prior(LOGITS, COUNTS, [1, 1, 1]))
+    ours = number(posthoc.adjust_logits(LOGITS, COUNTS))
+    np.testing.assert_allclose(balanced - balanced[:, :1], ours - ours[:, :1], rtol=1e-4, atol=1e-5)
+
+
+def test_the_chosen_tau_helps_the_balanced_accuracy_of_images_it_has_not_seen(digits):
+    counts, held_out, labels, rest, rest_labels = digits
+    tau = posthoc.fit_tau(held_out, labels, counts)
+    assert 0 < tau <= 3
+
+    def score(logits, y, tau):
+        return balanced_accuracy_score(
+            y, number(posthoc.adjust_logits(logits, counts, tau)).argmax(1)
+        )
+
+    assert score(rest, rest_labels, tau) > score(rest, rest_labels, 0) + 0.02
+    best = score(held_out, labels, tau)
+    assert all(score(held_out, labels, t) <= best + 1e-9 for t in np.arange(0, 3, 0.05))
+
+
+def test_the_temperature_has_the_best_class_balanced_likelihood(digits):
+    _, held_out, labels, *_ = digits
+    temperature = posthoc.fit_temperature(5.0 * held_out, labels)
+
+    def nll(t):
+        log_p = log_softmax(5.0 * held_out / t, axis=-1)[np.arange(len(labels)), labels]
+        return -np.mean([log_p[labels == c].mean() for c in np.unique(labels)])
+
+    best = nll(temperature)
+    assert all(best <= nll(t) + 1e-6 for t in np.exp(np.linspace(np.log(0.06), np.log(19), 500)))
+    # Logits that are 5 times as large want 5 times the temperature.
+    once = posthoc.fit_temperature(held_out, labels)
+    np.testing.assert_allclose(temperature, 5 * once, rtol=0.02)
+
+
+def test_normalized_weights_have_the_norms_of_their_power_and_the_bias_stays():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4), keras.layers.Softmax()])
+    kernel = np.random.default_rng(0).normal(size=(3, 4)) * [1, 2, 3, 4]
+    bias = np.arange(4.0)
+    model.layers[0].set_weights([kernel, bias])
+    posthoc.normalize_classifier(model, 0.5)
+    found, found_bias = model.layers[0].get_weights()
+    norms = np.linalg.norm(kernel, axis=0)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=0), norms**0.5, rtol=1e-5)
+    np.testing.assert_allclose(found / np.linalg.norm(found, axis=0), kernel / norms, rtol=1e-5)
+    np.testing.assert_array_equal(found_bias, bias)
+
+
+def test_what_does_not_fit_is_refused_in_words():
+    model = keras.Sequential([keras.Input((3,)), cb_keras.layers.NormalizedDense(4)])
+    with pytest.raises(ValueError, match="its last layer with weights is NormalizedDense"):
+        posthoc.normalize_classifier(model, 1.0)
+    with pytest.raises(ValueError, match=r"no examples of class 1"):
+        posthoc.adjust_logits(LOGITS, [3, 0, 2])
+    with pytest.raises(ValueError, match=r"`class_counts` has 2 classes, `logits` has 3"):
+        posthoc.adjust_logits(LOGITS, [3, 2])
+    with pytest.raises(ValueError, match=r"`to_prior` must be finite numbers > 0"):
+        posthoc.shift_prior(LOGITS, [1, 1, 1], [1, 0, 1])
+    with pytest.raises(ValueError, match=r"`tau` must be a finite number >= 0"):
+        posthoc.adjust_logits(LOGITS, COUNTS, -1)
+    with pytest.raises(ValueError, match=r"`labels` must be in \[0, 3\), found 0 to 3"):
+        posthoc.fit_tau(LOGITS, [0, 1, 2, 3], COUNTS)
+    with pytest.raises(ValueError, match=r"`logits` must be \[N, C\]"):
+        posthoc.fit_temperature(LOGITS[0], [0])
