@@ -284,7 +284,8 @@ class LogitAdjustment(layers.Layer):
     def call(self, logits: Any) -> Any:
         """The adjusted logits, float32 at least."""
         offset = -self.tau * log_prior(self.class_counts)
-        return (ops.cast(logits, "float32") + ops.convert_to_tensor(offset, "float32")) / self.temperature
+        adjusted = ops.cast(logits, "float32") + ops.convert_to_tensor(offset, "float32")
+        return adjusted / self.temperature
 
     def compute_output_spec(self, logits: Any) -> Any:
         """Float32, in the shape of the logits."""
