@@ -45,7 +45,7 @@ class LogitSideLoss(ClassBalancedLoss):
         self._adjustment = adjustment
         self.label_smoothing = check_label_smoothing(label_smoothing)
         given = class_weights is not None
-        if given:
+        if class_weights is not None:
             _check_alone(beta, power, normalize)
             check_number_of_weights(class_weights, counts.size)
         super().__init__(
