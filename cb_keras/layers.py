@@ -175,6 +175,7 @@ class NormalizedDense(layers.Layer):
     Args:
         units: Number of classes C.
         kernel_initializer: Of the weights; only their directions matter.
+        kernel_regularizer: Of the weights, whose length says how fast their directions turn.
         epsilon: Least norm that is divided by, > 0: a vector of zeros has the cosine 0.
         **kwargs: As in `keras.layers.Layer`.
 
@@ -195,12 +196,14 @@ class NormalizedDense(layers.Layer):
         self,
         units: int,
         kernel_initializer: Any = "glorot_uniform",
+        kernel_regularizer: Any = None,
         epsilon: float = 1e-12,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.units = check_whole_number("units", units, 1)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         self.epsilon = check_positive("epsilon", epsilon)
 
     def build(self, input_shape: Any) -> None:
@@ -209,6 +212,7 @@ class NormalizedDense(layers.Layer):
             name="kernel",
             shape=(input_shape[-1], self.units),
             initializer=self.kernel_initializer,
+            regularizer=self.kernel_regularizer,
         )
         self.built = True
 
@@ -232,6 +236,7 @@ class NormalizedDense(layers.Layer):
         own = {
             "units": self.units,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
             "epsilon": self.epsilon,
         }
         return {**super().get_config(), **own}

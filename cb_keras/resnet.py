@@ -6,8 +6,14 @@ from typing import Any, Literal
 import keras
 from keras import layers
 
-from cb_keras.checks import check_depth, check_flag, check_weight_decay, check_whole_number
-from cb_keras.layers import BatchNormalization, ChannelPadding
+from cb_keras.checks import (
+    check_choice,
+    check_depth,
+    check_flag,
+    check_weight_decay,
+    check_whole_number,
+)
+from cb_keras.layers import BatchNormalization, ChannelPadding, NormalizedDense
 
 
 def resnet_cifar(
@@ -15,7 +21,7 @@ def resnet_cifar(
     input_shape: tuple[int | None, int | None, int] = (32, 32, 3),
     num_classes: int = 10,
     *,
-    head: Literal["softmax", "sigmoid"] = "softmax",
+    head: Literal["softmax", "sigmoid", "cosine"] = "softmax",
     weight_decay: float = 2e-4,
     include_preprocessing: bool = True,
     dtype: Any = None,
@@ -33,7 +39,8 @@ def resnet_cifar(
         num_classes: Number of logits C.
         head: `"softmax"`: the last bias starts at 0 and is penalised like every variable.
             `"sigmoid"`, for the sigmoid and focal losses: it starts at `-log(C - 1)`, so that
-            every class starts with probability 1/C, and is not penalised.
+            every class starts with probability 1/C, and is not penalised. `"cosine"`, for the
+            LDAM loss: the logits are the cosines of `cb_keras.layers.NormalizedDense`.
         weight_decay: The penalty `weight_decay / 2 * sum(w^2)` over the trainable variables is
             added to the loss; 0 for none.
         include_preprocessing: Whether the model itself maps raw pixels in [0, 255] (uint8 or
@@ -57,8 +64,7 @@ def resnet_cifar(
             f"`input_shape` must be (height, width, channels), got {tuple(input_shape)}."
         )
     num_classes = check_whole_number("num_classes", num_classes, 1)
-    if head not in ("softmax", "sigmoid"):
-        raise ValueError(f'`head` must be "softmax" or "sigmoid", got {head!r}.')
+    check_choice("head", head, ("softmax", "sigmoid", "cosine"))
 
     block = _Blocks(check_weight_decay(weight_decay), keras.dtype_policies.get(dtype))
     inputs = keras.Input(input_shape, dtype="float32", name="image")
@@ -142,7 +148,7 @@ def logits_layer(
 
     Args:
         num_classes: Number of logits C.
-        head: `"softmax"` or `"sigmoid"`, as in `resnet_cifar`.
+        head: `"softmax"`, `"sigmoid"` or `"cosine"`, as in `resnet_cifar`.
         weight_decay: As in `resnet_cifar`.
         dtype: Dtype or policy of the layers before it; its own is float32 at least.
 
@@ -153,12 +159,17 @@ def logits_layer(
     prior = -math.log(num_classes - 1) if sigmoid and num_classes > 1 else 0.0
     penalty = keras.regularizers.L2(weight_decay / 2) if weight_decay else None
     computes_in = keras.dtype_policies.get(dtype).compute_dtype
+    # Low-precision logits would round the loss: the last layer is float32 at least.
+    own_dtype = "float64" if computes_in == "float64" else "float32"
+    if head == "cosine":
+        return NormalizedDense(
+            num_classes, kernel_regularizer=penalty, dtype=own_dtype, name="logits"
+        )
     return layers.Dense(
         num_classes,
         bias_initializer=keras.initializers.Constant(prior),
         kernel_regularizer=penalty,
         bias_regularizer=None if sigmoid else penalty,
-        # Low-precision logits would round the loss: the last layer is float32 at least.
-        dtype="float64" if computes_in == "float64" else "float32",
+        dtype=own_dtype,
         name="logits",
     )

@@ -3,13 +3,13 @@
 from experiments.methods.method import DEFAULT, Loss, Method, Parameter
 
 
-def _checked_by(name):
-    """Function of a value that calls the checker `name` of `cb_keras.checks`."""
+def checked_by(name, *arguments):
+    """Function of a value that calls the checker `name` of `cb_keras.checks`, after arguments."""
 
     def check(value):
         from cb_keras import checks
 
-        getattr(checks, name)(value)
+        getattr(checks, name)(*arguments, value)
 
     return check
 
@@ -19,21 +19,21 @@ CB_POWER = Parameter(
     default=1.0,
     help="Power of the class-balanced term, any finite number: 0 plain loss, 0.5 square root, "
     "1 class-balanced, 2 squared.",
-    check=_checked_by("check_power"),
+    check=checked_by("check_power"),
     in_name="power",
 )
 CB_BETA = Parameter(
     name="cb_beta",
     default=0.9999,
     help="Beta of the effective number, in [0, 1].",
-    check=_checked_by("check_beta"),
+    check=checked_by("check_beta"),
     in_name="beta",
 )
 GAMMA = Parameter(
     name="gamma",
     default=1.0,
     help="Focusing parameter of the focal losses, >= 0.",
-    check=_checked_by("check_gamma"),
+    check=checked_by("check_gamma"),
     in_name="gamma",
 )
 
@@ -41,13 +41,14 @@ GAMMA = Parameter(
 def make_class_balanced(name, *parameters):
     """Function that makes the class `name` of `cb_keras.losses`."""
 
-    def make(settings, fused, **weights):
+    def make(settings, fused, class_counts=None, class_weights=None):
         from cb_keras import losses
 
         own = {parameter.name: parameter.value(settings) for parameter in parameters}
-        if "class_counts" in weights:  # weights that are given have neither
+        if class_weights is None:
             own |= {"beta": CB_BETA.value(settings), "power": CB_POWER.value(settings)}
-        return getattr(losses, name)(**weights, **own, fused=fused)
+            own["class_counts"] = class_counts
+        return getattr(losses, name)(class_weights=class_weights, **own, fused=fused)
 
     return make
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 DEFAULT = "class_balanced"  # also of runs that were recorded before there was a choice
-HEADS = ("softmax", "sigmoid")
+HEADS = ("softmax", "sigmoid", "cosine")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,11 +44,15 @@ class Loss:
     Attributes:
         name: The value.
         head: How the network's last bias starts and whether it is penalised, "softmax" or
-            "sigmoid"; also which function makes probabilities of the logits.
-        make: Function of `(settings, fused=..., class_counts=... or class_weights=...)` that
-            returns the `keras.losses.Loss`; it imports the library itself.
+            "sigmoid", or "cosine" for cosines without a bias; also which function makes
+            probabilities of the logits.
+        make: Function of `(settings, fused=..., class_counts=..., class_weights=...)` that returns
+            the `keras.losses.Loss`; weights that are given win over those of the counts, and one
+            of the two may be missing where the loss can do without. It imports the library itself.
         parameters: Tuple of `Parameter` that have a meaning for this loss alone.
         fused_op: Whether the native op has this loss; without it keras.ops compute it.
+        logit_scale: Function of the settings, the factor of the logits in the probabilities; None
+            for 1.
     """
 
     name: str
@@ -56,6 +60,7 @@ class Loss:
     make: Callable[..., Any]
     parameters: tuple[Parameter, ...] = ()
     fused_op: bool = False
+    logit_scale: Callable[[Any], float] | None = None
 
     def __post_init__(self):
         if self.head not in HEADS:
@@ -71,12 +76,15 @@ class Method:
         title: What it is, in a few words, for `--help`.
         losses: Tuple of `Loss`, the values of `--loss` that it accepts, in the order of tables.
         parameters: Tuple of `Parameter` that it has with each of them.
+        schedule: Function of `(settings, class_counts)` that returns the class weights by epoch, a
+            function of `cb_keras.weight_schedules`; None where they stay as they are.
     """
 
     name: str
     title: str
     losses: tuple[Loss, ...]
     parameters: tuple[Parameter, ...] = ()
+    schedule: Callable[[Any, Any], Callable[[int], Any]] | None = None
 
     def loss(self, name):
         """The `Loss` of a value of `--loss`.
@@ -103,22 +111,24 @@ class Method:
             settings: Mapping with `loss` and the parameters.
             fused: As in `cb_keras.losses`; False computes the same on every machine.
             class_counts: Training examples per class `[C]`.
-            class_weights: `[C]`, as a run recorded them, in place of the counts' own.
+            class_weights: `[C]`, as a run recorded them, in place of those that the counts make.
         """
         given = {"class_counts": class_counts, "class_weights": class_weights}
         given = {name: value for name, value in given.items() if value is not None}
         return self.loss(settings["loss"]).make(settings, fused=fused, **given)
 
     def head(self, settings):
-        """The network's head, `"softmax"` or `"sigmoid"`."""
+        """The network's head, `"softmax"`, `"sigmoid"` or `"cosine"`."""
         return self.loss(settings["loss"]).head
 
     def probabilities(self, settings, logits):
         """Probabilities of logits `[N, C]`, as an export gives them."""
         from keras import ops
 
-        functions = dict(zip(HEADS, (ops.softmax, ops.sigmoid), strict=True))
-        return functions[self.head(settings)](logits)
+        scale = self.loss(settings["loss"]).logit_scale
+        if scale is not None:
+            logits = scale(settings) * logits
+        return ops.sigmoid(logits) if self.head(settings) == "sigmoid" else ops.softmax(logits)
 
     def in_name(self, settings):
         """Its part of a run's name, such as "focal1_power0.5_beta0.9999".

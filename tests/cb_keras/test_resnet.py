@@ -76,7 +76,7 @@ def test_every_batch_normalization_has_the_momentum_and_epsilon_of_the_protocol(
         ("input_shape", (32, 32), "must be (height, width, channels), got (32, 32)."),
         ("input_shape", (8, 8, None), "must be (height, width, channels), got (8, 8, None)."),
         *[("num_classes", n, f"must be a whole number >= 1, got {n}.") for n in (0, 2.5)],
-        ("head", "focal", 'must be "softmax" or "sigmoid", got \'focal\'.'),
+        ("head", "focal", 'must be "softmax" or "sigmoid" or "cosine", got \'focal\'.'),
         *[
             ("weight_decay", d, f"must be a finite number >= 0, got {d}.")
             for d in (-1, math.inf, math.nan)

@@ -26,11 +26,11 @@ def at_most_nine(value):
 
 
 MARGIN = Parameter("margin", 0.5, "Margin.", at_most_nine, "margin")
-SCALE = Parameter("scale", 30.0, "Scale.", any_number, "scale")
+STRETCH = Parameter("stretch", 30.0, "Stretch.", any_number, "stretch")
 OTHER = Method(
     name="other",
     title="another one",
-    losses=(Loss("hinge", "softmax", lambda settings, fused, **weights: weights, (SCALE,)),),
+    losses=(Loss("hinge", "softmax", lambda settings, fused, **weights: weights, (STRETCH,)),),
     parameters=(MARGIN,),
 )
 
@@ -39,7 +39,7 @@ OTHER = Method(
 def two(monkeypatch):
     """The methods with one more."""
     monkeypatch.setitem(methods.METHODS, "other", OTHER)
-    for parameter in (MARGIN, SCALE):
+    for parameter in (MARGIN, STRETCH):
         monkeypatch.setitem(methods.PARAMETERS, parameter.name, parameter)
 
 
@@ -105,9 +105,9 @@ def test_runs_and_reports_name_the_loss_and_the_parameters_that_it_has(loss, nam
 
 
 def test_another_method_than_the_default_is_named(two):
-    settings = {"method": "other", "loss": "hinge", "margin": 0.25, "scale": 16.0}
+    settings = {"method": "other", "loss": "hinge", "margin": 0.25, "stretch": 16.0}
     assert methods.of(settings).in_name(settings) == "other_hinge16_margin0.25"
-    assert methods.of(settings).label(settings) == "other, hinge, scale 16"
+    assert methods.of(settings).label(settings) == "other, hinge, stretch 16"
 
 
 def test_a_run_that_recorded_no_method_or_parameter_has_the_default():
@@ -141,7 +141,9 @@ def test_an_unknown_method_or_loss_is_refused_naming_the_known():
     for ask in (method.head, method.in_name, method.label, method.make_loss):
         with pytest.raises(ValueError, match="accepts softmax, sigmoid, focal"):
             ask({**SETTINGS, "loss": "hinge"})
-    with pytest.raises(ValueError, match="`head` must be one of softmax, sigmoid, got 'linear'"):
+    with pytest.raises(
+        ValueError, match="`head` must be one of softmax, sigmoid, cosine, got 'linear'"
+    ):
         Loss("x", "linear", None)
 
 
@@ -156,8 +158,8 @@ def test_an_unknown_method_or_loss_is_refused_naming_the_known():
         ),
         ({"margin": 1.0}, ["--margin=1.0 has no effect on --loss=focal; it belongs to --method="]),
         (
-            {"loss": "softmax", "gamma": 1.0, "scale": 1.0},
-            ["--scale=1.0 has no effect on --loss=softmax; it belongs to --method=other with --l"],
+            {"loss": "softmax", "gamma": 1.0, "stretch": 1.0},
+            ["--stretch=1.0 has no effect on --loss=softmax; it belongs to --method=other"],
         ),
         (
             {"method": "other", "loss": "hinge", "gamma": 1.0, "cb_beta": 0.9999, "cb_power": 0.0},
@@ -172,7 +174,7 @@ def test_an_unknown_method_or_loss_is_refused_naming_the_known():
         ({"method": "other", "margin": 1.0}, ["--loss=focal does not go with --method=other, whi"]),
         (
             {"method": "x"},
-            ["--method=x is unknown; there are class_balanced, softmax_focal, o"],
+            ["--method=x is unknown; there are class_balanced, softmax_focal, l"],
         ),
         (
             {"method": "x", "margin": 10.0, "cb_beta": 2.0},
@@ -196,7 +198,7 @@ def test_a_method_knows_whether_the_native_op_has_its_loss(name):
 def test_two_methods_may_share_a_parameter_but_not_differ_in_it(monkeypatch):
     monkeypatch.setitem(methods.METHODS, "other", OTHER)
     monkeypatch.setitem(methods.METHODS, "third", dataclasses.replace(OTHER, name="third"))
-    assert list(methods._parameters()) == ["cb_power", "cb_beta", "gamma", "margin", "scale"]
+    assert list(methods._parameters()) == [*methods.PARAMETERS, "margin", "stretch"]
     differing = dataclasses.replace(MARGIN, default=1.0)
     method = dataclasses.replace(OTHER, name="fourth", parameters=(differing,))
     monkeypatch.setitem(methods.METHODS, "fourth", method)
@@ -209,3 +211,57 @@ def test_two_methods_of_one_name_are_refused(monkeypatch):
     monkeypatch.setattr(class_balanced, "METHODS", (class_balanced.CLASS_BALANCED, again))
     with pytest.raises(ValueError, match="two methods are called 'class_balanced'"):
         methods._methods()
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "cls", "head"),
+    [
+        ("logit_adjusted", {"tau": 0.5}, "LogitAdjustedCrossentropy", "softmax"),
+        ("balanced_softmax", {}, "LogitAdjustedCrossentropy", "softmax"),
+        ("vs", {"vs_gamma": 0.1, "tau": 1.2}, "VectorScalingCrossentropy", "softmax"),
+        ("vs_drw", {"vs_gamma": 0.1, "tau": 1.2}, "VectorScalingCrossentropy", "softmax"),
+        ("ldam", {"max_margin": 0.4, "scale": 16.0}, "LDAMCrossentropy", "cosine"),
+        ("ldam_drw", {"max_margin": 0.4, "scale": 16.0}, "LDAMCrossentropy", "cosine"),
+        ("cb_drw", {}, "ClassBalancedSoftmaxCrossentropy", "softmax"),
+    ],
+)
+def test_methods_of_the_logits_make_their_loss_and_their_probabilities(name, own, cls, head):
+    settings = {"method": name, "loss": "softmax", "cb_power": 1.0, "cb_beta": 0.9, **own}
+    method = methods.of(settings)
+    loss = method.make_loss(settings, class_counts=COUNTS)
+    assert type(loss) is getattr(cb_keras.losses, cls)
+    attributes = {"vs_gamma": "gamma"}
+    for key, value in own.items():
+        assert getattr(loss, attributes.get(key, key)) == value
+    deferred = name.endswith("_drw")
+    expected = weights(0.9, 1.0) if deferred else np.ones(3)
+    found = keras.ops.convert_to_numpy(loss.class_weights)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    again = method.make_loss(settings, class_counts=COUNTS, class_weights=[3.0, 2.0, 1.0])
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(again.class_weights), [3, 2, 1])
+    assert method.head(settings) == head
+    logits = np.array([[0.5, -0.25, 0.125]], "float32")
+    probabilities = keras.ops.convert_to_numpy(method.probabilities(settings, logits))
+    scale = own.get("scale", 1.0)
+    np.testing.assert_allclose(probabilities, softmax(scale * logits, axis=-1), rtol=1e-5)
+    assert (method.schedule is not None) == deferred
+    if deferred:
+        schedule = method.schedule({**settings, "drw_start": 0.5, "train_epochs": 8}, COUNTS)
+        np.testing.assert_array_equal(schedule(3), 1)
+        np.testing.assert_allclose(schedule(4), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("tau", -1, "`tau` must be a finite number >= 0"),
+        ("vs_gamma", -1, "`gamma` must be a finite number >= 0"),
+        ("max_margin", 0, "`max_margin` must be a finite number > 0"),
+        ("scale", float("inf"), "`scale` must be a finite number > 0"),
+        ("drw_start", 1.5, r"`drw_start` must be in \[0, 1\]"),
+    ],
+)
+def test_parameters_of_the_logits_have_their_ranges(name, value, words):
+    with pytest.raises(ValueError, match=words):
+        methods.PARAMETERS[name].check(value)
+    methods.PARAMETERS[name].check(methods.PARAMETERS[name].default)

@@ -1,0 +1,139 @@
+"""Losses whose logits the class counts change, and weights that come in later in the training."""
+
+from experiments.methods.class_balanced import CB_BETA, CB_POWER, CLASS_BALANCED, checked_by
+from experiments.methods.method import Loss, Method, Parameter
+
+TAU = Parameter(
+    name="tau",
+    default=1.0,
+    help="Factor of the logarithm of the class frequencies, >= 0; 1 is Balanced Softmax.",
+    check=checked_by("check_tau"),
+    in_name="tau",
+)
+VS_GAMMA = Parameter(
+    name="vs_gamma",
+    default=0.15,
+    help="Power of the logits' factors (n_c / n_max)^vs_gamma, >= 0.",
+    check=checked_by("check_gamma"),
+    in_name="gamma",
+)
+MAX_MARGIN = Parameter(
+    name="max_margin",
+    default=0.5,
+    help="Margin of the rarest class, > 0.",
+    check=checked_by("check_positive", "max_margin"),
+    in_name="margin",
+)
+SCALE = Parameter(
+    name="scale",
+    default=30.0,
+    help="Factor of the cosines, > 0.",
+    check=checked_by("check_positive", "scale"),
+    in_name="scale",
+)
+
+
+def _check_drw_start(value):
+    from cb_keras.checks import check_number
+
+    if not 0.0 <= check_number("drw_start", value) <= 1.0:
+        raise ValueError(f"`drw_start` must be in [0, 1], a share of the epochs, got {value}.")
+
+
+DRW_START = Parameter(
+    name="drw_start",
+    default=0.8,
+    help="Share of the epochs after which the class weights come in, in [0, 1].",
+    check=_check_drw_start,
+    in_name="drw",
+)
+
+
+def _make(name, **parameters):
+    """Function that makes the class `name` of `cb_keras.losses`, by argument and `Parameter`."""
+
+    def make(settings, fused, class_counts, class_weights=None):
+        from cb_keras import losses
+
+        own = {argument: parameter.value(settings) for argument, parameter in parameters.items()}
+        return getattr(losses, name)(class_counts, **own, class_weights=class_weights, fused=fused)
+
+    return make
+
+
+def _deferred(settings, class_counts):
+    """Equal weights, then class-balanced ones from `drw_start` of the epochs on."""
+    from cb_keras import class_balanced_weights, weight_schedules
+
+    weights = class_balanced_weights(
+        class_counts, CB_BETA.value(settings), CB_POWER.value(settings)
+    )
+    start = round(DRW_START.value(settings) * settings["train_epochs"])
+    return weight_schedules.deferred(weights, start)
+
+
+def _deferred_loss(make):
+    """`make`, whose loss has the weights that come in, by which a run is measured."""
+
+    def make_with_weights(settings, fused, class_counts, class_weights=None):
+        if class_weights is None:
+            class_weights = _deferred({**settings, "train_epochs": 0}, class_counts)(0)
+        return make(settings, fused, class_counts=class_counts, class_weights=class_weights)
+
+    return make_with_weights
+
+
+def _softmax(make, head="softmax", logit_scale=None, fused_op=True):
+    return (Loss("softmax", head, make, fused_op=fused_op, logit_scale=logit_scale),)
+
+
+_VECTOR_SCALING = _make("VectorScalingCrossentropy", gamma=VS_GAMMA, tau=TAU)
+_LDAM = _make("LDAMCrossentropy", max_margin=MAX_MARGIN, scale=SCALE)
+_DEFERRED = (CB_POWER, CB_BETA, DRW_START)
+
+METHODS = (
+    Method(
+        name="logit_adjusted",
+        title="log class frequencies added to the logits in training (Menon et al. 2021)",
+        losses=_softmax(_make("LogitAdjustedCrossentropy", tau=TAU)),
+        parameters=(TAU,),
+    ),
+    Method(
+        name="balanced_softmax",
+        title="logit_adjusted with tau 1 (Ren et al. 2020)",
+        losses=_softmax(_make("LogitAdjustedCrossentropy")),
+    ),
+    Method(
+        name="vs",
+        title="logits scaled and adjusted by the class counts (Kini et al. 2021)",
+        losses=_softmax(_VECTOR_SCALING),
+        parameters=(VS_GAMMA, TAU),
+    ),
+    Method(
+        name="vs_drw",
+        title="vs, with class-balanced weights from --drw_start on",
+        losses=_softmax(_deferred_loss(_VECTOR_SCALING)),
+        parameters=(VS_GAMMA, TAU, *_DEFERRED),
+        schedule=_deferred,
+    ),
+    Method(
+        name="ldam",
+        title="margins of the rare classes on a head of cosines (Cao et al. 2019)",
+        losses=_softmax(_LDAM, "cosine", SCALE.value, fused_op=False),
+        parameters=(MAX_MARGIN, SCALE),
+    ),
+    Method(
+        name="ldam_drw",
+        title="ldam, with class-balanced weights from --drw_start on",
+        losses=_softmax(_deferred_loss(_LDAM), "cosine", SCALE.value, fused_op=False),
+        parameters=(MAX_MARGIN, SCALE, *_DEFERRED),
+        schedule=_deferred,
+    ),
+    Method(
+        name="cb_drw",
+        title="class-balanced weights from --drw_start on, equal ones before (Cao et al. 2019)",
+        losses=CLASS_BALANCED.losses,
+        parameters=_DEFERRED,
+        schedule=_deferred,
+    ),
+)
