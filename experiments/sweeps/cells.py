@@ -49,8 +49,10 @@ class Outcome:
 
     def statistic(self, row, column, figure="accuracy"):
         """`Statistic` of a figure of `metrics.json` over the seeds that are finished."""
-        there = self.at(row, column)
-        return Statistic.of(self.metrics[i][figure] for i in there if i in self.metrics)
+        there = [self.metrics[i] for i in self.at(row, column) if i in self.metrics]
+        if figure == "seconds_per_epoch":
+            return Statistic.of(m["train_seconds"] / m["epochs"] for m in there)
+        return Statistic.of(m.get(figure) for m in there)
 
     @property
     def chosen_by(self):

@@ -13,6 +13,10 @@ _FIGURES = {
     "balanced_accuracy": "Balanced accuracy, the mean of the classes' accuracies",
     "few_accuracy": "Few-shot accuracy, the mean over the smallest classes",
 }
+_ALL = (
+    "Test figures after the last epoch: accuracies, their means over many-, medium- and few-shot "
+    "classes, calibration error and log likelihood"
+)
 _HELD_OUT = (
     "Balanced accuracy on the images held out of the training set, by which the best is chosen; "
     "all other figures are of the test set"
@@ -34,6 +38,26 @@ def markdown(outcome, figure):
         yield f"| {row} | {' | '.join(texts)} |"
 
 
+def all_figures(outcome):
+    """Lines of one Markdown table with a row a cell and a column a figure."""
+    table, column = outcome.table, outcome.columns[0]
+    others = ["reported elsewhere, 200 epochs"] if table.reported else []
+    headings = [table.heading, *table.figures.values(), *others]
+    yield f"| {' | '.join(headings)} |"
+    yield "|---" * len(headings) + "|"
+    for row in outcome.rows:
+        texts = [_figure(outcome, row, column, figure) for figure in table.figures]
+        texts += [table.reported.get(row) or "" for _ in others]
+        yield f"| {row} | {' | '.join(texts)} |"
+
+
+def _figure(outcome, row, column, figure):
+    statistic = outcome.statistic(row, column, figure)
+    if figure != "seconds_per_epoch":
+        return str(statistic)
+    return "" if statistic.mean is None else f"{statistic.mean:.1f}"
+
+
 def text(outcome, command, notes=()):
     """Text of the document.
 
@@ -52,7 +76,9 @@ def text(outcome, command, notes=()):
     for note in notes:
         lines += [note, ""]
     spread = ", mean ± standard deviation over seeds" if len(seeds) > 1 else ""
-    for figure, words in _FIGURES.items():
+    if outcome.table.figures:
+        lines += [f"{_ALL}{spread}:", "", *all_figures(outcome), ""]
+    for figure, words in ({} if outcome.table.figures else _FIGURES).items():
         if figure == "balanced_accuracy" and _equals_accuracy(outcome):
             continue
         lines += [f"{words}{spread}:", "", *markdown(outcome, figure), ""]

@@ -41,6 +41,10 @@ class Table:
         published: Function of the settings of a cell that returns the accuracy in the paper, or
             None where the paper has none for them.
         options: Tuple of `Option`.
+        figures: Dict of figures to their headings, for a table with a column for each of them;
+            empty for one table a figure, whose columns are the cells' own.
+        reported: Dict of row to what the field reports there in %, a text or None, next to the
+            figures.
     """
 
     name: str
@@ -53,3 +57,5 @@ class Table:
     claims: Callable[..., Any]
     published: Callable[..., Any] = _nothing
     options: tuple[Option, ...] = ()
+    figures: dict[str, str] = dataclasses.field(default_factory=dict)
+    reported: dict[str, str | None] = dataclasses.field(default_factory=dict)
