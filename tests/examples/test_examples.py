@@ -19,6 +19,7 @@ SHOWS = {
     "pytorch_loop": r"power 0.0: .*rare half (\S+)\npower 0.5: .*rare half (\S+)",
     "jax_loop": r"power 0.0: .*rare half (\S+)\npower 0.5: .*rare half (\S+)",
     "tune_with_optuna": r"plain: balanced accuracy \D+(\S+)\nchosen: balanced accuracy \D+(\S+)",
+    "balanced_batches": r"power 0.0: .*half (\S+)\n[\s\S]*\npower 1.0: .*half (\S+)",
     "several_outputs": None,
     "image_folder": None,
 }
