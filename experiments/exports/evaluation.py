@@ -79,8 +79,9 @@ def predictions_of(labels, classes, logits, settings, about, form=scores.NORMALI
 
 def kind(settings, form):
     """What `probabilities` are called, as in `metrics.json`."""
-    head = methods.of(settings).head(settings)
-    return NORMALIZED_SIGMOID if (head, form) == (SIGMOID, scores.NORMALIZED) else head
+    if methods.of(settings).head(settings) != SIGMOID:
+        return "softmax"  # of logits or of cosines
+    return NORMALIZED_SIGMOID if form == scores.NORMALIZED else SIGMOID
 
 
 def probabilities(settings, logits, form=scores.NORMALIZED):
@@ -109,7 +110,9 @@ def of_predictions(predictions, description):
         the first, compiling, step. `nll` is null with raw probabilities of a sigmoid head.
     """
     counts, settings = description["class_counts"], description["settings"]
-    loss = methods.of(settings).make_loss(settings, class_weights=description["class_weights"])
+    loss = methods.of(settings).make_loss(
+        settings, class_counts=counts, class_weights=description["class_weights"]
+    )
     return {
         **_of_counts(predictions, counts),
         **_of_classes(predictions, len(counts)),

@@ -58,7 +58,10 @@ def train(run, settings, flags):
 
     first_epoch, progress = _continue(run, model, settings, len(images.labels), record, begun)
     _write_config(run, flags, resolved, record, begun, first_epoch)
-    callbacks = _callbacks(run, progress, settings, schedule, record["data"])
+    callbacks = [
+        *_class_weights(settings, class_counts),
+        *_callbacks(run, progress, settings, schedule, record["data"]),
+    ]
     evaluated = held_out or data.test
     _fit(model, settings, resolved, images, evaluated, first_epoch, callbacks)
     _check_trained(run, model, settings, resolved)
@@ -204,6 +207,15 @@ def _fit(model, settings, resolved, images, evaluated, first_epoch, callbacks):
         callbacks=callbacks,
         verbose=0,
     )
+
+
+def _class_weights(settings, class_counts):
+    """The callback that sets the method's class weights by epoch, in a list; none without."""
+    method = methods.of(settings)
+    if method.schedule is None:
+        return []
+    schedule = method.schedule(settings, class_counts)
+    return [cb_keras.callbacks.ClassWeightScheduler(None, schedule)]
 
 
 def _callbacks(run, progress, settings, schedule, data):
