@@ -1,0 +1,74 @@
+"""Every method trains on digits, continues to the same bits, exports, and is evaluated the same."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from scipy.special import log_softmax
+
+from experiments import methods
+from experiments.runs import files
+from tests.experiments.training.cases import stopped_after
+
+FOUR = ("--train_epochs=4", "--eval_epochs=2", "--augmentation=none")
+OTHERS = [name for name in methods.METHODS if name != methods.DEFAULT]
+
+
+def flags_of(name):
+    drw = ("--drw_start=0.5",) if methods.get(name).schedule else ()
+    return (*FOUR, f"--method={name}", "--loss=softmax", *drw)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_method_trains_continues_and_is_evaluated_on_digits(
+    name, train_short, call_evaluate, tmp_path
+):
+    flags = flags_of(name)
+    whole = train_short(tmp_path / "whole", *flags)
+    stopped_after(3, train_short, tmp_path / "stopped", *flags)
+    continued = train_short(tmp_path / "stopped", *flags, "--resume")
+
+    def numbers(run):
+        with open(run.folder / "history.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        return [{k: v for k, v in r.items() if "second" not in k} for r in rows]
+
+    assert numbers(whole) == numbers(continued)
+    assert len(numbers(whole)) == 4
+    config = files.read_config(whole.folder / "config.json")
+    metrics = json.loads((whole.folder / "metrics.json").read_text())
+    again = json.loads((continued.folder / "metrics.json").read_text())
+    assert metrics["confusion_matrix"] == again["confusion_matrix"]
+
+    output, predictions = tmp_path / "evaluated.json", tmp_path / "predictions.npz"
+    call_evaluate(
+        f"--saved_model={whole.folder / 'saved_model'}",
+        "--dataset=digits",
+        f"--output={output}",
+        f"--predictions={predictions}",
+    )
+    evaluated = json.loads(output.read_text())
+    for figure in ("accuracy", "few_accuracy", "loss", "ece", "nll"):
+        assert evaluated[figure] == pytest.approx(metrics[figure], rel=1e-6)
+    found = np.load(predictions)
+    settings = config["flags"]
+    scale = settings["scale"] if methods.get(name).head(settings) == "cosine" else 1.0
+    log_p = log_softmax(scale * found["logits"].astype("float64"), axis=-1)
+    np.testing.assert_allclose(found["probabilities"], np.exp(log_p), rtol=1e-5, atol=1e-9)
+    nll = -log_p[np.arange(len(log_p)), found["labels"]].mean()
+    assert metrics["nll"] == pytest.approx(nll, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_deferred_weights_change_nothing_before_they_come_in(train_short, tmp_path):
+    flags = (*FOUR, "--loss=softmax")
+    plain = train_short(tmp_path / "plain", *flags, "--cb_power=0")
+    late = train_short(tmp_path / "late", *flags, "--method=cb_drw", "--drw_start=0.5")
+    losses = []
+    for run in (plain, late):
+        with open(run.folder / "history.csv", newline="") as file:
+            losses.append([row["loss"] for row in csv.DictReader(file)])
+    assert losses[0][:2] == losses[1][:2]
+    assert losses[0][2:] != losses[1][2:]
