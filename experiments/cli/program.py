@@ -58,6 +58,10 @@ def _guarded(main, arguments):
             main(argv)
         except UserError as error:
             fail(error)
+        except ImportError as error:
+            if "pip install" not in str(error):
+                raise
+            fail(error)  # a package that the user has to install, as cb_keras says it
         except Exception as error:
             message = of_file_system(error)
             if message is None:
