@@ -158,6 +158,15 @@ def test_predict_and_compare_take_the_model_of_a_run(runs, tmp_path, real_digits
     assert "both right" in program("compare", run.folder, run.folder)
 
 
+def test_a_missing_backend_is_one_line_with_the_remedy(tmp_path):
+    before = "import os; os.environ['KERAS_BACKEND'] = 'tensorflow'"
+    arguments = ("--dataset=digits", f"--output_dir={tmp_path / 'run'}")
+    words = program("train", *arguments, status=2, before=before)
+    assert words.startswith("error: ")
+    assert "cb_keras needs Keras and one of its backends: pip install 'cb_keras[ten" in words
+    assert words.count("\n") == 1
+
+
 def test_a_saved_model_is_refused_without_tensorflow(tmp_path):
     words = program("evaluate", f"--saved_model={tmp_path}", status=2)
     assert "which takes TensorFlow to load, and that is not installed: give model.keras" in words
