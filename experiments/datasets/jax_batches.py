@@ -63,16 +63,18 @@ class Feed:
             epoch: From 0.
         """
         order = np.arange(self.number, dtype="int32") if order is None else order
+        steps = np.arange(draws.steps_per_epoch(self.number, self.batch_size))
+        shape = self.split.images.shape[1:]
+        drawn = draws.augmentation(augmentation, shape, seed, epoch, steps, self.batch_size)
 
         def make(place):
             first, (steps, size) = place
-            start = first * self.batch_size
+            start, end = first * self.batch_size, first + steps
             chosen = order[start : start + steps * size].reshape(steps, size)
-            shape, numbers = self.split.images.shape[1:], np.arange(first, first + steps)
-            drawn = draws.augmentation(augmentation, shape, seed, epoch, numbers, size)
-            if drawn is not None:
-                drawn = dataclasses.astuple(drawn)
-            return Call(first + steps, (*self._images(chosen), drawn))
+            of_call = drawn and tuple(
+                getattr(drawn, field.name)[first:end, :size] for field in dataclasses.fields(drawn)
+            )
+            return Call(end, (*self._images(chosen), of_call))
 
         layout = self.layout()
         firsts = np.cumsum([0, *(steps for steps, _ in layout)]).tolist()

@@ -118,11 +118,6 @@ def test_a_note_with_something_else_in_it_is_refused(copied, refusal, note, word
     assert words in line
 
 
-def test_a_keras_file_is_no_saved_model(short_run, refusal):
-    line = refusal(short_run.folder / "model.keras")
-    assert "holds no SavedModel; give the saved_model/ folder inside a run directory" in line
-
-
 def test_a_model_with_nan_in_its_weights_is_refused_with_the_number_of_images(tmp_path, refusal):
     model = cb_keras.resnet_cifar(8, (8, 8, 1), 10)
     weights = model.get_weights()
