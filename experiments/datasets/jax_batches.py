@@ -53,8 +53,8 @@ class Feed:
         sizes = [whole // calls + (i < whole % calls) for i in range(calls)]
         return [(steps, self.batch_size) for steps in sizes] + ([(1, rest)] if rest else [])
 
-    def calls(self, order=None, augmentation="none", seed=0, epoch=0):
-        """Yields the `Call`s of an epoch.
+    def plan(self, order=None, augmentation="none", seed=0, epoch=0):
+        """What is drawn for an epoch, for `calls`.
 
         Args:
             order: Positions int32 `[N]`; None for the split's own order.
@@ -65,7 +65,11 @@ class Feed:
         order = np.arange(self.number, dtype="int32") if order is None else order
         steps = np.arange(draws.steps_per_epoch(self.number, self.batch_size))
         shape = self.split.images.shape[1:]
-        drawn = draws.augmentation(augmentation, shape, seed, epoch, steps, self.batch_size)
+        return order, draws.augmentation(augmentation, shape, seed, epoch, steps, self.batch_size)
+
+    def calls(self, plan):
+        """Yields the `Call`s of an epoch, of what `plan` gave for it."""
+        order, drawn = plan
 
         def make(place):
             first, (steps, size) = place
@@ -78,7 +82,7 @@ class Feed:
 
         layout = self.layout()
         firsts = np.cumsum([0, *(steps for steps, _ in layout)]).tolist()
-        return _ahead(make, zip(firsts, layout, strict=False))
+        return ahead(make, zip(firsts, layout, strict=False))
 
     def _images(self, chosen):
         """`(images, labels, positions in them)` of positions in the split."""
@@ -142,7 +146,7 @@ def _stays(images):
     return int(np.prod(images.shape)) <= free // 2  # the other half is for the training
 
 
-def _ahead(make, places):
+def ahead(make, places):
     """Yields `make(place)` of each place; the next is made in a thread meanwhile."""
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         waiting = None

@@ -44,13 +44,19 @@ def fit(model, split, evaluated, settings, augmentation, first_epoch, callbacks)
     )
     called.on_train_begin()
     logs = {}
-    for epoch in range(first_epoch, epochs):
+
+    def plan(epoch):
+        order = draws.SAMPLERS["uniform"](feed.number, seed, epoch)
+        return feed.plan(order, augmentation, seed, epoch)
+
+    remaining = range(first_epoch, epochs)
+    as_it_is = evaluation.feed.plan()
+    for epoch, planned in zip(remaining, jax_batches.ahead(plan, remaining), strict=True):
         called.on_epoch_begin(epoch)
-        order = draws.SAMPLERS["uniform"](len(split.labels), seed, epoch)
-        logs = training.epoch(called, order, augmentation, seed, epoch)
+        logs = training.epoch(planned, called)
         if (epoch + 1) % settings["eval_epochs"] == 0:
             called.on_test_begin()
-            found = evaluation.epoch()
+            found = evaluation.epoch(as_it_is)
             called.on_test_end(found)
             logs |= {f"val_{name}": value for name, value in found.items()}
         called.on_epoch_end(epoch, logs)
@@ -74,21 +80,21 @@ class _Program:
         self.learned = list(model.trainable_variables)  # the optimizer's, in its order
         self.frozen = None
         self.compiled = {}
+        self.figures = jax.jit(self._figures)
         _build_metrics(model)
 
-    def epoch(self, called=None, order=None, *drawn_by):
+    def epoch(self, plan, called=None):
         """Runs an epoch; returns its metrics, a dict of floats.
 
         Args:
+            plan: Of `Feed.plan`.
             called: `keras.callbacks.CallbackList` that is told of every call, or None.
-            order: As of `Feed.calls`.
-            drawn_by: Augmentation, seed and epoch, as of `Feed.calls`.
         """
         self.model.reset_metrics()
         groups = self._variables()
         state = [[jnp.asarray(v.value) for v in group] for group in groups]
         try:
-            for call in self.feed.calls(order, *drawn_by):
+            for call in self.feed.calls(plan):
                 program = self._compiled(state, call.inputs)
                 if called is not None:
                     called.on_train_batch_begin(call.end - len(call.inputs[2]))
@@ -100,7 +106,8 @@ class _Program:
             for group, values in zip(groups, state, strict=True):
                 for variable, value in zip(group, values, strict=True):
                     variable.assign(value)
-        return {name: float(value) for name, value in self.model.get_metrics_result().items()}
+        found = jax.device_get(self.figures([v.value for v in self.model.metrics_variables]))
+        return {name: float(value) for name, value in found.items()}
 
     def _variables(self):
         model = self.model
@@ -204,6 +211,11 @@ class _Program:
             self.model.compute_metrics(x, y, y_pred, None)
             mean = tracker.result()
         return [scope.get_current_value(v) for v in variables], mean
+
+    def _figures(self, metrics):
+        """The figures of an epoch, of the values of the metrics' variables."""
+        with _scope(self.model.metrics_variables, metrics):
+            return self.model.get_metrics_result()
 
 
 def _scope(variables, values):

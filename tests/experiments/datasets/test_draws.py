@@ -47,7 +47,7 @@ def on_jax(module, split, batch_size, kind, seed, epoch):
     feed = module.Feed(split, batch_size)
     order = draws.SAMPLERS["uniform"](len(split.labels), seed, epoch)
     ends = []
-    for call in feed.calls(order, kind, seed, epoch):
+    for call in feed.calls(feed.plan(order, kind, seed, epoch)):
         ends.append(call.end)
         images, labels, chosen, drawn = call.inputs
         for step in range(len(chosen)):

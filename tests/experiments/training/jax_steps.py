@@ -70,7 +70,7 @@ def by_keras(train, test):
         feed = jax_batches.Feed(train, 64)
         for epoch in range(2):
             order = draws.uniform(len(train.labels), 3, epoch)
-            for call in feed.calls(order, "crop", 3, epoch):
+            for call in feed.calls(feed.plan(order, "crop", 3, epoch)):
                 images, labels, chosen, drawn = call.inputs
                 drawn = tuple(d[0] for d in drawn)
                 yield np.asarray(jax_batches.pixels(images, chosen[0], drawn)), labels[chosen[0]]
