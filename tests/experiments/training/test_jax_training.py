@@ -17,7 +17,8 @@ pytestmark = pytest.mark.slow
 WITHOUT = """
 import runpy, sys
 sys.modules["tensorflow"] = sys.modules["tensorflow_datasets"] = None
-runpy.run_module(sys.argv[1], run_name="__main__", alter_sys=True)
+sys.argv = sys.argv[1:]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """
 STOPPED = """
 from experiments.training import history
