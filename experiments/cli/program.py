@@ -61,9 +61,9 @@ def _guarded(main, arguments):
         except UserError as error:
             fail(error)
         except ImportError as error:
-            if "pip install" not in str(error):
+            if "cb_keras needs Keras" not in str(error):
                 raise
-            fail(error)  # a package that the user has to install, as cb_keras says it
+            fail(error)
         except Exception as error:
             message = of_file_system(error)
             if message is None:

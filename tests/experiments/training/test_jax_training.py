@@ -15,8 +15,14 @@ from tests.experiments.cases import ROOT, SHORT, Run, assert_same
 pytestmark = pytest.mark.slow
 # As if TensorFlow were not installed, but for TensorBoard's own packages.
 WITHOUT = """
-import runpy, sys
-sys.modules["tensorflow"] = sys.modules["tensorflow_datasets"] = None
+import importlib.machinery, runpy, sys
+Finder = importlib.machinery.PathFinder
+class Without(Finder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        left_out = name.partition(".")[0] in ("tensorflow", "tensorflow_datasets")
+        return None if left_out else super().find_spec(name, path, target)
+sys.meta_path = [Without if finder is Finder else finder for finder in sys.meta_path]
 sys.argv = sys.argv[1:]
 runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """
