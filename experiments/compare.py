@@ -3,7 +3,7 @@
 python -m experiments.compare RUN_A RUN_B [--output=FILE.json]
 
 What the models say about the images is read from predictions.npz of each run where
-experiments.evaluate --predictions wrote one, else computed from its saved_model/.
+experiments.evaluate --predictions wrote one, else computed from its saved_model/ or model.keras.
 """
 
 import dataclasses
@@ -130,16 +130,16 @@ def _are_of(answers, metrics):
 
 
 def _computed(run, loaded):
-    """What the SavedModel of a run says about the test images.
+    """What the model of a run says about the test images.
 
     Args:
         run: `_Run`.
         loaded: Dict of the data sets that were loaded, by name.
     """
-    folder = program_flags.check_saved_model(run.folder / "saved_model")
-    from experiments.exports import evaluation, saved_model  # which import TensorFlow
+    from experiments.exports import evaluation, trained  # which import Keras
 
-    description = saved_model.description(folder)
+    path = program_flags.check_saved_model(trained.of_run(run.folder))
+    description = trained.description(path)
     data = measured_on.load(description, loaded)
     if not measured_on.is_named():
         here = {"data": {"test": data_record.of_split(data.test)}}
@@ -149,7 +149,7 @@ def _computed(run, loaded):
                 f"({'; '.join(different)}); point --data_dir at those data."
             )
     test = datasets.test_split_for(data, description["class_names"])
-    return evaluation.predict(folder, description, test, flags.FLAGS.eval_batch_size)
+    return evaluation.predict(path, description, test, flags.FLAGS.eval_batch_size)
 
 
 def _heading(a, b, answers):

@@ -70,7 +70,7 @@ def _problems(s):
         yield f"--output={s['output']} must end in .png, which is what is written."
     elif problem := output_problem(s["output"]):
         yield problem
-    yield from machine.keras_problems()
+    yield from machine.keras_problems(("tensorflow",))
     if importlib.util.find_spec("matplotlib") is None:
         yield "the picture needs matplotlib: pip install 'cb_keras[plots]'"
 

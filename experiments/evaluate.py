@@ -1,6 +1,7 @@
-"""Evaluates a SavedModel of experiments.train on the test split of its data set.
+"""Evaluates a model of experiments.train on the test split of its data set.
 
 python -m experiments.evaluate --saved_model=runs/NAME/saved_model
+python -m experiments.evaluate --saved_model=runs/NAME/model.keras
 
 Without --dataset it is the data set that the model was trained on, in the version that it was.
 """
@@ -32,9 +33,9 @@ def main(argv):
     folder = program_flags.check_saved_model(given["saved_model"])
     program_flags.check_output(given["output"])
     program_flags.check_output(given["predictions"], "--predictions")
-    from experiments.exports import evaluation, saved_model  # which import TensorFlow
+    from experiments.exports import evaluation, trained  # which import Keras
 
-    description = saved_model.description(folder)
+    description = trained.description(folder)
     data = measured_on.load(description)
     different = data_record.differences(description, {"data": data_record.of(data)})
     if different:

@@ -1,4 +1,4 @@
-"""Says which class a SavedModel of experiments.train sees in image files, and how probable it is.
+"""Says which class a model of experiments.train sees in image files, and how probable it is.
 
 python -m experiments.predict --saved_model=runs/NAME/saved_model FILES...
 
@@ -35,15 +35,13 @@ def main(argv):
     folder = program_flags.check_saved_model(given.saved_model)
     _check(given.top, given.output)
     paths = image_files.find(argv[1:])
-    from experiments.exports import evaluation, saved_model  # which import TensorFlow
+    from experiments.exports import evaluation, trained  # which import Keras
 
-    description = saved_model.description(folder)
-    loaded = saved_model.load(folder)  # for as long as its signature is used
-    serve = loaded.signatures["serving_default"]
-    reader = image_files.Reader(serve.structured_input_signature[1]["images"].shape[1:].as_list())
+    description, model = trained.description(folder), trained.Trained(folder)
+    reader = image_files.Reader(model.shape)
     kind = evaluation.kind(description["settings"], given.probabilities)
     rows, widest = [], max(len(str(path)) for path in paths)
-    for path, *answers in _answers(paths, reader, serve, folder, description["settings"]):
+    for path, *answers in _answers(paths, reader, model, folder, description["settings"]):
         best = _best(*answers, description["class_names"], given.top)
         rows.append((str(path), best))
         cells = (f"{name} {accuracy(probability)}" for name, probability in best)
@@ -70,7 +68,7 @@ def _check(top, output):
     program_flags.check_output(output)
 
 
-def _answers(paths, reader, serve, folder, settings):
+def _answers(paths, reader, model, folder, settings):
     """Yields each path that can be read, with logits and probabilities `[C]` of its image."""
     from experiments.exports import evaluation
 
@@ -79,7 +77,7 @@ def _answers(paths, reader, serve, folder, settings):
         read = [(path, image) for path in some if (image := reader.read(path)) is not None]
         if read:
             kept, images = zip(*read, strict=True)
-            logits = image_files.logits(serve, images)
+            logits = image_files.logits(model, images)
             evaluation.check_finite(logits, folder)
             form = flags.FLAGS.probabilities
             probabilities = evaluation.probabilities(settings, logits, form)

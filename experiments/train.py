@@ -61,10 +61,11 @@ def _finished(run):
 
 def _train(run, settings, flags):
     """Trains the run; returns its metrics."""
-    from experiments.training import hparams, protocol  # which imports TensorFlow
+    from experiments.training import hparams, machine, protocol  # which imports Keras
 
     metrics = protocol.train(run, settings, flags)
-    hparams.write(run, flags, metrics)
+    if machine.has_tensorflow():
+        hparams.write(run, flags, metrics)
     pictures.remove(run.folder)  # of an evaluation before this one
     run.write_json("metrics.json", metrics)
     return metrics

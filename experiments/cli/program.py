@@ -9,6 +9,7 @@ from experiments.cli.errors import UserError, fail, of_file_system
 from experiments.cli.flagfiles import with_flagfiles
 from experiments.cli.quiet import QuietTensorFlow
 from experiments.cli.streams import open_streams
+from experiments.cli.xla import avoid_broken_fusions
 
 
 def run(main, arguments=(), groups=None):
@@ -36,6 +37,7 @@ def run(main, arguments=(), groups=None):
 
     logging.set_verbosity(logging.WARNING)  # Keras reports every file that it saves at INFO
     open_streams()
+    avoid_broken_fusions()
     if "tensorflow" not in sys.modules:
         sys.meta_path.insert(0, QuietTensorFlow())
     try:
@@ -57,6 +59,10 @@ def _guarded(main, arguments):
         try:
             main(argv)
         except UserError as error:
+            fail(error)
+        except ImportError as error:
+            if "cb_keras needs Keras" not in str(error):
+                raise
             fail(error)
         except Exception as error:
             message = of_file_system(error)

@@ -65,11 +65,15 @@ class QuietTensorFlow(importlib.abc.MetaPathFinder):
         if name != "tensorflow":
             return None
         sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            sys.meta_path.insert(0, self)  # who asks may only want to know whether it is there
         if spec is not None:
             load = spec.loader.exec_module
 
             def load_quietly(module):
+                sys.meta_path.remove(self)
                 with quietly():
                     load(module)
                     module.config.list_physical_devices()  # which has lines of its own

@@ -24,6 +24,7 @@ __all__ = [
     "full_name",
     "hold_out",
     "load",
+    "needs",
     "test_split_for",
 ]
 
@@ -82,6 +83,12 @@ def load(name, data_dir=None, download=False, choices=None):
 def full_name(name, data_dir=None):
     """The `Data.name` of what `load` would read now; None where nothing is prepared."""
     return _source(name).full_name(name, data_dir)
+
+
+def needs(name):
+    """Names of the packages that a data set is read with; none of an unknown name."""
+    known = (source.needs for source in SOURCES if source.accepts(name))
+    return next(known, ())
 
 
 def default_long_tail(name):

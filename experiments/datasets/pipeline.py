@@ -1,18 +1,17 @@
 """tf.data pipelines; order and augmentation are a pure function of (seed, epoch, step)."""
 
-import math
-
 import numpy as np
 import tensorflow as tf
 
 from experiments.datasets import samplers
-
-_ORDER, _CROP_ROWS, _CROP_COLUMNS, _FLIP = range(4)  # what a stream of random numbers is for
-
-
-def steps_per_epoch(num_images, batch_size):
-    """Steps of an epoch; the last, partial batch counts."""
-    return math.ceil(num_images / batch_size)
+from experiments.datasets.draws import (
+    CROP_COLUMNS,
+    CROP_ROWS,
+    FLIP,
+    ORDER,
+    padding,
+    steps_per_epoch,
+)
 
 
 def training_dataset(split, batch_size, seed, first_epoch, epochs, augmentation, sampler="uniform"):
@@ -37,7 +36,7 @@ def training_dataset(split, batch_size, seed, first_epoch, epochs, augmentation,
     steps = steps_per_epoch(len(split.labels), batch_size)
 
     def epoch_batches(epoch):
-        order = samplers.SAMPLERS[sampler](labels, _stream(seed, epoch, 0, _ORDER))
+        order = samplers.SAMPLERS[sampler](labels, _stream(seed, epoch, 0, ORDER))
         return tf.data.Dataset.range(steps).map(
             lambda step: (epoch, step, order[step * batch_size : (step + 1) * batch_size])
         )
@@ -103,20 +102,15 @@ def augment(images, seed, epoch, step, flip):
         stream = _stream(seed, epoch, step, purpose)
         return tf.random.stateless_uniform(number, stream, 0, high, tf.int32, alg="philox")
 
-    rows = draw(_CROP_ROWS, 2 * pad_y + 1)[:, None] + tf.range(height)
+    rows = draw(CROP_ROWS, 2 * pad_y + 1)[:, None] + tf.range(height)
     columns = tf.range(width)[None]
     if flip:
-        columns = tf.where(draw(_FLIP, 2)[:, None] == 1, width - 1 - columns, columns)
-    columns = draw(_CROP_COLUMNS, 2 * pad_x + 1)[:, None] + columns
+        columns = tf.where(draw(FLIP, 2)[:, None] == 1, width - 1 - columns, columns)
+    columns = draw(CROP_COLUMNS, 2 * pad_x + 1)[:, None] + columns
     padded = tf.pad(images, [[0, 0], [pad_y, pad_y], [pad_x, pad_x], [0, 0]])
     padded = tf.gather(padded, rows, axis=1, batch_dims=1)
     cropped = tf.gather(padded, columns, axis=2, batch_dims=1)
     return tf.ensure_shape(cropped, images.shape)
-
-
-def padding(side):
-    """Pixels of zeros around an image before it is cropped: an eighth of its side."""
-    return max(1, round(side / 8))
 
 
 def _stream(seed, epoch, step, purpose):

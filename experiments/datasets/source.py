@@ -32,6 +32,7 @@ class Source:
         canonical: Function of a name that returns the one that is the same everywhere, such as
             with an absolute path.
         check: Function of a name that raises ValueError where its data can't be there.
+        needs: Names of the packages that read it, where not all installations have them.
     """
 
     names: str
@@ -44,3 +45,4 @@ class Source:
     choices: tuple[str, ...] = ()
     canonical: Callable[[str], str] = str
     check: Callable[[str], None] = _nothing
+    needs: tuple[str, ...] = ()

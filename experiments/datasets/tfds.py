@@ -9,6 +9,7 @@ from experiments.runs import tails
 
 _CIFAR = ("cifar10", "cifar100")  # the only ones to be flipped: a flipped digit is not a digit
 _PREFIX = "tfds:"
+_PACKAGES = ("tensorflow", "tensorflow_datasets")
 _NAME = re.compile(rf"{_PREFIX}\w+(/[\w.-]+)*(:\d+\.\d+\.\d+)?")
 
 
@@ -56,6 +57,7 @@ CIFAR = Source(
     accepts=lambda name: name in _CIFAR,
     load=load,
     full_name=full_name,
+    needs=_PACKAGES,
 )
 ANY = Source(
     names=f"{_PREFIX}NAME",
@@ -65,6 +67,7 @@ ANY = Source(
     load=load,
     full_name=full_name,
     long_tail=tails.NATURAL,
+    needs=_PACKAGES,
 )
 
 

@@ -9,7 +9,9 @@ import importlib
 # Each has `export(model, path, description)`, which writes the network to a file or folder of that
 # name in the run directory, and imports no program.
 _FILES = ("saved_model",)
-NEEDED = ("saved_model",)  # metrics.json is measured on it
+# What metrics.json is measured on, by the backend of Keras; "model.keras" is always written.
+_MEASURED = {"tensorflow": "saved_model"}
+_KERAS_FILE = "model.keras"
 
 
 def _export(name, model, path, description):
@@ -20,11 +22,33 @@ def _export(name, model, path, description):
 EXPORTS = {name: functools.partial(_export, name) for name in _FILES}
 
 
-def problems(names):
-    """What is wrong with the values of `--exports`, a line each."""
-    for name in names:
+def measured_file(backend):
+    """Name of what `metrics.json` is measured on, in the run directory, with a Keras backend."""
+    return _MEASURED.get(backend, _KERAS_FILE)
+
+
+def chosen(names, backend):
+    """Names of the exports to write: those that `--exports` gives, else what is measured."""
+    if names is not None:
+        return names
+    return [_MEASURED[backend]] if backend in _MEASURED else []
+
+
+def problems(names, backend):
+    """What is wrong with the values of `--exports`, a line each.
+
+    Args:
+        names: List of them, or None where the flag is not given.
+        backend: Keras' backend.
+    """
+    for name in names or ():
         if name not in EXPORTS:
             yield f"--exports={name} is unknown; there are {', '.join(EXPORTS)}."
-    for name in NEEDED:
-        if name not in names:
-            yield f"--exports must hold {name}, which the figures of a run are measured on."
+        elif backend not in _MEASURED:
+            yield (
+                f"--exports={name} is written by TensorFlow, and KERAS_BACKEND is {backend}: leave "
+                f"it out, {_KERAS_FILE} is always written; or set KERAS_BACKEND=tensorflow."
+            )
+    needed = _MEASURED.get(backend)
+    if names is not None and needed and needed not in names:
+        yield f"--exports must hold {needed}, which the figures of a run are measured on."

@@ -1,4 +1,4 @@
-"""The figures of `metrics.json`, measured on a SavedModel."""
+"""The figures of `metrics.json`, measured on an exported model."""
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ from cb_keras.metrics import (
 )
 from experiments import methods
 from experiments.cli import UserError
-from experiments.exports import bootstrap, saved_model, scores
+from experiments.exports import bootstrap, scores, trained
 from experiments.exports.predictions import NORMALIZED_SIGMOID, SIGMOID, Predictions
 from experiments.runs import data_record, files, schema
 
@@ -22,17 +22,17 @@ WITH_INTERVAL = (
 )
 
 
-def evaluate(folder, description, split, batch_size):
-    """The content of `metrics.json` of the SavedModel in `folder` on `split`; as `predict`."""
-    return of_predictions(predict(folder, description, split, batch_size), description)
+def evaluate(path, description, split, batch_size):
+    """The content of `metrics.json` of the model at `path` on `split`; as `predict`."""
+    return of_predictions(predict(path, description, split, batch_size), description)
 
 
-def predict(folder, description, split, batch_size, form=scores.NORMALIZED):
-    """Loads the SavedModel in `folder` and runs it on `split`.
+def predict(path, description, split, batch_size, form=scores.NORMALIZED):
+    """Loads the model at `path` and runs it on `split`.
 
     Args:
-        folder: SavedModel folder.
-        description: What `saved_model.export` kept next to it.
+        path: SavedModel folder, or `model.keras` of a run.
+        description: Of `trained.description`.
         split: `datasets.Split`, its class ids those of the model.
         batch_size: Images per call of the model.
         form: `scores.NORMALIZED` or `scores.RAW`, of the probabilities.
@@ -41,18 +41,16 @@ def predict(folder, description, split, batch_size, form=scores.NORMALIZED):
         `Predictions`.
 
     Raises:
-        UserError: The SavedModel is damaged, does not fit the data, or gives NaN.
+        UserError: The model is damaged, does not fit the data, or gives NaN.
     """
     num_classes = len(description["class_counts"])
     if split.labels.max() >= num_classes:
         raise UserError(
-            f"the data set has a class {split.labels.max()}, the model in {folder} has "
+            f"the data set has a class {split.labels.max()}, the model in {path} has "
             f"{num_classes} classes: use the data set it was trained on, {description['dataset']}."
         )
-    loaded = saved_model.load(folder)  # for as long as its signature is used
-    serve = loaded.signatures["serving_default"]
-    logits, classes = saved_model.predict(serve, split.images, batch_size)
-    check_finite(logits, folder)
+    logits, classes = trained.Trained(path).predict(split.images, batch_size)
+    check_finite(logits, path)
     about = {
         **{name: description[name] for name in ("class_names", "class_counts")},
         "test": data_record.of_split(split),
@@ -60,12 +58,12 @@ def predict(folder, description, split, batch_size, form=scores.NORMALIZED):
     return predictions_of(split.labels, classes, logits, description["settings"], about, form)
 
 
-def check_finite(logits, folder):
-    """Raises UserError where the model in `folder` gave logits `[N, C]` that are not finite."""
+def check_finite(logits, path):
+    """Raises UserError where the model at `path` gave logits `[N, C]` that are not finite."""
     wrong = np.flatnonzero(~np.isfinite(logits).all(axis=1))
     if wrong.size:
         raise UserError(
-            f"the model in {folder} gives logits that are not finite for {wrong.size} of "
+            f"the model in {path} gives logits that are not finite for {wrong.size} of "
             f"{len(logits)} images, image {wrong[0]} the first: its training diverged; train again "
             "in another --output_dir with a lower --learning_rate."
         )
@@ -91,8 +89,11 @@ def probabilities(settings, logits, form=scores.NORMALIZED):
     head are one yes or no a class and do not sum to 1: they are divided by their sum, unless the
     form is `scores.RAW`.
     """
-    logits = keras.ops.convert_to_tensor(logits, "float64")
-    found = keras.ops.convert_to_numpy(methods.of(settings).probabilities(settings, logits))
+    if keras.backend.backend() == "jax":  # whose tensors are float32 at most
+        found = scores.probabilities(methods.of(settings).head(settings), logits)
+    else:
+        logits = keras.ops.convert_to_tensor(logits, "float64")
+        found = keras.ops.convert_to_numpy(methods.of(settings).probabilities(settings, logits))
     return scores.normalized(found) if kind(settings, form) == NORMALIZED_SIGMOID else found
 
 

@@ -1,4 +1,4 @@
-"""Image files of any size, asked one by one what a SavedModel says about them."""
+"""Image files of any size, asked one by one what a model says about them."""
 
 import os
 import pathlib
@@ -99,21 +99,19 @@ class Reader:
             yield f"{self.recolored} of {number} images {change}: the model takes {self._channels}"
 
 
-def logits(serve, images):
+def logits(model, images):
     """Logits `[N, C]` of images that may differ in size.
 
     Args:
-        serve: Signature of the SavedModel.
+        model: `trained.Trained`.
         images: uint8 arrays `[height, width, channels]`.
     """
-    from experiments.exports import saved_model
-
     by_shape = {}
     for place, image in enumerate(images):
         by_shape.setdefault(image.shape, []).append(place)
     found = [None] * len(images)
     for places in by_shape.values():
-        answers, _ = saved_model.predict(serve, np.stack([images[i] for i in places]), BATCH)
+        answers, _ = model.predict(np.stack([images[i] for i in places]), BATCH)
         for place, of_image in zip(places, answers, strict=True):
             found[place] = of_image
     return np.stack(found)

@@ -15,7 +15,7 @@ def define(*names):
 
 
 def _saved_model(name):
-    flags.DEFINE_string(name, None, "SavedModel folder, in a run directory.")
+    flags.DEFINE_string(name, None, "SavedModel folder in a run directory, or its model.keras.")
 
 
 def _output(name):
@@ -37,12 +37,13 @@ _FLAGS = {"saved_model": _saved_model, "output": _output, "probabilities": _prob
 
 
 def check_saved_model(value):
-    """The folder that `--saved_model` names; raises UserError where there is none to load."""
+    """The path that `--saved_model` names; raises UserError where there is none to load."""
     if not value:
         raise cli.UserError("--saved_model is missing; give the saved_model/ of a run directory.")
-    folder = cli.local_path("--saved_model", value)
-    cli.check_loadable("--saved_model", folder)
-    return folder
+    path = cli.local_path("--saved_model", value)
+    if path.suffix != ".keras":
+        cli.check_loadable("--saved_model", path)
+    return path
 
 
 def check_output(value, name="--output"):

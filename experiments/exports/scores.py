@@ -41,6 +41,21 @@ class Images:
         return Images(*of_each, log_loss)
 
 
+def probabilities(head, logits):
+    """Probabilities float64 `[N, C]` of logits, as those of a method with such a head.
+
+    Args:
+        head: `"softmax"` or `"sigmoid"`.
+        logits: `[N, C]`.
+    """
+    logits = np.asarray(logits, "float64")
+    if head == "softmax":
+        found = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return found / found.sum(axis=1, keepdims=True)
+    small = np.exp(-np.abs(logits))  # which can't overflow
+    return np.where(logits < 0, small, 1) / (1 + small)
+
+
 def normalized(probabilities):
     """Probabilities `[N, C]` over their sum for each image; 1/C each where all of them are 0."""
     sums = probabilities.sum(axis=1, keepdims=True)

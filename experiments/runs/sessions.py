@@ -10,6 +10,7 @@ import re
 
 # Of the surroundings, those that change how sums are added.
 _VARIABLES = ("TF_ENABLE_ONEDNN_OPTS", "OMP_NUM_THREADS", "XLA_FLAGS", "TF_NUM_INTRAOP_THREADS")
+_FRAMEWORKS = ("tensorflow", "jax")
 _HARMLESS = re.compile(r"--\w+|(--\w+=)?(true|false|[\d.,+-]*)", re.IGNORECASE)
 
 
@@ -81,11 +82,21 @@ def _differences(before, now):
     theirs, ours = before.get("device"), now.get("device")
     if theirs and ours and theirs != ours:
         yield f"on {_list(theirs)}, now on {_list(ours)}"
+    theirs, ours = _framework(before), _framework(now)
+    if theirs and ours and theirs != ours:
+        yield f"with {theirs}, now {ours}"
     for name, theirs, ours in _pairs(before, now, "versions"):
         yield f"with {name} {theirs}, now {ours}"
     if "variables" in before:  # not where an older version wrote it
         for name, theirs, ours in _pairs(before, now, "variables", dict.fromkeys(_VARIABLES)):
             yield f"with {name} {_set(theirs)}, now {_set(ours)}"
+
+
+def _framework(session):
+    """Name of the framework that a session trained with; None where it is not known."""
+    versions = session.get("versions")
+    known = versions if isinstance(versions, dict) else {}
+    return next((name for name in _FRAMEWORKS if name in known), None)
 
 
 def _pairs(before, now, part, absent=None):

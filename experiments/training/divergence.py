@@ -1,5 +1,6 @@
 """Stops a run whose loss or weights are not finite any more."""
 
+import functools
 import math
 
 import keras
@@ -46,8 +47,7 @@ class StopOnDivergence(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Looks at the rest of the epoch's losses and at the weights."""
         self._look_at_losses()
-        variables = [*self.model.variables, *self.model.optimizer.variables]
-        if not all(_is_finite(variable) for variable in variables):
+        if not _are_finite([*self.model.variables, *self.model.optimizer.variables]):
             raise UserError(
                 f"the training diverged: after the last step of epoch {epoch + 1} the weights are "
                 f"not finite{self._advice()}"
@@ -78,7 +78,17 @@ class StopOnDivergence(keras.callbacks.Callback):
         return newest_in_words(self.checkpoint)
 
 
-def _is_finite(variable):
-    if not keras.backend.is_float_dtype(variable.dtype):
-        return True
-    return bool(np.isfinite(keras.ops.convert_to_numpy(variable)).all())
+def _are_finite(variables):
+    """Whether all values of all variables of floating point are finite."""
+    floats = [v for v in variables if keras.backend.is_float_dtype(v.dtype)]
+    if keras.backend.backend() == "jax":  # in one call, not one a variable
+        return bool(_on_jax()([v.value for v in floats]))
+    return all(np.isfinite(keras.ops.convert_to_numpy(v)).all() for v in floats)
+
+
+@functools.cache
+def _on_jax():
+    import jax
+    import jax.numpy as jnp
+
+    return jax.jit(lambda arrays: jnp.stack([jnp.isfinite(a).all() for a in arrays]).all())

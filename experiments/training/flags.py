@@ -116,8 +116,9 @@ flags.DEFINE_string(
 flags.DEFINE_bool("resume", False, "Continue the run in --output_dir.")
 flags.DEFINE_list(
     "exports",
-    list(exports.NEEDED),
-    f"What the trained model is written as: {', '.join(exports.EXPORTS)}.",
+    None,
+    f"What the trained model is written as besides model.keras: {', '.join(exports.EXPORTS)}. "
+    "Default: all that the backend of Keras can write, which on JAX is none of them.",
 )
 flags.DEFINE_bool("plots", True, "Draw pictures at the end; needs matplotlib.")
 

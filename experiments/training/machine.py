@@ -4,6 +4,8 @@ All that asks the framework about devices is here. TensorFlow, Keras and cb_kera
 the functions that need them: the programs say what is wrong with their flags before that.
 """
 
+import contextlib
+import importlib.util
 import math
 import os
 import pathlib
@@ -54,20 +56,35 @@ def cores_in_words():
     return f"{counted(number, 'core')}{of_time}"
 
 
-def keras_problems():
+def backend():
+    """Keras' backend: "tensorflow" or "jax" where `keras_problems` has none."""
+    import keras
+
+    return keras.config.backend()
+
+
+def has_tensorflow():
+    """Whether TensorFlow is installed, whatever the backend."""
+    return importlib.util.find_spec("tensorflow") is not None
+
+
+def keras_problems(backends=("tensorflow", "jax")):
     """Settings of Keras under which a training fails or gives something else, a line each.
 
     Found late they cost the work done until then, or nobody finds them.
+
+    Args:
+        backends: Those that the program trains with.
     """
     import keras
 
     file = pathlib.Path(os.environ.get("KERAS_HOME", "~/.keras"), "keras.json")
-    backend = keras.config.backend()
-    if backend != "tensorflow":
+    if backend() not in backends:
         given = "KERAS_BACKEND" if os.environ.get("KERAS_BACKEND") else f'"backend" in {file}'
+        named = " or ".join(backends)
         yield (
-            f"{given} is {backend}, but the programs train and export with TensorFlow: set "
-            "KERAS_BACKEND=tensorflow."
+            f"{given} is {backend()}, but this program trains with {named}: set "
+            f"KERAS_BACKEND={backends[0]}."
         )
     if keras.config.floatx() != "float32":
         yield (
@@ -84,18 +101,24 @@ def keras_problems():
 
 
 def gpus():
-    """TensorFlow's physical GPUs, a list."""
+    """The physical GPUs of TensorFlow, or what JAX has other than the CPU, a list."""
+    if backend() == "jax":
+        import jax
+
+        return [device for device in jax.devices() if device.platform != "cpu"]
     import tensorflow as tf
 
     return tf.config.list_physical_devices("GPU")
 
 
 def jit_compile(asked):
-    """Whether XLA compiles the training step.
+    """Whether XLA compiles the training step, as it always does on JAX.
 
     Args:
         asked: `--jit_compile`: "auto", "true" or "false".
     """
+    if backend() == "jax":
+        return True
     return bool(gpus()) if asked == "auto" else asked == "true"
 
 
@@ -122,10 +145,29 @@ def fused_op(asked, xla, has_loss):
 
 
 def make_deterministic():
-    """Leaves TensorFlow only the operations that give the same bits every time."""
+    """Leaves only the operations that give the same bits every time; before any is run."""
+    if backend() == "jax":  # XLA reads it once, when the first device is asked for
+        given = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{given} --xla_gpu_deterministic_ops=true".strip()
+        return
     import tensorflow as tf
 
     tf.config.experimental.enable_op_determinism()
+
+
+def leave_gpus_to_jax():
+    """Keeps TensorFlow, where it is installed too, from taking the memory of the GPUs."""
+    if backend() == "jax" and has_tensorflow():
+        import tensorflow as tf
+
+        tf.config.set_visible_devices([], "GPU")
+
+
+def scope(asked, batch_size, num_images):
+    """Context manager to make the model in; arguments as of `strategy`. JAX has one device."""
+    if backend() == "jax":
+        return contextlib.nullcontext()
+    return strategy(asked, batch_size, num_images).scope()
 
 
 def strategy(asked, batch_size, num_images):
@@ -163,20 +205,28 @@ def environment(all_gpus=True):
     """
     import keras
     import numpy
-    import tensorflow as tf
 
     import cb_keras
 
-    used = gpus()[: None if all_gpus else 1]
-    names = [tf.config.experimental.get_device_details(g).get("device_name", "GPU") for g in used]
+    framework = importlib.import_module(backend())
     return {
         "versions": {
             "python": platform.python_version(),
             "cb_keras": cb_keras.__version__,
             "keras": keras.__version__,
-            "tensorflow": tf.__version__,
+            backend(): framework.__version__,
             "numpy": numpy.__version__,
         },
-        "device": names or [f"CPU, {cores_in_words()}, {platform.machine()}"],
+        "device": [_name(gpu) for gpu in gpus()[: None if all_gpus else 1]]
+        or [f"CPU, {cores_in_words()}, {platform.machine()}"],
         "command": shlex.join(["python", "-m", "experiments.train", *sys.argv[1:]]),
     }
+
+
+def _name(gpu):
+    """What a GPU is called."""
+    if backend() == "jax":
+        return gpu.device_kind
+    import tensorflow as tf
+
+    return tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")

@@ -9,8 +9,8 @@ from cb_keras import metrics
 from experiments import backbones, methods
 from experiments.backbones import weights
 from experiments.cli import UserError
-from experiments.datasets import pipeline
-from experiments.exports import EXPORTS, evaluation
+from experiments.datasets import draws
+from experiments.exports import EXPORTS, chosen, evaluation, measured_file
 from experiments.runs import atomic, data_record, directory, sessions
 from experiments.training import checkpoint, divergence, freezing, history, machine
 from experiments.training import images as images_of
@@ -34,6 +34,7 @@ def train(run, settings, flags):
     """
     if settings["deterministic"]:
         machine.make_deterministic()
+    machine.leave_gpus_to_jax()
     data, images, held_out, class_counts = images_of.load(settings)
     image_shape = data.train.images.shape[1:]
     backbones.of(settings).check_images(settings["backbone"], image_shape)
@@ -50,9 +51,8 @@ def train(run, settings, flags):
     _print_network(settings, image_shape)
 
     keras.utils.set_random_seed(settings["seed"])
-    strategy = machine.strategy(settings["strategy"], settings["batch_size"], len(images.labels))
     schedule = make_schedule(settings, resolved)
-    with strategy.scope():
+    with machine.scope(settings["strategy"], settings["batch_size"], len(images.labels)):
         model = _compiled_model(settings, resolved, schedule, data, class_counts)
     record["class_weights"] = keras.ops.convert_to_numpy(model.loss.class_weights).tolist()
 
@@ -97,9 +97,7 @@ def resolve(settings, data, class_counts):
         "fused_op": machine.fused_op(settings["fused_op"], jit_compile, op_has_loss),
         "jit_compile": jit_compile,
         "lr_decay": settings["lr_decay"] if decay is None else decay,
-        "steps_per_epoch": pipeline.steps_per_epoch(
-            int(class_counts.sum()), settings["batch_size"]
-        ),
+        "steps_per_epoch": draws.steps_per_epoch(int(class_counts.sum()), settings["batch_size"]),
     }
 
 
@@ -189,6 +187,14 @@ def _write_config(run, flags, resolved, record, begun, first_epoch):
 
 def _fit(model, settings, resolved, images, evaluated, first_epoch, callbacks):
     """Trains from `first_epoch`, counted from 0, to the last."""
+    augmentation = resolved["augmentation"]
+    if machine.backend() == "jax":
+        from experiments.training import jax_training
+
+        jax_training.fit(model, images, evaluated, settings, augmentation, first_epoch, callbacks)
+        return
+    from experiments.datasets import pipeline
+
     model.fit(
         pipeline.training_dataset(
             images,
@@ -196,7 +202,7 @@ def _fit(model, settings, resolved, images, evaluated, first_epoch, callbacks):
             settings["seed"],
             first_epoch,
             settings["train_epochs"],
-            resolved["augmentation"],
+            augmentation,
         ),
         initial_epoch=first_epoch,
         epochs=settings["train_epochs"],
@@ -225,7 +231,7 @@ def _callbacks(run, progress, settings, schedule, data):
         progress,
         history.HistoryWriter(run, progress, schedule),
         divergence.StopOnDivergence(run.path("checkpoint")),
-        keras.callbacks.TensorBoard(str(run.path("tensorboard")), write_graph=False),
+        *_tensorboard(run),
         checkpoint.Checkpoint(
             run.path("checkpoint"),
             settings["eval_epochs"],
@@ -233,6 +239,14 @@ def _callbacks(run, progress, settings, schedule, data):
             lambda: {"history": run.history, "progress": progress.state(), "data": data},
         ),
     ]
+
+
+def _tensorboard(run):
+    """The callback that writes for TensorBoard, in a list; none without TensorFlow."""
+    if machine.has_tensorflow():
+        return [keras.callbacks.TensorBoard(str(run.path("tensorboard")), write_graph=False)]
+    print("nothing is written for TensorBoard, which takes TensorFlow; history.csv has the figures")
+    return []
 
 
 def _check_trained(run, model, settings, resolved):
@@ -271,12 +285,12 @@ def _export_and_measure(run, model, settings, description, test, held_out):
     """
     with atomic.appears_whole(run.path("model.keras")) as temporary:
         model.save(temporary)
-    for name in settings["exports"]:
+    for name in chosen(settings["exports"], machine.backend()):
         EXPORTS[name](model, run.path(name), description)
 
     def measured(split):
-        folder = run.path("saved_model")
-        return evaluation.evaluate(folder, description, split, settings["eval_batch_size"])
+        exported = run.path(measured_file(machine.backend()))
+        return evaluation.evaluate(exported, description, split, settings["eval_batch_size"])
 
     figures = measured(test)
     if held_out is None:

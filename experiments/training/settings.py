@@ -40,8 +40,10 @@ def checked(settings):
     problems = [*methods.problems(settings), *_range_problems(settings)]
     problems += backbones.problems(settings)
     problems += [*_contradictions(settings), *_path_problems(settings), *_data_problems(settings)]
-    problems += exports.problems(settings["exports"])
     problems += machine.keras_problems()
+    problems += exports.problems(settings["exports"], machine.backend())
+    if machine.backend() == "jax":
+        problems += _jax_problems(settings)
     # Else every schedule is wrong too, which says nothing new.
     if 1 <= settings["train_epochs"] < _TOO_MANY:
         problems += _schedule_problems(settings)
@@ -115,6 +117,27 @@ def _contradictions(s):
             )
     if s["plots"] and importlib.util.find_spec("matplotlib") is None:
         yield "--plots needs matplotlib: pip install 'cb_keras[plots]', or pass --plots=false."
+
+
+def _jax_problems(s):
+    """What only TensorFlow can do."""
+    other = "or set KERAS_BACKEND=tensorflow"
+    if s["strategy"] != "none":
+        yield (
+            f"--strategy={s['strategy']} is TensorFlow's, and KERAS_BACKEND is jax, which trains "
+            f"on one device here: leave it out, {other}."
+        )
+    if s["jit_compile"] == "false":
+        yield (
+            "--jit_compile=false can't be used with KERAS_BACKEND=jax, whose steps are always "
+            f"compiled: leave it out, {other}."
+        )
+    needs = datasets.needs(s["dataset"])
+    if missing := [name for name in needs if importlib.util.find_spec(name) is None]:
+        yield (
+            f"--dataset={s['dataset']} is read with {' and '.join(missing)}, not installed here: "
+            "use digits, folder:PATH or npz:FILE, or pip install 'cb_keras[experiments]'."
+        )
 
 
 def _data_problems(s):

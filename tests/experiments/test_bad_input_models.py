@@ -118,11 +118,6 @@ def test_a_note_with_something_else_in_it_is_refused(copied, refusal, note, word
     assert words in line
 
 
-def test_a_keras_file_is_no_saved_model(short_run, refusal):
-    line = refusal(short_run.folder / "model.keras")
-    assert "holds no SavedModel; give the saved_model/ folder inside a run directory" in line
-
-
 def test_a_model_with_nan_in_its_weights_is_refused_with_the_number_of_images(tmp_path, refusal):
     model = cb_keras.resnet_cifar(8, (8, 8, 1), 10)
     weights = model.get_weights()
@@ -158,3 +153,22 @@ def test_a_keras_file_with_a_lambda_is_refused_and_its_code_is_not_run(tmp_path,
 def test_a_keras_file_of_ours_is_loaded_in_safe_mode(short_run):
     model = keras.models.load_model(short_run.folder / "model.keras", safe_mode=True)
     assert isinstance(model.loss, cb_keras.losses.ClassBalancedFocalCrossentropy)
+
+
+def test_a_model_file_that_holds_code_or_nothing_is_refused_by_evaluate(
+    capsys, short_run, tmp_path
+):
+    shutil.copytree(short_run.folder, tmp_path / "run")
+    file = tmp_path / "run" / "model.keras"
+    keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Lambda(lambda x: x)]).save(file)
+    for content in (file.read_bytes(), b""):
+        file.write_bytes(content)
+        status, line = run_program(capsys, evaluate.main, f"--saved_model={file}")
+        assert status == 2
+        assert line.startswith(f"error: --saved_model={file} can't be loaded (")
+    (tmp_path / "run" / "metrics.json").unlink()
+    _, line = run_program(capsys, evaluate.main, f"--saved_model={file}")
+    assert line.endswith("holds no finished run (no metrics.json).")
+    file.unlink()
+    _, line = run_program(capsys, evaluate.main, f"--saved_model={file}")
+    assert line == f"error: --saved_model={file} is not there; give model.keras of a run directory."

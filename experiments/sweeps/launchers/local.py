@@ -66,6 +66,7 @@ def _start(job, cores, share_gpu):
     environment = dict(os.environ)
     if share_gpu:  # else the first training takes all of the GPU's memory
         environment.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+        environment.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     with open(job.log, "ab") as log:
         job.log_start = log.tell()
         return subprocess.Popen(

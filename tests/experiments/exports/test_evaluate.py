@@ -33,6 +33,18 @@ def test_evaluating_gives_the_figures_of_the_run(digits_run, call_evaluate, tmp_
         assert row in [line.split() for line in printed.splitlines()]
 
 
+def test_the_model_of_a_run_gives_the_figures_of_its_saved_model(
+    digits_run, call_evaluate, tmp_path
+):
+    output = tmp_path / "figures.json"
+    call_evaluate(f"--saved_model={digits_run.folder / 'model.keras'}", f"--output={output}")
+    found = json.loads(output.read_text())
+    for name in ("loss", "nll", "ece", "auc"):  # whose last bits depend on the compiler
+        assert found.pop(name) == pytest.approx(digits_run.metrics[name], rel=1e-5)
+    exact = ("confusion_matrix", "per_class_f1", "macro_f1", "epochs", "train_seconds")
+    assert {n: found[n] for n in exact} == {n: digits_run.metrics[n] for n in exact}
+
+
 def test_the_loss_and_the_table_have_the_class_weights_that_the_run_recorded(
     digits_run, call_evaluate, tmp_path, capsys
 ):

@@ -111,3 +111,11 @@ def test_a_run_that_goes_on_elsewhere_keeps_what_it_was_begun_with_and_says_so(
     (line,) = (line for line in told if line.startswith("epochs 1 to 2 were trained on "))
     assert line.startswith(f"epochs 1 to 2 were trained on {here['device'][0]}, now on another; ")
     assert line.endswith(f", now {threads}: the last bits may differ")
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_another_framework_is_told_where_both_are_known(known):
+    versions = {**HERE["versions"], **({"tensorflow": "2.21.0"} if known else {})}
+    both = session(1, versions=versions), session(3, versions={**HERE["versions"], "jax": "0.11.2"})
+    line = "epochs 1 to 2 were trained with tensorflow, now jax: the last bits may differ"
+    assert list(sessions.changes(both)) == [line] * known

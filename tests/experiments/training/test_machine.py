@@ -2,6 +2,7 @@
 
 import os
 import platform
+import sys
 
 import keras
 import matplotlib
@@ -74,7 +75,7 @@ def keras_settings(monkeypatch):
 
 
 PROBLEMS = {
-    "backend": "KERAS_BACKEND is jax, but the programs train and export with TensorFlow: set",
+    "backend": "KERAS_BACKEND is torch, but this program trains with tensorflow",
     "floatx": '"floatx" in ~/.keras/keras.json is float16, which the layers can\'t be mixed with',
     "max_epochs": "KERAS_MAX_EPOCHS is 1, with which Keras ends a training early",
     "max_steps_per_epoch": "KERAS_MAX_STEPS_PER_EPOCH is 1, with which Keras ends a training early",
@@ -89,8 +90,8 @@ def test_a_setting_of_keras_that_spoils_a_training_is_refused_before_anything_is
     monkeypatch.setattr(datasets, "load", lambda *_: pytest.fail("data was loaded"))
     monkeypatch.setattr(boundary_training, "train_all", lambda *_: pytest.fail("it was trained"))
     if name == "backend":
-        monkeypatch.setenv("KERAS_BACKEND", "jax")
-        monkeypatch.setattr(keras_settings, "backend", lambda: "jax")
+        monkeypatch.setenv("KERAS_BACKEND", "torch")
+        monkeypatch.setattr(keras_settings, "backend", lambda: "torch")
     else:
         getattr(keras_settings, f"set_{name}")("float16" if name == "floatx" else 1)
     settings = {"loss": "focal", "cb_beta": 0.9, "gamma": 1.0, "imbalance_factor": 0.02, "seed": 0}
@@ -106,15 +107,37 @@ def test_a_setting_of_keras_that_spoils_a_training_is_refused_before_anything_is
 
 
 @pytest.mark.slow
-def test_a_backend_that_can_not_export_is_refused_by_the_program_itself(
+def test_a_backend_that_no_program_trains_with_is_refused_by_the_program_itself(
     run_python, tmp_path, monkeypatch
 ):
-    pytest.importorskip("jax")
-    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    pytest.importorskip("torch")
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
     done = run_python("-m", "experiments.train", f"--output_dir={tmp_path / 'run'}")
     assert done.returncode == 2
-    assert "error: KERAS_BACKEND is jax" in done.stderr
+    assert "error: KERAS_BACKEND is torch" in done.stderr
     assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+REFUSED_ON_JAX = {
+    "--strategy=mirrored": "--strategy=mirrored is TensorFlow's, and KERAS_BACKEND is jax",
+    "--jit_compile=false": "--jit_compile=false can't be used with KERAS_BACKEND=jax",
+    "--exports=saved_model": "--exports=saved_model is written by TensorFlow, and KERAS_BACKEND",
+    "--dataset=tfds:mnist": "--dataset=tfds:mnist is read with tensorflow_datasets, not installed",
+}
+
+
+@pytest.mark.parametrize("flag", REFUSED_ON_JAX)
+def test_what_only_tensorflow_does_is_refused_on_jax_before_anything_is_done(
+    capsys, tmp_path, monkeypatch, keras_settings, flag
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets, "load", lambda *_: pytest.fail("data was loaded"))
+    monkeypatch.setattr(keras_settings, "backend", lambda: "jax")
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    status, line = run_program(capsys, train.main, "--dataset=digits", flag)
+    assert status == 2
+    assert line.startswith(f"error: {REFUSED_ON_JAX[flag]}")
     assert list(tmp_path.iterdir()) == []
 
 
