@@ -90,7 +90,9 @@ def probabilities(settings, logits, form=scores.NORMALIZED):
     form is `scores.RAW`.
     """
     if keras.backend.backend() == "jax":  # whose tensors are float32 at most
-        found = scores.probabilities(methods.of(settings).head(settings), logits)
+        found = scores.probabilities(
+            methods.of(settings).head(settings), methods.of(settings).scaled(settings, logits)
+        )
     else:
         logits = keras.ops.convert_to_tensor(logits, "float64")
         found = keras.ops.convert_to_numpy(methods.of(settings).probabilities(settings, logits))

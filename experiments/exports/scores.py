@@ -45,11 +45,11 @@ def probabilities(head, logits):
     """Probabilities float64 `[N, C]` of logits, as those of a method with such a head.
 
     Args:
-        head: `"softmax"` or `"sigmoid"`.
-        logits: `[N, C]`.
+        head: `"softmax"`, `"sigmoid"` or `"cosine"`.
+        logits: `[N, C]`, scaled as the method does.
     """
     logits = np.asarray(logits, "float64")
-    if head == "softmax":
+    if head != "sigmoid":
         found = np.exp(logits - logits.max(axis=1, keepdims=True))
         return found / found.sum(axis=1, keepdims=True)
     small = np.exp(-np.abs(logits))  # which can't overflow

@@ -125,10 +125,13 @@ class Method:
         """Probabilities of logits `[N, C]`, as an export gives them."""
         from keras import ops
 
-        scale = self.loss(settings["loss"]).logit_scale
-        if scale is not None:
-            logits = scale(settings) * logits
+        logits = self.scaled(settings, logits)
         return ops.sigmoid(logits) if self.head(settings) == "sigmoid" else ops.softmax(logits)
+
+    def scaled(self, settings, logits):
+        """Logits, as the softmax of the probabilities takes them: cosines times a scale."""
+        scale = self.loss(settings["loss"]).logit_scale
+        return logits if scale is None else scale(settings) * logits
 
     def in_name(self, settings):
         """Its part of a run's name, such as "focal1_power0.5_beta0.9999".

@@ -78,7 +78,7 @@ class _Program:
     def __init__(self, model, feed, training):
         self.model, self.feed, self.training = model, feed, training
         self.learned = list(model.trainable_variables)  # the optimizer's, in its order
-        self.frozen = None
+        self.constants = None
         self.compiled = {}
         self.figures = jax.jit(self._figures)
         _build_metrics(model)
@@ -121,9 +121,11 @@ class _Program:
 
     def _compiled(self, state, inputs):
         """The program for such inputs. All of an epoch's are compiled before its first step."""
+        # By `FrozenTrunk` and `ClassWeightScheduler`: both are part of the program.
         frozen = len(self.learned) - len(state[0])
-        if frozen != self.frozen:  # by `FrozenTrunk`: what is trained is part of the program
-            self.frozen, self.compiled = frozen, {}
+        weights = np.asarray(self.model.loss.class_weights.value).tobytes()
+        if (frozen, weights) != self.constants:
+            self.constants, self.compiled = (frozen, weights), {}
         if not self.compiled:
             images, labels, chosen, drawn = inputs
             for shape in dict.fromkeys(self.feed.layout()):
