@@ -11,7 +11,8 @@ from tests.fused_library import ensure_library
 _SLOW_ON_JAX = {
     *("test_class_metrics", "test_sums", "test_asymmetric", "test_binary", "test_ignore_class"),
     *("test_label_smoothing", "test_softmax_focal", "test_class_counts", "test_binary_counts"),
-    *("test_streams", "test_weights_normalize", "test_without_tensorflow"),
+    *("test_streams", "test_weights_normalize", "test_without_tensorflow", "test_resnet"),
+    *("test_balanced_accuracy", "test_metrics", "test_what_counts", "test_functional_gradients"),
 }
 
 

@@ -115,7 +115,7 @@ def test_class_weight_reads_one_label_per_pixel_of_tf_data_as_one_hot_over_the_w
     weights = {column: column + 1.0 for column in range(8)}  # it asks for one weight a column
 
     # One weight a row of pixels: [N, H] against losses [N, H, W].
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"Incompatible shapes: \[16,8,8\]"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"shapes: \[16,8(,8)?\] vs"):
         model.fit(data.batch(16), class_weight=weights, verbose=0)
     # Where N happens to equal H it is taken for [H, W] and trains, with the wrong weights.
     model.fit(data.batch(8), class_weight=weights, verbose=0)

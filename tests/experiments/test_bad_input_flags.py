@@ -13,7 +13,7 @@ from tests.experiments.cases import run_program
         (
             ["--gamma=2"],
             "--gamma=2.0 has no effect on --loss=softmax; it belongs to focal and "
-            "--method=softmax_focal with --loss=softmax.",
+            "--method=softmax_focal with --loss=softmax and --method=cb_drw with --loss=focal.",
         ),
         (["--depth=33"], "--depth: `depth` must be 6n + 2 (8, 14, 20, 26, 32, ...), got 33."),
         (
@@ -32,6 +32,7 @@ def test_a_wrong_flag_is_one_line_before_anything_is_done(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flag", "status", "line"),
     [

@@ -147,6 +147,7 @@ def test_a_gradient_penalty_of_low_precision_logits_is_that_of_the_formula(kind,
     np.testing.assert_allclose(ours, theirs, rtol=0.03, atol=0.01 * np.abs(theirs).max())
 
 
+@pytest.mark.slow
 def test_distillation_by_labels_that_are_learnt_goes_the_right_way():
     # Student and teacher share W: d/dW of sum BCE(xW, sigmoid(xW / 2)), by hand in float64.
     x, w = np.float64(0.7), np.float64(1.3)

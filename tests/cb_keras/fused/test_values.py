@@ -177,6 +177,7 @@ def problems(draw):
     return kind, labels, logits.numpy().astype("float64"), weights, gamma, dtype
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(problems())
 def test_any_problem_has_the_loss_and_gradient_of_keras_ops(problem):

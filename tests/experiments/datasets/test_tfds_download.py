@@ -48,6 +48,7 @@ def test_download_prepares_the_data_with_tfds_and_reads_it(tmp_path, real_digits
     )
 
 
+@pytest.mark.slow
 def test_what_tfds_needs_to_fetch_cifar10_is_installed(tmp_path):
     # tfds imports some of its own needs only once it downloads.
     urls = tfds.builder("cifar10", data_dir=tmp_path).url_infos

@@ -97,6 +97,7 @@ def test_nothing_that_a_run_directory_holds_is_executed(page, frames, tmp_path):
         assert (frame["title"], frame["scripts"], frame["handlers"]) == (title, 0, 0)
 
 
+@pytest.mark.slow
 def test_the_browser_loads_nothing_and_can_draw_every_chart(frames):
     for frame in frames.values():
         assert not [name for name in frame["loaded"] if not name.startswith("data:image/svg+xml")]
@@ -104,6 +105,7 @@ def test_the_browser_loads_nothing_and_can_draw_every_chart(frames):
         assert min(frame["images"]) > 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_page_does_not_scroll_sideways(frames, width):
     assert frames[width]["width"] > width - 20  # a scroll bar may take some

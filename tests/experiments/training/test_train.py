@@ -238,6 +238,7 @@ def test_the_summary_names_the_folder_and_every_class(tmp_path, train_tiny, caps
     assert f"everything is in {tmp_path / 'run'}" in printed
 
 
+@pytest.mark.slow
 def test_a_picture_that_can_not_be_drawn_is_a_line_and_no_failed_run(
     tmp_path, train_tiny, call_train, monkeypatch, capsys
 ):

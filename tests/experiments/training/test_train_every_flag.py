@@ -168,6 +168,25 @@ def test_method_and_loss_choose_the_head_of_the_network(network_of):
         assert (model.layers[-1].bias_regularizer is not None) is penalised
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "change"),
+    [
+        ("logit_adjusted", "--tau=0.5"),
+        ("vs", "--vs_gamma=0.5"),
+        ("ldam", "--max_margin=0.1"),
+        ("ldam", "--scale=5"),
+        ("cb_drw", "--drw_start=0.1"),
+    ],
+)
+def test_tau_vs_gamma_max_margin_scale_and_drw_start_change_the_runs_of_their_methods(
+    method, change, tmp_path, only_train
+):
+    own = (f"--method={method}", "--loss=softmax")
+    run, other = only_train(tmp_path / "a", *own, change), only_train(tmp_path / "b", *own)
+    weights_differ(run, other)
+
+
 def test_dataset_and_data_dir_name_the_data(tmp_path, only_train, write_tfds):
     sizes = {}
     for folder, end in (("a", 120), ("b", 300)):
@@ -240,6 +259,7 @@ def test_jit_compile_hands_the_model_to_xla(tmp_path, only_train, monkeypatch):
     assert compiled.column("loss") == pytest.approx(composed.column("loss"), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_strategy_mirrored_runs_under_the_mirrored_strategy(tmp_path, only_train, capsys):
     only_train(tmp_path / "run", "--strategy=mirrored", "--train_epochs=1", "--warmup_epochs=0")
     assert "mirrored over 1 device(s)" in capsys.readouterr().out
