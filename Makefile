@@ -46,6 +46,7 @@ test-tensorflow: .venv/tests
 test-slow: .venv/tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 	KERAS_BACKEND=jax $(BIN)/python -m pytest -n 2 --dist worksteal -m slow tests/cb_keras
+	KERAS_BACKEND=torch $(BIN)/python -m pytest -n 2 --dist worksteal -m slow tests/cb_keras
 
 # The library on the other backends of Keras; the programs are TensorFlow's.
 # JAX compiles more in these tests than it computes, so it optimises little.

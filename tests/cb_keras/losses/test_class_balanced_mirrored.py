@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests import HANG_SECONDS
+from tests.cb_keras.gradients import BACKEND
 
 SCRIPT = """
 import json
@@ -87,6 +88,7 @@ print(json.dumps(result))
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="MirroredStrategy is TensorFlow's")
 def test_a_step_on_two_replicas_is_the_step_on_one_device(fused_op):
     process = subprocess.run(
         [sys.executable, "-c", SCRIPT],
