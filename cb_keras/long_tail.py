@@ -77,6 +77,7 @@ def choose_long_tail(labels: ArrayLike, class_counts: ByClass, seed: int = 0) ->
         )
     if int(seed) != seed or not 0 <= seed < 2**63:
         raise ValueError(f"`seed` must be an integer in [0, 2^63), got {seed!r}.")
+    labels = labels.astype("int64")  # NumPy before 2 counts no uint64
     by_class = np.argsort(labels, kind="stable")  # each class's positions, ascending
     ends = np.cumsum(np.bincount(labels, minlength=counts.size))
     chosen = []

@@ -195,4 +195,4 @@ def _held_out(logits: ArrayLike, labels: ArrayLike) -> tuple[NDArray[Any], NDArr
         )
     if not 0 <= y.min() <= y.max() < z.shape[1]:
         raise ValueError(f"`labels` must be in [0, {z.shape[1]}), found {y.min()} to {y.max()}.")
-    return z, y
+    return z, y.astype("int64")

@@ -53,7 +53,7 @@ def test_a_shift_of_the_prior_is_bayes_rule():
 
 def test_the_chosen_tau_helps_the_balanced_accuracy_of_images_it_has_not_seen(digits):
     counts, held_out, labels, rest, rest_labels = digits
-    tau = posthoc.fit_tau(held_out, labels, counts)
+    tau = posthoc.fit_tau(held_out, labels.astype("uint64"), counts)
     assert 0 < tau <= 3
 
     def score(logits, y, tau):

@@ -42,7 +42,7 @@ def test_power_zero_is_every_example_once_in_another_order_each_epoch():
 def test_it_is_a_function_of_its_arguments():
     first = epoch_order(LABELS, 0.5, 7, 12)
     np.random.default_rng(0).random(100)
-    np.testing.assert_array_equal(first, epoch_order(LABELS.astype("uint8"), 0.5, 7, 12))
+    np.testing.assert_array_equal(first, epoch_order(LABELS.astype("uint64"), 0.5, 7, 12))
     assert first[:6].tolist() == epoch_order(LABELS.tolist(), 0.5, 7, 12)[:6].tolist()
 
 
