@@ -22,22 +22,6 @@ from tests.cb_keras.fused.test_xla import value_and_gradient_in_other_ops
 
 print(json.dumps(value_and_gradient_in_other_ops()))
 """
-ON_TWO_REPLICAS = """
-import json, tensorflow as tf
-
-cpus = [tf.config.LogicalDeviceConfiguration()] * 2
-tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], cpus)
-
-from tests.cb_keras.cases import CLASSES, COUNTS, linear_model, fit
-
-weights = []
-for mode in ("compiled", "graph"):
-    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
-        model = linear_model(CLASSES["focal"](COUNTS, fused=True), mode)
-    fit(model, epochs=2)
-    weights.append([w.tolist() for w in model.get_weights()])
-print(json.dumps(weights))
-"""
 
 
 def compiled_and_not(function, *inputs):
@@ -251,12 +235,3 @@ def test_where_tensorflow_chooses_what_xla_compiles_the_op_runs_as_it_is():
     np.testing.assert_allclose(value, value_and_gradient_in_other_ops(), rtol=1e-6)
     assert "Compiled cluster using XLA" in process.stderr
     assert "CbKeras" not in process.stderr  # it is in none of the clusters
-
-
-@pytest.mark.slow
-def test_two_replicas_train_under_xla_as_they_do_without():
-    process = run_python("-c", ON_TWO_REPLICAS)
-    assert process.returncode == 0, process.stderr
-    compiled, graph = json.loads(process.stdout.splitlines()[-1])
-    for ours, theirs in zip(compiled, graph, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
