@@ -50,7 +50,7 @@ class BatchNormalization(layers.BatchNormalization):
             and self.axis in (-1, 3)
             and inputs.shape[-1] is not None
             and mask is None
-            and not (self.renorm or self.synchronized)
+            and not (getattr(self, "renorm", False) or self.synchronized)  # none in Keras 3.10
             and self.variable_dtype == "float32"
             and self.compute_dtype in ("float32", "float16", "bfloat16")
         )

@@ -312,6 +312,8 @@ def test_a_multi_hot_label_outside_of_0_to_1_is_named_and_under_xla_its_row_is_n
     )
     with pytest.raises(InvalidArgument, match=message):
         fused.crossentropy(kind, labels, np.zeros((4, classes), "f"), np.ones(classes), 1.0)
+    if not fused.compiles():
+        return
     losses, gradient = losses_and_gradient_under_xla(kind, classes)(tf.constant(labels))
     gradient = gradient.numpy()
     assert np.isnan(losses).tolist() == [False, True, False, False]
