@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from cb_keras.checks import check_tau
 from cb_keras.counts import ByClass, by_class
-from cb_keras.functional.logit_side import at_least_float32, log_prior
+from cb_keras.functional.logit_side import log_prior
+from cb_keras.functional.preparation import at_least_float32
 
 _TAUS = np.linspace(0.0, 3.0, 301)
 _LOG_TEMPERATURES = np.linspace(np.log(0.05), np.log(20.0), 1201)

@@ -7,7 +7,6 @@ that of its raw logits z.
 
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike, NDArray
@@ -21,7 +20,7 @@ from cb_keras.checks import (
     safe_class_ids,
 )
 from cb_keras.counts import ByClass
-from cb_keras.functional.preparation import Prepared, prepare, registered
+from cb_keras.functional.preparation import Prepared, at_least_float32, prepare, registered
 from cb_keras.functional.softmax import softmax
 from cb_keras.functional.softmax_focal import softmax_focal_terms
 from cb_keras.functional.weighting import weighted_targets
@@ -102,12 +101,6 @@ def adjusted(adjustment: Adjustment, labels: Any, logits: Any, sparse: bool) -> 
     classes = ops.arange(logits.shape[-1], dtype=class_ids.dtype)
     own = ops.equal(ops.expand_dims(class_ids, -1), classes)
     return logits - ops.where(own, ops.convert_to_tensor(adjustment.margin, dtype), 0.0)
-
-
-def at_least_float32(logits: Any) -> str:
-    """The dtype that logits are changed in."""
-    given = keras.backend.standardize_dtype(logits.dtype)
-    return "float64" if given == "float64" else "float32"
 
 
 def logit_side(prepared: Prepared, adjustment: Adjustment, label_smoothing: float = 0.0) -> Any:

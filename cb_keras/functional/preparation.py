@@ -74,8 +74,7 @@ def prepare_checked(
     labels: Any, predictions: Any, weights: Any, sparse: bool, ignore_class: int | None = None
 ) -> Prepared:
     """Prepares what has been checked: labels as `canonical_labels` returns them, tensors."""
-    given = keras.backend.standardize_dtype(predictions.dtype)
-    dtype = "float64" if given == "float64" else "float32"
+    dtype = at_least_float32(predictions)
     predictions = ops.cast(predictions, dtype)
     if private_api.keras_logits(predictions) is not None:  # a new tensor: Keras finds none there
         predictions = ops.reshape(predictions, ops.shape(predictions))
@@ -86,6 +85,12 @@ def prepare_checked(
     labels = with_checked_sizes(labels, predictions, sparse)
     void = void_class_ids(labels, sparse, ignore_class)
     return Prepared(labels, predictions, weights, sparse, void)
+
+
+def at_least_float32(predictions: Any) -> str:
+    """The dtype that the formulas compute in."""
+    given = keras.backend.standardize_dtype(predictions.dtype)
+    return "float64" if given == "float64" else "float32"
 
 
 def clip_probabilities(p: Any) -> Any:

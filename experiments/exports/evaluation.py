@@ -89,13 +89,12 @@ def probabilities(settings, logits, form=scores.NORMALIZED):
     head are one yes or no a class and do not sum to 1: they are divided by their sum, unless the
     form is `scores.RAW`.
     """
+    method = methods.of(settings)
     if keras.backend.backend() == "jax":  # whose tensors are float32 at most
-        found = scores.probabilities(
-            methods.of(settings).head(settings), methods.of(settings).scaled(settings, logits)
-        )
+        found = scores.probabilities(method.head(settings), method.scaled(settings, logits))
     else:
         logits = keras.ops.convert_to_tensor(logits, "float64")
-        found = keras.ops.convert_to_numpy(methods.of(settings).probabilities(settings, logits))
+        found = keras.ops.convert_to_numpy(method.probabilities(settings, logits))
     return scores.normalized(found) if kind(settings, form) == NORMALIZED_SIGMOID else found
 
 
