@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from experiments.datasets import samplers
+from experiments.datasets import mixing, samplers
 from experiments.datasets.draws import (
     CROP_COLUMNS,
     CROP_ROWS,
@@ -12,9 +12,16 @@ from experiments.datasets.draws import (
     padding,
     steps_per_epoch,
 )
+from experiments.datasets.randaugment import RandAugment
+from experiments.datasets.recipe import Recipe
+
+# What a stream of random numbers is for, next to those of `draws`.
+_RANDAUGMENT, _CUTOUT, _MIX = range(16, 19)
 
 
-def training_dataset(split, batch_size, seed, first_epoch, epochs, augmentation, sampler="uniform"):
+def training_dataset(
+    split, batch_size, seed, first_epoch, epochs, augmentation, sampler="uniform", recipe=None
+):
     """Batches of epochs `first_epoch` to `epochs - 1`, one after the other.
 
     The sampler says which images an epoch has, and in which order. Nothing but (seed, epoch, step)
@@ -28,10 +35,14 @@ def training_dataset(split, batch_size, seed, first_epoch, epochs, augmentation,
         epochs: End of the run.
         augmentation: `"none"`, `"crop"` or `"crop_flip"`.
         sampler: A name in `samplers.SAMPLERS`; `"uniform"` shows every image once.
+        recipe: `Recipe`; None for nothing more.
 
     Returns:
-        `tf.data.Dataset` of `(images uint8 [B, H, W, channels], labels int32 [B])`.
+        `tf.data.Dataset` of `(images uint8 [B, H, W, channels], labels int32 [B])`; of
+        `(float32 [B, H, W, channels], float32 [B, C])` where the recipe mixes.
     """
+    recipe = recipe or Recipe()
+    before, after, mixed = _changes(recipe, split.images.shape[-1], seed)
     read, labels = _reader(split.images), tf.constant(split.labels)
     steps = steps_per_epoch(len(split.labels), batch_size)
 
@@ -42,27 +53,60 @@ def training_dataset(split, batch_size, seed, first_epoch, epochs, augmentation,
         )
 
     def batch(epoch, step, chosen):
-        pixels = read(chosen)
+        pixels = before(read(chosen), epoch, step)
         if augmentation != "none":
             pixels = augment(pixels, seed, epoch, step, flip=augmentation == "crop_flip")
-        return pixels, tf.gather(labels, chosen)
+        return mixed(after(pixels, epoch, step), tf.gather(labels, chosen), epoch, step)
 
     epochs = tf.data.Dataset.range(first_epoch, epochs)
     batches = epochs.flat_map(epoch_batches).map(batch, num_parallel_calls=tf.data.AUTOTUNE)
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
-def evaluation_dataset(split, batch_size):
-    """Batches of `split` in its own order."""
+def _changes(recipe, channels, seed):
+    """Functions of the recipe: of images before and after the crop, and of images and labels.
+
+    Each also takes epoch and step, of which with the seed its random numbers are a function.
+    """
+    randaugment = RandAugment(recipe.randaugment, channels) if recipe.randaugment else None
+
+    def before(images, epoch, step):
+        if randaugment is None:
+            return images
+        return randaugment(images, _stream(seed, epoch, step, _RANDAUGMENT))
+
+    def after(images, epoch, step):
+        if not recipe.cutout:
+            return images
+        return mixing.cutout(images, recipe.cutout, _stream(seed, epoch, step, _CUTOUT))
+
+    def mixed(images, labels, epoch, step):
+        if not recipe.mixes:
+            return images, labels
+        key = _stream(seed, epoch, step, _MIX)
+        alphas = recipe.mixup_alpha, recipe.cutmix_alpha
+        return mixing.mix(images, labels, recipe.num_classes, *alphas, key)
+
+    return before, after, mixed
+
+
+def evaluation_dataset(split, batch_size, one_hot=None):
+    """Batches of `split` in its own order, their labels class ids or one-hot of so many classes."""
+    batches = _in_order(split, batch_size)
+    if one_hot:
+        batches = batches.map(lambda images, labels: (images, tf.one_hot(labels, one_hot)))
+    return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def _in_order(split, batch_size):
     if isinstance(split.images, np.ndarray):
         dataset = tf.data.Dataset.from_tensor_slices((split.images, split.labels))
-        return dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+        return dataset.batch(batch_size)
     read = _reader(split.images)
     dataset = tf.data.Dataset.from_tensor_slices((np.arange(len(split.labels)), split.labels))
-    batches = dataset.batch(batch_size).map(
+    return dataset.batch(batch_size).map(
         lambda chosen, labels: (read(chosen), labels), num_parallel_calls=tf.data.AUTOTUNE
     )
-    return batches.prefetch(tf.data.AUTOTUNE)
 
 
 def _reader(images):

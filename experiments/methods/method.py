@@ -66,6 +66,15 @@ class Loss:
         if self.head not in HEADS:
             raise ValueError(f"`head` must be one of {', '.join(HEADS)}, got {self.head!r}.")
 
+    @property
+    def mixes(self):
+        """Whether its loss of mixed labels `[N, C]`, as of mixup, is the mix of their losses.
+
+        A softmax is linear in the labels. One yes or no a class has one weight for the example,
+        and a focal factor that is not linear.
+        """
+        return self.head != "sigmoid"
+
 
 @dataclasses.dataclass(frozen=True)
 class Method:

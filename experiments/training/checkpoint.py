@@ -25,31 +25,32 @@ class Checkpoint(keras.callbacks.Callback):
         epochs: Epochs of the whole run.
         state: Function without arguments, called at each checkpoint, that returns what else to
             keep, as a JSON-able dict.
+        also: Variables that are kept next to those of model and optimizer.
     """
 
-    def __init__(self, folder, every, epochs, state):
+    def __init__(self, folder, every, epochs, state, also=()):
         super().__init__()
         self.folder = pathlib.Path(folder)
         self.every = every
         self.epochs = epochs
         self.state = state
+        self.also = also
 
     def on_epoch_end(self, epoch, logs=None):
         """Saves, where it is time to."""
         done = epoch + 1
         if done % self.every == 0 or done == self.epochs:
-            save(self.folder, self.model, done, self.state())
+            save(self.folder, self.model, done, self.state(), self.also)
 
 
-def save(folder, model, epochs_done, state):
-    """Writes the variables of model and optimizer, `epochs_done` and `state`, atomically.
+def save(folder, model, epochs_done, state, also=()):
+    """Writes the variables of model, optimizer and `also`, `epochs_done` and `state`, atomically.
 
     The checkpoint before stays next to it, for the case that this one is damaged later.
     """
-    arrays = {
-        f"variable_{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(_variables(model))
-    }
-    header = {"epochs_done": epochs_done, "state": state, "names": _names(model)}
+    variables = _variables(model, also)
+    arrays = {f"variable_{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(variables)}
+    header = {"epochs_done": epochs_done, "state": state, "names": [v.name for v in variables]}
     arrays["header"] = np.array(json.dumps(header))
     folder = pathlib.Path(folder)
     folder.mkdir(exist_ok=True)
@@ -57,8 +58,8 @@ def save(folder, model, epochs_done, state):
         np.savez(temporary, sha256=np.array(_digest(arrays)), **arrays)
 
 
-def restore(folder, model):
-    """Puts the newest whole checkpoint's values into `model` and its optimizer, both built.
+def restore(folder, model, also=()):
+    """Puts the values of the newest whole checkpoint into `model`, its optimizer and `also`.
 
     Where the newest is damaged, the one before is used, and a line says so.
 
@@ -81,7 +82,7 @@ def restore(folder, model):
         if problems:
             print(f"{problems[0]}: going back to the checkpoint before it, {path}")
             os.replace(folder / NEWEST, folder / DAMAGED)  # never to take the place of a whole one
-        _assign(model, path, header["names"], values)
+        _assign(_variables(model, also), path, header["names"], values)
         return header["epochs_done"], header["state"]
     if problems:
         raise UserError(
@@ -150,10 +151,9 @@ def _digest(arrays):
     return digest.hexdigest()
 
 
-def _assign(model, path, names, values):
-    variables = _variables(model)
+def _assign(variables, path, names, values):
     shapes = [tuple(v.shape) for v in variables]
-    if names != _names(model) or shapes != [v.shape for v in values]:
+    if names != [v.name for v in variables] or shapes != [v.shape for v in values]:
         raise UserError(
             f"{path} holds the variables of another model; choose another --output_dir."
         )
@@ -161,9 +161,5 @@ def _assign(model, path, names, values):
         variable.assign(value)
 
 
-def _variables(model):
-    return [*model.variables, *model.optimizer.variables]
-
-
-def _names(model):
-    return [v.name for v in _variables(model)]
+def _variables(model, also):
+    return [*model.variables, *model.optimizer.variables, *also]

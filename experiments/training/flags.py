@@ -9,6 +9,7 @@ from experiments.backbones import weights
 from experiments.cli import UserError
 from experiments.datasets import data_flags
 from experiments.runs import tails
+from experiments.training import recipe_flags
 
 flags.DEFINE_enum(
     "method",
@@ -133,6 +134,7 @@ GROUPS = {
         *("lr_boundaries", "lr_decay", "balanced_lr_decay", "momentum", "weight_decay"),
         *("augmentation", "seed"),
     ),
+    **recipe_flags.GROUPS,
     "Machine": ("precision", "jit_compile", "fused_op", "deterministic", "strategy"),
     "Run directory": ("output_dir", "resume", "exports", "plots"),
 }

@@ -10,9 +10,19 @@ from experiments import backbones, methods
 from experiments.backbones import weights
 from experiments.cli import UserError
 from experiments.datasets import draws
+from experiments.datasets.recipe import Recipe
 from experiments.exports import EXPORTS, chosen, evaluation, measured_file
 from experiments.runs import atomic, data_record, directory, sessions
-from experiments.training import checkpoint, divergence, freezing, history, machine
+from experiments.training import (
+    averaging,
+    checkpoint,
+    divergence,
+    freezing,
+    history,
+    machine,
+    recipe_flags,
+    steps,
+)
 from experiments.training import images as images_of
 from experiments.training.progress import ThroughputProgress
 
@@ -54,17 +64,22 @@ def train(run, settings, flags):
     schedule = make_schedule(settings, resolved)
     with machine.scope(settings["strategy"], settings["batch_size"], len(images.labels)):
         model = _compiled_model(settings, resolved, schedule, data, class_counts)
+        averages = steps.install(model, settings)
     record["class_weights"] = keras.ops.convert_to_numpy(model.loss.class_weights).tolist()
 
-    first_epoch, progress = _continue(run, model, settings, len(images.labels), record, begun)
+    first_epoch, progress = _continue(
+        run, model, averages, settings, len(images.labels), record, begun
+    )
     _write_config(run, flags, resolved, record, begun, first_epoch)
     callbacks = [
         *_class_weights(settings, class_counts),
-        *_callbacks(run, progress, settings, schedule, record["data"]),
+        *_callbacks(run, progress, settings, schedule, record["data"], averages),
     ]
     evaluated = held_out or data.test
     _fit(model, settings, resolved, images, evaluated, first_epoch, callbacks)
     _check_trained(run, model, settings, resolved)
+    if averages:
+        averages.use()
     description = _describe(settings, flags, data, record, progress)
     return _export_and_measure(run, model, settings, description, data.test, held_out)
 
@@ -113,13 +128,26 @@ def _print_network(settings, image_shape):
 
 
 def make_schedule(settings, resolved):
-    """Learning rate by step: linear warm-up, then steps down."""
+    """Learning rate by step: linear warm-up, then steps down or half a cosine to 0."""
     steps = resolved["steps_per_epoch"]
+    if settings.get("lr_schedule") == "cosine":
+        return _cosine(settings, steps)
     return cb_keras.schedules.WarmupPiecewiseConstant(
         settings["learning_rate"],
         warmup_steps=settings["warmup_epochs"] * steps,
         boundaries=[b * settings["train_epochs"] * steps for b in settings["lr_boundaries"]],
         decay=resolved["lr_decay"],
+    )
+
+
+def _cosine(settings, steps):
+    """Linear warm-up from 0, then `peak (1 + cos(pi x)) / 2`, x the part of what follows it."""
+    peak, warmup = settings["learning_rate"], settings["warmup_epochs"] * steps
+    rest = settings["train_epochs"] * steps - warmup
+    if not warmup:
+        return keras.optimizers.schedules.CosineDecay(peak, rest)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0, rest, warmup_target=peak, warmup_steps=warmup
     )
 
 
@@ -139,11 +167,14 @@ def _compiled_model(settings, resolved, schedule, data, class_counts):
     if settings["backbone_weights"]:
         weights.load(model, settings["backbone_weights"])
     loss = method.make_loss(settings, class_counts=class_counts, fused=resolved["fused_op"])
+    accuracy = keras.metrics.SparseCategoricalAccuracy
+    if recipe_flags.mixes(settings):
+        accuracy = keras.metrics.CategoricalAccuracy  # of the class with the largest share
     model.compile(
         optimizer=make_optimizer(settings, schedule),
         loss=loss,
         metrics=[
-            keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
+            accuracy(name="accuracy"),
             metrics.BalancedAccuracy(len(class_counts)),
         ],
         jit_compile=resolved["jit_compile"],
@@ -152,10 +183,11 @@ def _compiled_model(settings, resolved, schedule, data, class_counts):
     return model
 
 
-def _continue(run, model, settings, num_images, record, begun):
+def _continue(run, model, averages, settings, num_images, record, begun):
     """First epoch to train, and the progress display; from the checkpoint where there is one."""
     progress = ThroughputProgress(num_images, settings["batch_size"], settings["train_epochs"])
-    first_epoch, state = checkpoint.restore(run.path("checkpoint"), model)
+    also = averages.variables if averages else ()
+    first_epoch, state = checkpoint.restore(run.path("checkpoint"), model, also)
     if first_epoch:
         data_record.check({"data": state.get("data")}, record, run.folder)
         run.history = state["history"]
@@ -195,6 +227,8 @@ def _fit(model, settings, resolved, images, evaluated, first_epoch, callbacks):
         return
     from experiments.datasets import pipeline
 
+    recipe = Recipe.of(settings, model.output_shape[-1])
+    one_hot = recipe.num_classes if recipe.mixes else None
     model.fit(
         pipeline.training_dataset(
             images,
@@ -203,11 +237,14 @@ def _fit(model, settings, resolved, images, evaluated, first_epoch, callbacks):
             first_epoch,
             settings["train_epochs"],
             augmentation,
+            recipe=recipe,
         ),
         initial_epoch=first_epoch,
         epochs=settings["train_epochs"],
         steps_per_epoch=resolved["steps_per_epoch"],
-        validation_data=pipeline.evaluation_dataset(evaluated, settings["eval_batch_size"]),
+        validation_data=pipeline.evaluation_dataset(
+            evaluated, settings["eval_batch_size"], one_hot
+        ),
         validation_freq=settings["eval_epochs"],
         shuffle=False,  # the pipeline shuffles, by seed
         callbacks=callbacks,
@@ -224,9 +261,10 @@ def _class_weights(settings, class_counts):
     return [cb_keras.callbacks.ClassWeightScheduler(None, schedule)]
 
 
-def _callbacks(run, progress, settings, schedule, data):
+def _callbacks(run, progress, settings, schedule, data, averages):
     frozen = settings["freeze_epochs"]
     return [
+        *([averaging.EvaluateAverages(averages)] if averages else []),
         *([freezing.FrozenTrunk(frozen, progress)] if frozen else []),
         progress,
         history.HistoryWriter(run, progress, schedule),
@@ -237,6 +275,7 @@ def _callbacks(run, progress, settings, schedule, data):
             settings["eval_epochs"],
             settings["train_epochs"],
             lambda: {"history": run.history, "progress": progress.state(), "data": data},
+            averages.variables if averages else (),
         ),
     ]
 

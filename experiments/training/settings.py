@@ -10,10 +10,11 @@ from experiments.cli import UserError, check_loadable, local_path
 from experiments.datasets import data_flags, image_size
 from experiments.runs import tails
 from experiments.runs.naming import run_name
-from experiments.training import flags, machine
+from experiments.training import flags, machine, recipe_flags
 
 _PATHS = ("backbone_weights", "data_dir", "output_dir")
 _TOO_MANY = 2**31
+_OF_STEPS = ("lr_boundaries", "lr_decay", "balanced_lr_decay")  # of the rate's, not of a cosine's
 
 
 def checked_settings():
@@ -40,6 +41,7 @@ def checked(settings):
     problems = [*methods.problems(settings), *_range_problems(settings)]
     problems += backbones.problems(settings)
     problems += [*_contradictions(settings), *_path_problems(settings), *_data_problems(settings)]
+    problems += recipe_flags.problems(settings, machine.backend())
     problems += machine.keras_problems()
     problems += exports.problems(settings["exports"], machine.backend())
     if machine.backend() == "jax":
@@ -90,6 +92,8 @@ def _schedule_problems(s):
             "--lr_boundaries must be ascending fractions of the run in (0, 1), such as 0.8,0.9; "
             f"got {','.join(s['lr_boundaries'])}."
         )
+    elif s["lr_schedule"] == "cosine":
+        yield from _cosine_problems(s, boundaries)
     elif boundaries and s["warmup_epochs"] > boundaries[0] * s["train_epochs"]:
         yield (
             f"--warmup_epochs={s['warmup_epochs']:g} does not end before the first of "
@@ -97,7 +101,26 @@ def _schedule_problems(s):
             f"--train_epochs={s['train_epochs']}; shorten the warm-up."
         )
     elif s["warmup_epochs"] >= s["train_epochs"]:
-        yield f"--warmup_epochs={s['warmup_epochs']:g} does not end before the run does."
+        yield _too_long_a_warmup(s)
+
+
+def _cosine_problems(s, boundaries):
+    """Refuses what only the steps have; not their defaults, which a preset may name."""
+    if s["warmup_epochs"] >= s["train_epochs"]:
+        yield _too_long_a_warmup(s)
+    given = {**s, "lr_boundaries": boundaries}
+    usual = {name: flags.default(name) for name in _OF_STEPS}
+    usual["lr_boundaries"] = [float(b) for b in usual["lr_boundaries"]]
+    for name in _OF_STEPS:
+        if given[name] != usual[name]:
+            yield (
+                f"--{name} has no effect with --lr_schedule=cosine, whose rate has no steps; leave "
+                "it out, or where a preset gives it, give its default."
+            )
+
+
+def _too_long_a_warmup(s):
+    return f"--warmup_epochs={s['warmup_epochs']:g} does not end before the run does."
 
 
 def _contradictions(s):

@@ -182,9 +182,7 @@ def test_the_checkpoint_of_another_optimizer_is_refused(saved):
 
 def test_the_callback_saves_every_nth_epoch_and_after_the_last(tmp_path, monkeypatch):
     saved_epochs = []
-    monkeypatch.setattr(
-        checkpoint, "save", lambda folder, model, done, state: saved_epochs.append((done, state))
-    )
+    monkeypatch.setattr(checkpoint, "save", lambda *given: saved_epochs.append(given[2:4]))
     state = {"history": []}
     callback = checkpoint.Checkpoint(tmp_path, every=3, epochs=8, state=lambda: dict(state))
     for epoch in range(8):

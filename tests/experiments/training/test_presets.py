@@ -10,7 +10,7 @@ from experiments.training.settings import checked_settings
 from tests.experiments.cases import ROOT
 
 FOLDER = ROOT / "experiments" / "presets"
-PRESETS = ["park2022", "cui2019", "cpu", "digits", "images"]
+PRESETS = ["park2022", "cui2019", "cpu", "digits", "images", "strong"]
 
 
 def settings(preset, *arguments):

@@ -72,6 +72,15 @@ def evaluated_in(*expected):
     return check
 
 
+def an_average_of_every_variable(run, other):
+    """The training is the same, and the checkpoint has the averages too."""
+    plain = other.variables
+    assert all(map(np.array_equal, run.variables, plain))
+    averages = run.variables[len(plain) :]
+    assert [a.shape for a in averages] == [v.shape for v in plain[:7]]  # of the tiny network
+    assert not any(map(np.array_equal, averages, plain))
+
+
 def other_examples(run, other):
     assert run.config["class_counts"] == other.config["class_counts"]
     weights_differ(run, other)
@@ -103,6 +112,15 @@ CHANGES = {
     "lr_boundaries": (["--lr_boundaries=0.5,0.75"], rates(0.1, 0.025)),
     "lr_decay": (["--lr_decay=0.1"], rates(0.1, 0.01)),
     "balanced_lr_decay": (["--imbalance_factor=1", "--balanced_lr_decay=0.2"], rates(0.1, 0.02)),
+    "lr_schedule": (
+        ["--lr_schedule=cosine", "--lr_boundaries=0.8,0.9", "--lr_decay=0.01"],
+        # After the warm-up 9 steps are left, of which the 2nd and the 8th end an epoch.
+        rates(*(0.05 * (1 + np.cos(np.pi * step / 9)) for step in (2, 8))),
+    ),
+    "cutout": (["--cutout=4"], weights_differ),
+    "randaugment": (["--randaugment=0.5"], weights_differ),
+    "ema": (["--ema=0.9"], an_average_of_every_variable),
+    "sam_rho": (["--sam_rho=0.1"], weights_differ),
     "momentum": (["--momentum=0.5"], weights_differ),
     "weight_decay": (["--weight_decay=0.1"], weights_differ),
     "freeze_epochs": (["--freeze_epochs=1"], weights_differ),
@@ -177,9 +195,11 @@ def test_method_and_loss_choose_the_head_of_the_network(network_of):
         ("ldam", "--max_margin=0.1"),
         ("ldam", "--scale=5"),
         ("cb_drw", "--drw_start=0.1"),
+        ("class_balanced", "--mixup_alpha=1"),
+        ("class_balanced", "--cutmix_alpha=1"),
     ],
 )
-def test_tau_vs_gamma_max_margin_scale_and_drw_start_change_the_runs_of_their_methods(
+def test_tau_vs_gamma_max_margin_scale_drw_start_mixup_alpha_and_cutmix_alpha_change_the_runs(
     method, change, tmp_path, only_train
 ):
     own = (f"--method={method}", "--loss=softmax")
@@ -373,5 +393,6 @@ def test_every_flag_has_a_test_in_this_file():
 def test_every_flag_is_in_one_group_as_help_shows_it():
     grouped = [name for group in train_flags.GROUPS.values() for name in group]
     defined = flags.FLAGS.flags_by_module_dict()
-    own = ("experiments.training.flags", "experiments.datasets.data_flags")
+    own = ("experiments.training.flags", "experiments.training.recipe_flags")
+    own += ("experiments.datasets.data_flags",)
     assert sorted(grouped) == sorted(flag.name for module in own for flag in defined[module])

@@ -76,6 +76,11 @@ def refusal(*arguments):
         ),
         (["--seed=-1"], "--seed must be in [0, 2^31), got -1"),
         (["--seed=2147483648"], "--seed must be in [0, 2^31)"),
+        (
+            ["--lr_schedule=cosine", "--lr_decay=0.1"],
+            "--lr_decay has no effect with --lr_schedule=cosine, whose rate has no steps",
+        ),
+        (["--lr_schedule=cosine", "--warmup_epochs=200"], "does not end before the run does"),
         (["--warmup_epochs=-1"], "--warmup_epochs must be a finite number >= 0"),
         (["--warmup_epochs=nan"], "--warmup_epochs must be a finite number >= 0"),
         (["--warmup_epochs=161"], "does not end before the first of --lr_boundaries, epoch 160"),
