@@ -7,6 +7,7 @@ time.
 import collections
 import concurrent.futures
 import dataclasses
+import functools
 import os
 
 import numpy as np
@@ -42,18 +43,7 @@ class Problem:
     @classmethod
     def random(cls, loss, size, seed=0, dtype="float32"):
         """Labels of a long tail (5000 to 100), its class-balanced weights, normal logits * 2."""
-        import cb_keras  # which imports the backend of Keras
-
-        N, C = size
-        generator = np.random.default_rng(seed)
-        counts = cb_keras.long_tailed_counts(C, 5000, 0.02)
-        labels = generator.choice(C, N, p=counts / counts.sum())
-        logits = 2.0 * generator.standard_normal((N, C), dtype="float32")
-        if dtype != "float32":
-            import ml_dtypes  # Keras brings it
-
-            logits = logits.astype(getattr(ml_dtypes, dtype, dtype))
-        return cls(loss, labels, logits, cb_keras.class_balanced_weights(counts))
+        return cls(loss, *_batch(*size, seed, dtype))
 
     def clipped_by_keras(self, rows=slice(None)):
         """The examples whose probabilities Keras clips at 1e-7: no loss and gradient of theirs."""
@@ -65,8 +55,11 @@ class Problem:
         """The right answer, a float."""
         N, C = self.logits.shape
         step = max(1, _PIECE // C)
-        pieces = [self.answer(slice(start, start + step))[0].sum() for start in range(0, N, step)]
-        return float(sum(pieces) / N)
+        with concurrent.futures.ThreadPoolExecutor(cores()) as pool:
+            pieces = pool.map(
+                lambda start: self.answer(slice(start, start + step))[0].sum(), range(0, N, step)
+            )
+            return float(sum(pieces) / N)
 
     def answer(self, rows):
         """`(weighted losses [n], gradient of the batch's mean [n, C])` of some rows, float64."""
@@ -76,6 +69,22 @@ class Problem:
         weight = self.weights[y].astype("float64")[:, None]
         losses, slopes = _ANSWERS[self.loss](z, hot)
         return weight[:, 0] * losses, weight * slopes / len(self.labels)
+
+
+@functools.lru_cache(1)
+def _batch(N, C, seed, dtype):
+    """`(labels, logits, weights)`; the last is kept, as the losses take turns with the same."""
+    import cb_keras  # which imports the backend of Keras
+
+    generator = np.random.default_rng(seed)
+    counts = cb_keras.long_tailed_counts(C, 5000, 0.02)
+    labels = generator.choice(C, N, p=counts / counts.sum())
+    logits = 2.0 * generator.standard_normal((N, C), dtype="float32")
+    if dtype != "float32":
+        import ml_dtypes  # Keras brings it
+
+        logits = logits.astype(getattr(ml_dtypes, dtype, dtype))
+    return labels, logits, cb_keras.class_balanced_weights(counts)
 
 
 def _softmax(z, hot, gamma=0.0):

@@ -25,6 +25,13 @@ def set_keras_mask(tensor: Any, mask: Any) -> None:
     backend.set_keras_mask(tensor, mask)
 
 
+def reduced_losses(losses: Any, reduction: str | None, dtype: str) -> Any:
+    """What `keras.losses.Loss` makes of losses without weights or a mask."""
+    from keras.src.losses.loss import reduce_weighted_values
+
+    return reduce_weighted_values(losses, reduction=reduction, dtype=dtype)
+
+
 def keras_logits(tensor: Any) -> Any:
     """The logits that Keras' softmax or sigmoid left on its result, or None.
 

@@ -20,9 +20,10 @@ from benchmarks.gpu import check, kernels, packing, stages, steps, training
 
 # Name -> what to run, and the seconds it may take; the last one has what is left.
 STAGES = {
-    "check": (check.run, 180.0),
-    "kernels": (kernels.run, 180.0),
-    "steps": (steps.run, 90.0),
+    "check": (check.run, 150.0),
+    "kernels": (kernels.run, 150.0),
+    "steps": (steps.run, 60.0),
+    "speed": (training.speed, 120.0),
     "training": (training.run, float("inf")),
 }
 _PATIENCE = 6.0  # of a rehearsal, which compiles on a few cores
@@ -45,6 +46,10 @@ def parsed():
     parser.add_argument(
         "--stages", default=",".join(STAGES), help=f"Of {', '.join(STAGES)}; the order is theirs."
     )
+    parser.add_argument(
+        "--train_flags", default="", help="More flags of every training, with spaces between."
+    )
+    parser.add_argument("--at_once", type=int, default=4, help="Trainings side by side.")
     arguments = parser.parse_args()
     unknown = set(arguments.stages.split(",")) - set(STAGES)
     if unknown:
@@ -105,6 +110,8 @@ def main():
         data=arguments.data and arguments.data.absolute(),
         deadline=start + arguments.seconds,
         environment=environment(arguments, site),
+        train_flags=tuple(arguments.train_flags.split()),
+        at_once=1 if arguments.device == "cpu" else arguments.at_once,
     )
     for name in (name for name in STAGES if name in arguments.stages.split(",")):
         run, seconds = STAGES[name]

@@ -3,6 +3,7 @@
 Without a GPU the kernels run in the emulation of one, under ASan and UBSan.
 """
 
+import functools
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import shutil
 from benchmarks.gpu.stages import StepFailed
 
 _TOOLS = ("memcheck", "racecheck", "synccheck")
+_TOOL_SECONDS = 60.0  # of each, side by side
 
 
 def run(stage):
@@ -21,16 +23,17 @@ def run(stage):
         stage.step("gpu", lambda: gpu(stage))
     if not binary.exists():  # of an earlier call that a fresh machine has not
         stage.saved["steps"].pop("build", None)
-    stage.step("build", lambda: _built(stage, what, binary))
-    stage.step("core", lambda: _core(stage))
+    stage.together(
+        {"build": lambda: _built(stage, what, binary), "core": lambda: _core(stage)},
+        at_once=None if kit.gpu else 1,
+    )
     if not kit.gpu:
         shapes = ["--far-only"] if kit.small else []
         stage.step("emulated", lambda: _checked(stage, binary, "--seed=1", *shapes))
         return
     stage.step("checks", lambda: _checked(stage, binary, "--checks-only"))
     stage.step("more than 2^31 elements", lambda: _checked(stage, binary, "--far-only"))
-    for tool in _TOOLS:
-        stage.step(tool, lambda tool=tool: _sanitized(stage, tool, binary))
+    stage.together({tool: functools.partial(_sanitized, stage, tool, binary) for tool in _TOOLS})
 
 
 def gpu(stage):
@@ -59,9 +62,9 @@ def _core(stage):
     return {"core": said.rpartition("core:")[2].strip().rpartition("(")[2].rstrip(")")}
 
 
-def _checked(stage, *command):
+def _checked(stage, *command, seconds=None):
     """How many checks passed."""
-    said = stage.run(*command)
+    said = stage.run(*command, seconds=seconds)
     found = re.search(r"(\d+) checks passed, 0 failed", said)
     if not found or int(found[1]) == 0:
         raise StepFailed(f"no checks: {said[-1000:]}")
@@ -71,4 +74,4 @@ def _checked(stage, *command):
 def _sanitized(stage, tool, binary):
     """How many checks passed of the small selection, under a tool that found nothing."""
     options = ["--tool", tool, "--error-exitcode", "9", binary, "--sanitized"]
-    return _checked(stage, cuda_tool("compute-sanitizer"), *options)
+    return _checked(stage, cuda_tool("compute-sanitizer"), *options, seconds=_TOOL_SECONDS)

@@ -5,6 +5,7 @@ import json
 from benchmarks.gpu.stages import StepFailed
 
 _SIZES = "4096x8142,100000x80,512x1000,1000000x10"
+_LOSSES = "softmax,focal"  # one of each family; the kernels alone are timed of all
 # Without Keras' own losses, which take as long to compile and are compared on the CPU.
 _CONTENDERS = "cb_keras Loss,composed,copy to new memory"
 # Step: framework, modes, share of the time that is left. What compiles slowest comes last.
@@ -44,7 +45,13 @@ def _losses(stage, framework, modes, seconds):
     stage.run(
         *("python", "-m", "benchmarks.frameworks", f"--frameworks={framework}"),
         *(f"--modes={modes}", f"--contenders={_CONTENDERS}", f"--device={kit.device}"),
-        *(f"--sizes={_SIZES}", "--dtypes=float32,bfloat16", "--repetitions=3", "--seconds=0.05"),
+        *(
+            f"--sizes={_SIZES}",
+            f"--losses={_LOSSES}",
+            "--dtypes=float32,bfloat16",
+            "--repetitions=3",
+            "--seconds=0.05",
+        ),
         *(f"--json={file}", f"--budget={0.9 * seconds:.0f}", *small),
         seconds=seconds,
     )

@@ -3,6 +3,7 @@
 This imports the standard library alone: it runs before anything is installed.
 """
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import json
@@ -11,6 +12,8 @@ import pathlib
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -33,6 +36,8 @@ class Kit:
         data: Folder with the packed images, or None.
         deadline: `time.monotonic()` at which the last stage has to end.
         environment: Of the commands.
+        train_flags: Of every training, after its own.
+        at_once: Trainings side by side, which hide what each does on the CPU.
     """
 
     output: pathlib.Path
@@ -42,11 +47,19 @@ class Kit:
     data: pathlib.Path | None
     deadline: float
     environment: dict
+    train_flags: tuple[str, ...] = ()
+    at_once: int = 1
 
     @property
     def gpu(self):
         """Whether there is a GPU to measure."""
         return self.device == "gpu"
+
+
+def below_root(path):
+    """A path as commands take it, which run in ROOT: records then hold no folder of the machine."""
+    path = pathlib.Path(path)
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
 
 
 class Stage:
@@ -66,6 +79,7 @@ class Stage:
         self.file = kit.output / f"{name}.json"
         self.deadline = min(kit.deadline, time.monotonic() + seconds)
         self.saved = {"stage": name, "device": kit.device, "finished": False, "steps": {}}
+        self.lock = threading.Lock()  # of what is saved
         if self.file.exists():
             self.saved |= json.loads(self.file.read_text())
 
@@ -103,9 +117,25 @@ class Stage:
             outcome = {"ok": False, "why": str(error)}
             print(f"{self.name}: {name} failed: {str(error)[-1500:]}", flush=True)
         outcome["seconds"] = round(time.monotonic() - start, 2)
-        self.saved["steps"][name] = outcome
-        self.save()
+        with self.lock:
+            self.saved["steps"][name] = outcome
+            self.save()
         return outcome.get("figures")
+
+    def together(self, works, at_once=None, least=1.0):
+        """Steps side by side, begun in their order: for what is not timed.
+
+        Args:
+            works: Dict of name to work, as `step` takes them.
+            at_once: How many, or None for all.
+            least: As of `step`.
+
+        Returns:
+            Dict of name to figures, or None where there are none.
+        """
+        with concurrent.futures.ThreadPoolExecutor(at_once or len(works)) as pool:
+            begun = {name: pool.submit(self.step, name, do, least) for name, do in works.items()}
+            return {name: future.result() for name, future in begun.items()}
 
     def finish(self):
         """Notes whether all steps were done."""
@@ -133,8 +163,7 @@ class Stage:
             sys.executable if i == 0 and w == "python" else str(w) for i, w in enumerate(command)
         ]
         limit = self.left if seconds is None else min(seconds, self.left)
-        log = self.kit.work / "command.log"
-        with log.open("w+b") as file:
+        with tempfile.TemporaryFile(dir=self.kit.work) as file:
             try:
                 process = subprocess.Popen(
                     command,
@@ -153,7 +182,8 @@ class Stage:
                 status = f"none after {limit:.0f} s"
             finally:
                 _end(process)
-        said = log.read_text(errors="replace")
+            file.seek(0)
+            said = file.read().decode(errors="replace")
         if status != 0:
             raise StepFailed(f"{' '.join(command)}: exit status {status}\n{said[-_SHOWN:]}")
         return said

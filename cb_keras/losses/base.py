@@ -144,10 +144,14 @@ class ClassBalancedLoss(keras.losses.Loss):
             labels = labels if left_to_the_op else self._checked_ids(labels)
             labels = narrow_class_ids(labels, self.dtype)
         plain = mask is None and sample_weight is None and self.ignore_class is None
+        half = plain and self._op_reads_half_precision(logits)
         if plain and keras.backend.backend() == "torch" and self.dtype == "float32":
-            labels, logits = ops.cast(labels, self.dtype), ops.cast(logits, self.dtype)
-            return self._reduced(self.call(labels, logits))
+            labels = ops.cast(labels, self.dtype)
+            return self._reduced(self.call(labels, logits if half else ops.cast(logits, self.dtype)))
         try:
+            if half:
+                losses = self.call(ops.cast(labels, self.dtype), logits)
+                return private_api.reduced_losses(losses, self.reduction, self.dtype)
             return super().__call__(labels, logits, sample_weight)
         except Exception:  # in eager code maybe of a label, which the checks find in what was given
             if left_to_the_op and not in_tensorflow_graph():
@@ -165,6 +169,15 @@ class ClassBalancedLoss(keras.losses.Loss):
         if self.fused is False or isinstance(logits, keras.KerasTensor):
             return False
         return _named_by_op(logits) and self._usable_fused_form(logits, self.dtype) is not None
+
+    def _op_reads_half_precision(self, logits: Any) -> bool:
+        """Whether the logits stay as they are: the op computes in float32 from 16 bits.
+
+        A cast would cost as much as the loss, once more for the gradient, and changes no result.
+        """
+        dtype = keras.backend.standardize_dtype(logits.dtype)
+        half = dtype in ("bfloat16", "float16") and self.dtype == "float32"
+        return half and self._usable_fused_form(logits) is not None
 
     def _reduced(self, losses: Any) -> Any:
         """What Keras makes of losses without weights, on PyTorch: its way there costs more."""

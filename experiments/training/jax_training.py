@@ -78,8 +78,7 @@ class _Program:
     def __init__(self, model, feed, training):
         self.model, self.feed, self.training = model, feed, training
         self.learned = list(model.trainable_variables)  # the optimizer's, in its order
-        self.constants = None
-        self.compiled = {}
+        self.compiled_for, self.compiled = None, {}
         self.figures = jax.jit(self._figures)
         _build_metrics(model)
 
@@ -93,12 +92,14 @@ class _Program:
         self.model.reset_metrics()
         groups = self._variables()
         state = [[jnp.asarray(v.value) for v in group] for group in groups]
+        # An argument, so that the program is the same for all weights, and for all epochs.
+        weights = jnp.asarray(self.model.loss.class_weights.value)
         try:
             for call in self.feed.calls(plan):
-                program = self._compiled(state, call.inputs)
+                program = self._compiled(state, weights, call.inputs)
                 if called is not None:
                     called.on_train_batch_begin(call.end - len(call.inputs[2]))
-                state, losses = program(state, *call.inputs)
+                state, losses = program(state, weights, *call.inputs)
                 if called is not None:
                     step, loss = _first_that_is_not_finite(call.end, np.asarray(losses))
                     called.on_train_batch_end(step, {"loss": loss})
@@ -119,20 +120,18 @@ class _Program:
             model.metrics_variables,
         ]
 
-    def _compiled(self, state, inputs):
+    def _compiled(self, state, weights, inputs):
         """The program for such inputs. All of an epoch's are compiled before its first step."""
-        # By `FrozenTrunk` and `ClassWeightScheduler`: both are part of the program.
-        frozen = len(self.learned) - len(state[0])
-        weights = np.asarray(self.model.loss.class_weights.value).tobytes()
-        if (frozen, weights) != self.constants:
-            self.constants, self.compiled = (frozen, weights), {}
+        frozen = len(self.learned) - len(state[0])  # by `FrozenTrunk`
+        if frozen != self.compiled_for:
+            self.compiled_for, self.compiled = frozen, {}
         if not self.compiled:
-            images, labels, chosen, drawn = inputs
             for shape in dict.fromkeys(self.feed.layout()):
-                self.compiled[shape] = self._compile(state, images, labels, chosen, drawn, shape)
+                self.compiled[shape] = self._compile(state, weights, inputs, shape)
         return self.compiled[inputs[2].shape]
 
-    def _compile(self, state, images, labels, chosen, drawn, shape):
+    def _compile(self, state, weights, inputs, shape):
+        images, labels, chosen, drawn = inputs
         steps, size = shape
         number = len(images) if self.feed.resident else steps * size
 
@@ -142,19 +141,20 @@ class _Program:
         program = jax.jit(self._run, donate_argnums=0)
         return program.lower(
             state,
+            weights,
             like(images, number, *images.shape[1:]),
             like(labels, number),
             like(chosen, *shape),
             None if drawn is None else tuple(like(d, *shape) for d in drawn),
         ).compile()
 
-    def _run(self, state, images, labels, chosen, drawn):
+    def _run(self, state, weights, images, labels, chosen, drawn):
         """All steps of a call; returns the state after them and the mean losses up to each."""
 
         def step(state, of_step):
             positions, drawn = of_step
             x = jax_batches.pixels(images, positions, drawn)
-            after, loss = self._step(state, x, labels[positions])
+            after, loss = self._step(state, weights, x, labels[positions])
             return jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), after, state), loss
 
         if jax_batches.rolled():
@@ -162,24 +162,25 @@ class _Program:
         state, loss = step(state, jax.tree.map(lambda array: array[0], (chosen, drawn)))
         return state, loss[None]
 
-    def _step(self, state, x, y):
+    def _step(self, state, weights, x, y):
         trained, others, optimizer, metrics = state
         compute = self._loss
         if self.training:
             compute = jax.value_and_grad(compute, has_aux=True)
-        found = compute(trained, others, optimizer, x, y)
+        found = compute(trained, others, optimizer, weights, x, y)
         (_, (loss, y_pred, others)), slopes = found if self.training else (found, None)
         if self.training:
             trained, optimizer = self._apply(trained, others, optimizer, slopes)
         metrics, mean_loss = self._update_metrics(metrics, loss, x, y, y_pred)
         return [trained, others, optimizer, metrics], mean_loss
 
-    def _loss(self, trained, others, optimizer, x, y):
+    def _loss(self, trained, others, optimizer, weights, x, y):
         """`(scaled loss, (loss, predictions, the variables that are not trained))`."""
         y_pred, others, penalties = self.model.stateless_call(
             trained, others, x, training=self.training, return_losses=True
         )
-        loss = self.model.loss(y, y_pred)
+        with _scope([self.model.loss.class_weights], [weights]):
+            loss = self.model.loss(y, y_pred)
         for penalty in penalties:
             loss = loss + keras.ops.cast(penalty, loss.dtype)
         scaled = loss

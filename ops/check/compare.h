@@ -38,7 +38,7 @@ class Report {
   int64_t passed_ = 0, failed_ = 0;
 };
 
-// What the kernels left behind, in memory that was filled with 0xff.
+// What the kernels left behind, in memory that was filled with kPoison.
 struct Output {
   std::vector<float> losses;
   std::vector<unsigned char> gradient;
@@ -97,7 +97,7 @@ inline void CompareOutput(const HostProblem& host, const Output& output, Report*
   const int64_t total = what.rows * what.classes;
   const uint64_t every = static_cast<uint64_t>(1 + total / kMaxCompared);
   const int64_t size = FloatBytes(what.float_type);
-  const unsigned char poison[4] = {0xff, 0xff, 0xff, 0xff};
+  const unsigned char poison[4] = {kPoison, kPoison, kPoison, kPoison};
   FirstDifference difference;
   InParallel(what.rows, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {

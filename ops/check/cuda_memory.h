@@ -10,6 +10,8 @@
 
 #include <vector>
 
+#include "problem.h"
+
 #ifdef CBK_EMULATE
 #include "emulator.h"
 #else
@@ -27,7 +29,7 @@ inline void Require(int error, const char* what) {
 }
 
 // An array that begins `shift` bytes after a boundary of 256 (emulated: 16) bytes. One that is for
-// output has guard zones around it, and all of it is filled with 0xff.
+// output has guard zones around it, and all of it is filled with kPoison.
 class DeviceArray {
  public:
   enum Use { kInput, kOutput };
@@ -38,7 +40,7 @@ class DeviceArray {
         after_(use == kOutput ? kGuard : 0) {
     // One byte at least: an empty array must not look like an absent one.
     Require(cudaMalloc(reinterpret_cast<void**>(&memory_), Total() + (Total() == 0)), "cudaMalloc");
-    if (use == kOutput) Require(cudaMemset(memory_, 0xff, Total()), "cudaMemset");
+    if (use == kOutput) Require(cudaMemset(memory_, kPoison, Total()), "cudaMemset");
   }
   ~DeviceArray() { cudaFree(memory_); }
   DeviceArray(const DeviceArray&) = delete;
@@ -57,7 +59,7 @@ class DeviceArray {
             "copy from the device");
     for (size_t i = 0; i < Total(); ++i) {
       if (i == before_) i += bytes_;
-      if (i < Total() && all[i] != 0xff) *guards_hold = false;
+      if (i < Total() && all[i] != kPoison) *guards_hold = false;
     }
     return std::vector<unsigned char>(
         all.begin() + static_cast<ptrdiff_t>(before_),

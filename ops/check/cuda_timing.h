@@ -50,7 +50,8 @@ struct Timing {
   double RatioToCopy() const { return copy_microseconds / microseconds; }
 };
 
-// One problem on the device, and a source and a target for the copy it is compared with.
+// A problem on the device that each loss is computed of, and a source and a target for the copy that
+// it is compared with.
 struct TimedProblem {
   TimedProblem(const HostProblem& host, const std::vector<unsigned char>& copied)
       : logits(DeviceArray::kInput, static_cast<int64_t>(host.logits.size()), 0),
@@ -59,13 +60,11 @@ struct TimedProblem {
         losses(DeviceArray::kInput, 4 * host.what.rows, 0),
         gradient(DeviceArray::kInput, static_cast<int64_t>(host.logits.size()), 0),
         copy_source(DeviceArray::kInput, static_cast<int64_t>(copied.size()), 0),
-        copy_target(DeviceArray::kInput, static_cast<int64_t>(copied.size()), 0),
-        copy_bytes(copied.size()) {
+        copy_target(DeviceArray::kInput, static_cast<int64_t>(copied.size()), 0) {
     logits.Upload(host.logits.data());
     labels.Upload(host.labels.data());
     weights.Upload(host.class_weights.data());
     copy_source.Upload(copied.data());
-    problem.loss = host.what.loss;
     problem.float_type = host.what.float_type;
     problem.labels_type = host.what.labels_type;
     problem.rows = host.what.rows;
@@ -75,41 +74,80 @@ struct TimedProblem {
     problem.class_weights = static_cast<const float*>(weights.data());
     problem.gamma = host.what.gamma;
     problem.losses = static_cast<float*>(losses.data());
-    problem.gradient = host.what.gradient ? gradient.data() : nullptr;
   }
 
-  void Run() const { Require(CbkCudaLoss(&problem, nullptr), "CbkCudaLoss"); }
-  void Copy() const {
-    Require(cudaMemcpyAsync(copy_target.data(), copy_source.data(), copy_bytes,
+  void Run(int loss, bool with_gradient) const {
+    CbkProblem one = problem;
+    one.loss = loss;
+    one.gradient = with_gradient ? gradient.data() : nullptr;
+    Require(CbkCudaLoss(&one, nullptr), "CbkCudaLoss");
+  }
+  void Copy(size_t bytes) const {
+    Require(cudaMemcpyAsync(copy_target.data(), copy_source.data(), bytes,
                             cudaMemcpyDeviceToDevice, nullptr),
             "copy");
   }
 
   DeviceArray logits, labels, weights, losses, gradient, copy_source, copy_target;
-  size_t copy_bytes;
   CbkProblem problem = {};
 };
 
-// Turns between as many equal problems as exceed the cache several times, up to a limit that only
-// the smallest problems meet.
-inline Timing TimeLoss(const Case& what, int64_t cache_bytes) {
-  const HostProblem host = MakeProblem(what);
-  const int64_t bytes = (what.gradient ? 2 : 1) * static_cast<int64_t>(host.logits.size()) +
-                        static_cast<int64_t>(host.labels.size()) + 4 * what.rows +
-                        4 * what.classes;
-  const int64_t sets = std::max<int64_t>(2, std::min<int64_t>(32, 3 * cache_bytes / bytes + 1));
-  std::vector<std::unique_ptr<TimedProblem>> problems;
-  // A copy reads and writes its bytes: half as many do. Not zeros, which copy faster on some cards.
-  std::vector<unsigned char> copied(static_cast<size_t>(bytes / 2));
+// Usual logits, true class ids of type int32 and weights above 0: no row that is quickly done with.
+inline HostProblem UsualProblem(const Case& what) {
+  HostProblem problem;
+  problem.what = what;
+  const Random random = {what.seed};
+  for (int64_t c = 0; c < what.classes; ++c) {
+    problem.class_weights.push_back(0.5f +
+                                    static_cast<float>(random.Uniform(static_cast<uint64_t>(c))));
+  }
+  problem.labels.resize(static_cast<size_t>(4 * what.rows));
+  problem.logits.resize(static_cast<size_t>(what.rows * what.classes * FloatBytes(what.float_type)));
+  InParallel(what.rows, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const Random of_row = random.Derive(static_cast<uint64_t>(row));
+      reinterpret_cast<int32_t*>(problem.labels.data())[row] = static_cast<int32_t>(
+          of_row.Bits(~uint64_t{0}) % static_cast<uint64_t>(what.classes));
+      for (int64_t c = 0; c < what.classes; ++c) {
+        WriteFloat(what.float_type,
+                   static_cast<float>(3.0 * of_row.Normal(static_cast<uint64_t>(c))),
+                   problem.logits.data(), row * what.classes + c);
+      }
+    }
+  });
+  return problem;
+}
+
+// Every loss of one problem, with its gradient and alone. Turns between as many equal problems as
+// exceed the cache several times, up to a limit that only the smallest problems meet.
+template <typename Add>
+void TimeLosses(const Case& of, int64_t cache_bytes, const Add& add) {
+  const HostProblem host = UsualProblem(of);
+  const int64_t logits = static_cast<int64_t>(host.logits.size());
+  const int64_t rest = static_cast<int64_t>(host.labels.size()) + 4 * of.rows + 4 * of.classes;
+  const int64_t sets =
+      std::max<int64_t>(2, std::min<int64_t>(32, 3 * cache_bytes / (logits + rest) + 1));
+  // Not zeros, which copy faster on some cards.
+  std::vector<unsigned char> copied(static_cast<size_t>((2 * logits + rest) / 2));
   for (size_t i = 0; i < copied.size(); ++i) copied[i] = static_cast<unsigned char>(i * 37 >> 3);
+  std::vector<std::unique_ptr<TimedProblem>> problems;
   for (int64_t i = 0; i < sets; ++i) problems.emplace_back(new TimedProblem(host, copied));
   const auto turn = [&](int i) -> const TimedProblem& {
     return *problems[static_cast<size_t>(i % sets)];
   };
-  Timing timing = {what, 0.0, 0.0, static_cast<double>(bytes)};
-  timing.copy_microseconds = MedianMicroseconds([&](int i) { turn(i).Copy(); });
-  timing.microseconds = MedianMicroseconds([&](int i) { turn(i).Run(); });
-  return timing;
+  for (const bool gradient : {true, false}) {
+    const int64_t bytes = (gradient ? 2 : 1) * logits + rest;
+    // A copy reads and writes its bytes: half as many do.
+    const double copy = MedianMicroseconds(
+        [&](int i) { turn(i).Copy(static_cast<size_t>(bytes / 2)); });
+    for (int loss = 0; loss < kCbkLossCount; ++loss) {
+      Case what = of;
+      what.loss = loss;
+      what.gradient = gradient;
+      const double own = MedianMicroseconds([&](int i) { turn(i).Run(loss, gradient); });
+      add(Timing{what, own, copy, static_cast<double>(bytes)});
+    }
+  }
 }
 
 inline void WriteJson(const std::string& path, const std::string& device,
@@ -151,24 +189,20 @@ inline void TimeAll(uint64_t seed, const std::string& json_path) {
   printf("%-13s %-8s %-8s %7s %7s %10s %10s %8s %6s\n", "loss", "type", "gradient", "rows",
          "classes", "us", "copy us", "GB/s", "ratio");
   std::vector<Timing> timings;
-  const auto time = [&](const Case& what) {
-    timings.push_back(TimeLoss(what, device.l2CacheSize));
-    const Timing& timing = timings.back();
-    printf("%-13s %-8s %-8s %7lld %7lld %10.2f %10.2f %8.0f %6.2f\n", CbkLossName(what.loss),
-           floats[what.float_type], what.gradient ? "yes" : "no",
-           static_cast<long long>(what.rows), static_cast<long long>(what.classes),
-           timing.microseconds, timing.copy_microseconds, timing.GigabytesPerSecond(),
-           timing.RatioToCopy());
+  const auto add = [&](const Timing& timing) {
+    timings.push_back(timing);
+    printf("%-13s %-8s %-8s %7lld %7lld %10.2f %10.2f %8.0f %6.2f\n",
+           CbkLossName(timing.what.loss), floats[timing.what.float_type],
+           timing.what.gradient ? "yes" : "no", static_cast<long long>(timing.what.rows),
+           static_cast<long long>(timing.what.classes), timing.microseconds,
+           timing.copy_microseconds, timing.GigabytesPerSecond(), timing.RatioToCopy());
     fflush(stdout);
     if (!json_path.empty()) WriteJson(json_path, device.name, timings);  // what there is so far
   };
-  for (const bool gradient : {true, false}) {
-    for (const auto& shape : shapes) {
-      for (int loss = 0; loss < kCbkLossCount; ++loss) {
-        for (const int type : {int{kCbkFloat32}, int{kCbkBfloat16}}) {
-          time({loss, type, kCbkInt32, gradient, kNoUpstream, shape[0], shape[1], 1.0f, seed});
-        }
-      }
+  for (const auto& shape : shapes) {
+    for (const int type : {int{kCbkFloat32}, int{kCbkBfloat16}}) {
+      TimeLosses({0, type, kCbkInt32, true, kNoUpstream, shape[0], shape[1], 1.0f, seed},
+                 device.l2CacheSize, add);
     }
   }
 }

@@ -63,7 +63,7 @@ void CheckFarLoss(const Case& what, int64_t rows, const Run& run, Report* report
   const int64_t element = FloatBytes(what.float_type), elements = rows * what.classes;
   const bool multi_hot = what.labels_type == kCbkMultiHot;
   const size_t near_elements = static_cast<size_t>(what.rows * what.classes);
-  const auto untouched = [](size_t bytes) { return std::vector<unsigned char>(bytes, 0xff); };
+  const auto untouched = [](size_t bytes) { return std::vector<unsigned char>(bytes, kPoison); };
   const Array logits(elements * element, host.logits);
   const Array labels((multi_hot ? elements : rows) * LabelBytes(what.labels_type), host.labels);
   const Array weights(what.classes * 4, BytesOf(host.class_weights));

@@ -13,6 +13,8 @@
 
 #include <vector>
 
+#include "problem.h"
+
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
 #endif
@@ -20,8 +22,9 @@
 namespace cb_keras {
 namespace check {
 
-// `bytes` bytes, filled with 0xff, up to the last one before a page that can't be accessed: so the
-// array begins at a boundary of its elements, and of nothing more. Before it there is a guard zone.
+// `bytes` bytes, filled with kPoison, up to the last one before a page that can't be accessed: so
+// the array begins at a boundary of its elements, and of nothing more. Before it there is a guard
+// zone.
 class GuardedArray {
  public:
   explicit GuardedArray(size_t bytes) : bytes_(bytes) {
@@ -33,7 +36,7 @@ class GuardedArray {
     if (memory == MAP_FAILED) Fail("mmap");
     memory_ = static_cast<unsigned char*>(memory);
     before_ = pages * page - bytes;
-    memset(memory_, 0xff, pages * page);
+    memset(memory_, kPoison, pages * page);
     if (mprotect(memory_ + pages * page, page, PROT_NONE) != 0) Fail("mprotect");
     Poison(true);
   }
@@ -57,7 +60,7 @@ class GuardedArray {
   bool GuardHolds() const {
     Poison(false);
     bool holds = true;
-    for (size_t i = 0; i < before_; ++i) holds = holds && memory_[i] == 0xff;
+    for (size_t i = 0; i < before_; ++i) holds = holds && memory_[i] == kPoison;
     Poison(true);
     return holds;
   }

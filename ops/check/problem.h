@@ -32,6 +32,10 @@ void InParallel(int64_t count, const Work& work) {
   for (std::thread& thread : pool) thread.join();
 }
 
+// Fills memory before a kernel writes it. No kernel gives such a number; a GPU does give NaN of all
+// ones, where one is negated.
+constexpr unsigned char kPoison = 0x7f;
+
 // Random numbers that depend on the seed and the index alone.
 struct Random {
   uint64_t seed;

@@ -57,6 +57,15 @@ def torch_version():
     return f"{torch.__version__} of PyTorch"
 
 
+@still_there("keras.src.losses.loss.reduce_weighted_values", keras_version)
+@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum", None])
+def test_losses_are_reduced_as_keras_does(reduction):
+    losses = ops.convert_to_tensor([1.0, 2.0, 6.0])
+    found = ops.convert_to_numpy(private_api.reduced_losses(losses, reduction, "float32"))
+    expected = {"sum_over_batch_size": 3.0, "sum": 9.0, None: [1.0, 2.0, 6.0]}[reduction]
+    np.testing.assert_allclose(found, expected)
+
+
 @still_there("keras.src.backend.get_keras_mask or set_keras_mask", keras_version)
 def test_a_mask_is_found_where_keras_layers_leave_it_and_set_where_keras_losses_look():
     masked = keras.layers.Masking()(np.array([[[1.0]], [[0.0]]]))

@@ -9,7 +9,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from benchmarks.gpu import __main__ as program
-from benchmarks.gpu import images, kernels, packing, training
+from benchmarks.gpu import images, kernels, packing
 from benchmarks.gpu.stages import StepFailed
 
 
@@ -82,7 +82,8 @@ def test_an_unknown_stage_is_refused_by_name(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         program.parsed()
     assert (
-        "--stages must be of check, kernels, steps, training, got bench" in capsys.readouterr().err
+        "--stages must be of check, kernels, steps, speed, training, got bench"
+        in capsys.readouterr().err
     )
 
 
@@ -90,13 +91,6 @@ def test_without_a_gpu_the_program_says_how_to_rehearse(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SystemExit, match=r"no GPU here .*--device=cpu --small"):
         program._architecture()
-
-
-def test_a_cell_needs_as_long_as_its_epochs_take_and_the_start_around_them():
-    """10,000 images at 5000/s are 2 s an epoch, 200 of them 400 s; 30 s were not training."""
-    metrics = {"images_per_second": 5000.0, "train_seconds": 12.0}
-    speed = {"train_images": 10000, "wall_seconds": 42.0, "metrics": metrics}
-    assert training._least(speed, small=False) == pytest.approx(1.1 * 430.0)
 
 
 def test_figures_of_kernels_that_took_too_long_are_kept_with_what_ended_them(tmp_path):
