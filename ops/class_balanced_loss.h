@@ -16,6 +16,10 @@
 // Multi-hot labels of the softmax losses mix the weighted losses of the classes instead: the loss is
 // sum_c y_c w_c loss_c, to which a class with y_c w_c = 0 adds 0 even if its loss is infinite.
 //
+// The softmax losses take factor_c z_c + offset_c - margin_c [c = y] in place of z_c, where a factor,
+// an offset or a margin of each class is given; the gradient is by z all the same. There are margins
+// with class ids only.
+//
 // Logits are read in their own type; all arithmetic is float32 at least; the gradient is rounded
 // once, to the type of the logits.
 //
@@ -76,6 +80,11 @@ struct CbkProblem {
   int upstream_is_scalar;
   float* losses;   // [rows]
   void* gradient;  // [rows, classes], or nullptr: the losses alone
+  // [classes], finite, or nullptr for 1, 0 and 0. Of the softmax losses alone; `margin` not with
+  // kCbkMultiHot.
+  const float* factor;
+  const float* offset;
+  const float* margin;
 };
 
 // Multiplies row i of `values` by upstream[i] / applied[i]; a row whose factor is exactly 1 is

@@ -104,11 +104,13 @@ Output RunLoss(const HostProblem& host, Way way, bool* invalid_found) {
   const size_t gradient_bytes =
       static_cast<size_t>(what.gradient * what.rows * what.classes * FloatBytes(what.float_type));
   const GuardedArray logits = Guarded(host.logits), labels = Guarded(host.labels);
-  const GuardedArray weights = Guarded(host.class_weights), upstream = Guarded(host.upstream);
+  const ClassArrays<GuardedArray> of_classes = {Guarded(host.class_weights), Guarded(host.factor),
+                                                Guarded(host.offset), Guarded(host.margin)};
+  const GuardedArray upstream = Guarded(host.upstream);
   const GuardedArray losses(static_cast<size_t>(what.rows) * sizeof(float));
   const GuardedArray gradient(gradient_bytes);
   const CbkProblem problem =
-      ProblemIn(what, logits, labels, weights, upstream, losses, gradient);
+      ProblemIn(what, logits, labels, of_classes, upstream, losses, gradient);
   if (way == kKernels) {
     const bool stream = what.gradient && Random{what.seed}.Bits(0) % 2 == 0;
     std::atomic<bool> found{true};

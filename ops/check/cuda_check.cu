@@ -212,6 +212,14 @@ void CheckRefusals(Report* report) {
   problem.ignores = 1;
   report->Add(CbkCudaLoss(&problem, nullptr) != cudaSuccess, "multi-hot labels ignore no class");
   problem.ignores = 0;
+  const float margin = 0.0f;
+  problem.margin = &margin;
+  report->Add(CbkCudaLoss(&problem, nullptr) != cudaSuccess, "multi-hot labels have no margin");
+  problem.labels_type = kCbkInt32;
+  problem.loss = kCbkSigmoid;
+  report->Add(CbkCudaLoss(&problem, nullptr) != cudaSuccess, "only softmax losses have margins");
+  problem.loss = kCbkSoftmax;
+  problem.margin = nullptr;
   problem.labels_type = kCbkDoubleIds + 1;
   report->Add(CbkCudaLoss(&problem, nullptr) != cudaSuccess, "there are no labels of type 6");
   problem.labels_type = kCbkInt32;

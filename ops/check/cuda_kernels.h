@@ -32,17 +32,25 @@ inline Output RunLoss(const HostProblem& host) {
   };
   DeviceArray logits(DeviceArray::kInput, bytes(host.logits), logits_shift);
   DeviceArray labels(DeviceArray::kInput, bytes(host.labels), labels_shift);
-  DeviceArray weights(DeviceArray::kInput, bytes(host.class_weights), 4 * shift(4));
+  const auto of_class = [&](const std::vector<float>& values, uint64_t index) {
+    return DeviceArray(DeviceArray::kInput, bytes(values), 4 * shift(index));
+  };
+  const ClassArrays<DeviceArray> of_classes = {of_class(host.class_weights, 4),
+                                               of_class(host.factor, 7), of_class(host.offset, 8),
+                                               of_class(host.margin, 9)};
   DeviceArray upstream(DeviceArray::kInput, bytes(host.upstream), 4 * shift(5));
   DeviceArray losses(DeviceArray::kOutput, 4 * what.rows, 4 * shift(6));
   DeviceArray gradient(DeviceArray::kOutput, what.gradient ? size * count : 0, gradient_shift);
   logits.Upload(host.logits.data());
   labels.Upload(host.labels.data());
-  weights.Upload(host.class_weights.data());
+  of_classes.weights.Upload(host.class_weights.data());
+  of_classes.factor.Upload(host.factor.data());
+  of_classes.offset.Upload(host.offset.data());
+  of_classes.margin.Upload(host.margin.data());
   upstream.Upload(host.upstream.data());
 
   const CbkProblem problem =
-      ProblemIn(what, logits, labels, weights, upstream, losses, gradient);
+      ProblemIn(what, logits, labels, of_classes, upstream, losses, gradient);
   Require(CbkCudaLoss(&problem, nullptr), "CbkCudaLoss");
   Require(cudaDeviceSynchronize(), "running CbkCudaLoss");
 

@@ -66,12 +66,16 @@ void CheckFarLoss(const Case& what, int64_t rows, const Run& run, Report* report
   const auto untouched = [](size_t bytes) { return std::vector<unsigned char>(bytes, kPoison); };
   const Array logits(elements * element, host.logits);
   const Array labels((multi_hot ? elements : rows) * LabelBytes(what.labels_type), host.labels);
-  const Array weights(what.classes * 4, BytesOf(host.class_weights));
+  const auto of_class = [](const std::vector<float>& values) {
+    return Array(static_cast<int64_t>(4 * values.size()), BytesOf(values));
+  };
+  const ClassArrays<Array> of_classes = {of_class(host.class_weights), of_class(host.factor),
+                                         of_class(host.offset), of_class(host.margin)};
   const Array upstream((what.upstream == kRowUpstream ? rows : 1) * 4, BytesOf(host.upstream));
   const Array losses(rows * 4, untouched(static_cast<size_t>(what.rows) * 4));
   const Array gradient(elements * element,
                        untouched(near_elements * static_cast<size_t>(element)));
-  CbkProblem problem = ProblemIn(what, logits, labels, weights, upstream, losses, gradient);
+  CbkProblem problem = ProblemIn(what, logits, labels, of_classes, upstream, losses, gradient);
   problem.rows = rows;
   run(problem, rows - what.rows);
 

@@ -57,6 +57,7 @@ struct Random {
   Random Derive(uint64_t purpose) const { return {Bits(~purpose)}; }
 };
 
+enum Adjustment { kFactor, kOffset, kMargin };
 enum Upstream { kNoUpstream, kScalarUpstream, kRowUpstream };
 
 struct Case {
@@ -73,6 +74,12 @@ struct Case {
   // Of every third problem each, and never both.
   float LabelSmoothing() const { return loss == kCbkSoftmax && seed % 3 == 1 ? 0.1f : 0.0f; }
   bool Ignores() const { return labels_type != kCbkMultiHot && seed % 3 == 2; }
+  // Of every other softmax problem some of them; margins of class ids alone.
+  bool Adjusts(int which) const {
+    const bool some = CbkOfSoftmax(loss) && seed / 3 % 2 == 1;
+    const bool this_one = (seed / 6 % 7 + 1) >> which & 1;
+    return some && this_one && (which != kMargin || labels_type != kCbkMultiHot);
+  }
   // An id that some labels have: one that is not a class, or class 0.
   int64_t IgnoreClass() const { return seed % 2 == 0 ? -1 : 0; }
 
@@ -80,11 +87,13 @@ struct Case {
     const char* const floats[] = {"float32", "bfloat16", "float16"};
     const char* const labels[] = {"int32", "int64", "multi-hot", "uint64", "float", "double"};
     const char* const upstreams[] = {"no upstream", "scalar upstream", "row upstream"};
-    char text[200];
-    snprintf(text, sizeof(text), "%s %s %s [%lld, %lld] %s, %s, gamma %g, seed %llu",
+    char text[240];
+    snprintf(text, sizeof(text), "%s %s %s [%lld, %lld] %s, %s, gamma %g%s%s%s, seed %llu",
              CbkLossName(loss), floats[float_type], labels[labels_type], static_cast<long long>(rows),
              static_cast<long long>(classes), gradient ? "gradient" : "forward only",
              upstreams[upstream], static_cast<double>(gamma),
+             Adjusts(kFactor) ? ", factor" : "", Adjusts(kOffset) ? ", offset" : "",
+             Adjusts(kMargin) ? ", margin" : "",
              static_cast<unsigned long long>(seed));
     return text;
   }
@@ -117,11 +126,20 @@ inline int64_t WholeNumber(double x) {
   return fabs(x) < 0x1p62 && x == rint(x) ? static_cast<int64_t>(x) : -1;
 }
 
+// What there is of each class, in the memory of the device.
+template <typename Array>
+struct ClassArrays {
+  Array weights, factor, offset, margin;
+};
+
 // The case as the kernels take it; the arrays are in the memory of the device, and have `data()`.
 template <typename Array>
 CbkProblem ProblemIn(const Case& what, const Array& logits, const Array& labels,
-                     const Array& weights, const Array& upstream, const Array& losses,
-                     const Array& gradient) {
+                     const ClassArrays<Array>& of_classes, const Array& upstream,
+                     const Array& losses, const Array& gradient) {
+  const auto given = [&](int which, const Array& array) {
+    return what.Adjusts(which) ? static_cast<const float*>(array.data()) : nullptr;
+  };
   CbkProblem problem = {};
   problem.loss = what.loss;
   problem.float_type = what.float_type;
@@ -130,7 +148,7 @@ CbkProblem ProblemIn(const Case& what, const Array& logits, const Array& labels,
   problem.classes = what.classes;
   problem.logits = logits.data();
   problem.labels = labels.data();
-  problem.class_weights = static_cast<const float*>(weights.data());
+  problem.class_weights = static_cast<const float*>(of_classes.weights.data());
   problem.gamma = what.gamma;
   problem.label_smoothing = what.LabelSmoothing();
   problem.ignores = what.Ignores();
@@ -140,6 +158,9 @@ CbkProblem ProblemIn(const Case& what, const Array& logits, const Array& labels,
   problem.upstream_is_scalar = what.upstream == kScalarUpstream;
   problem.losses = static_cast<float*>(losses.data());
   problem.gradient = what.gradient ? gradient.data() : nullptr;
+  problem.factor = given(kFactor, of_classes.factor);
+  problem.offset = given(kOffset, of_classes.offset);
+  problem.margin = given(kMargin, of_classes.margin);
   return problem;
 }
 
@@ -148,8 +169,23 @@ struct HostProblem {
   std::vector<unsigned char> logits;
   std::vector<unsigned char> labels;
   std::vector<float> class_weights;
+  std::vector<float> factor, offset, margin;  // empty where there is none
   std::vector<float> upstream;
 
+  double Factor(int64_t c) const {
+    return factor.empty() ? 1.0 : static_cast<double>(factor[static_cast<size_t>(c)]);
+  }
+  double Offset(int64_t c) const {
+    return offset.empty() ? 0.0 : static_cast<double>(offset[static_cast<size_t>(c)]);
+  }
+  double Margin(int64_t row, int64_t c) const {
+    const bool is_label = !margin.empty() && ClassId(row) == c;
+    return is_label ? static_cast<double>(margin[static_cast<size_t>(c)]) : 0.0;
+  }
+  // What a softmax loss takes in place of the logit.
+  double Adjusted(int64_t row, int64_t c) const {
+    return Factor(c) * static_cast<double>(Logit(row, c)) + Offset(c) - Margin(row, c);
+  }
   float Logit(int64_t row, int64_t c) const {
     return ReadFloat(what.float_type, logits.data(), row * what.classes + c);
   }
@@ -326,6 +362,19 @@ inline HostProblem MakeProblem(const Case& what) {
     const double weight = exp(of_class.Normal(static_cast<uint64_t>(c)));
     const bool none = of_class.Derive(0).Bits(static_cast<uint64_t>(c)) % 6 == 0;
     problem.class_weights.push_back(none ? 0.0f : static_cast<float>(weight));
+  }
+  for (int64_t c = 0; c < what.classes; ++c) {
+    const Random of_class = random.Derive(5).Derive(static_cast<uint64_t>(c));
+    // A margin of 300 leaves nothing of the label's exponential next to what it was without it.
+    const bool large = of_class.Bits(3) % 8 == 0;
+    const double margin = large ? 300.0 : 15.0 * of_class.Uniform(2);
+    if (what.Adjusts(kFactor)) {
+      problem.factor.push_back(static_cast<float>(0.25 + 1.5 * of_class.Uniform(0)));
+    }
+    if (what.Adjusts(kOffset)) {
+      problem.offset.push_back(static_cast<float>(-8.0 * of_class.Uniform(1)));
+    }
+    if (what.Adjusts(kMargin)) problem.margin.push_back(static_cast<float>(margin));
   }
   FillLabels(random.Derive(0), &problem);
   FillLogits(random.Derive(1), &problem);

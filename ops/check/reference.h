@@ -25,6 +25,12 @@ struct Expected {
   double size = 0.0;
   double tiny_factor = 1.0;
   bool exact = false;
+
+  void Scale(double factor) {
+    value *= factor;
+    size *= fabs(factor);
+    tiny_factor *= fmax(1.0, fabs(factor));
+  }
 };
 
 constexpr Expected kExactlyZero = {0.0, 0.0, 1.0, true};
@@ -52,6 +58,20 @@ inline ReferenceTerm TermOf(double x, double gamma) {
 // logarithm's error of up to 1e-6 (on a GPU; on a CPU 4e-7) is multiplied by gamma.
 inline double Widened(const ReferenceTerm& term) { return 1.0 + 0.1 * term.spread; }
 
+// By how much more it grows where the logits are adjusted, of which each sum or product of float32 is
+// rounded: an exponential is wrong by twice the largest rounding, and (1 - p)^gamma by gamma times as
+// much.
+inline double RoundedAdjustment(const HostProblem& problem, int64_t row, double gamma) {
+  if (problem.factor.empty() && problem.offset.empty() && problem.margin.empty()) return 0.0;
+  double largest = 0.0;
+  for (int64_t c = 0; c < problem.what.classes; ++c) {
+    const double size = fabs(problem.Factor(c) * static_cast<double>(problem.Logit(row, c))) +
+                        fabs(problem.Offset(c)) + fabs(problem.Margin(row, c));
+    if (size < static_cast<double>(INFINITY)) largest = fmax(largest, size);
+  }
+  return 2.0 * largest * static_cast<double>(FLT_EPSILON) * (gamma + 3.0) / kTolerance;
+}
+
 // (1 - p)^gamma * ce and its derivative by ce, for p = own / (own + others) and ce = -log p. The
 // error of log(1 - p), relative to itself, is multiplied by gamma.
 inline ReferenceTerm FocalOf(double own, double others, double ce, double gamma) {
@@ -76,7 +96,7 @@ inline void MixedSoftmaxReference(const HostProblem& problem, int64_t row, doubl
   int64_t top = 0;
   bool any_nan = false;
   for (int64_t c = 0; c < classes; ++c) {
-    const double z = static_cast<double>(problem.Logit(row, c));
+    const double z = problem.Adjusted(row, c);
     any_nan = any_nan || isnan(z);
     if (z > max) {
       max = z;
@@ -86,9 +106,10 @@ inline void MixedSoftmaxReference(const HostProblem& problem, int64_t row, doubl
     total_target += targets[static_cast<size_t>(c)];
     target_size += fabs(targets[static_cast<size_t>(c)]);
   }
+  const double rounded = RoundedAdjustment(problem, row, gamma);
   double rest = 0.0;  // of all but the largest
   for (int64_t c = 0; c < classes; ++c) {
-    e[static_cast<size_t>(c)] = exp(static_cast<double>(problem.Logit(row, c)) - max);
+    e[static_cast<size_t>(c)] = exp(problem.Adjusted(row, c) - max);
     if (c != top) rest += e[static_cast<size_t>(c)];
   }
   const double spread_size = smoothing / static_cast<double>(classes) * target_size;
@@ -103,12 +124,12 @@ inline void MixedSoftmaxReference(const HostProblem& problem, int64_t row, doubl
     if (target == 0.0 && target_abs == 0.0) continue;
     const double others = c == top ? rest : 1.0 + rest - e[i];
     const double ce = c == top ? log1p(rest)
-                               : max - static_cast<double>(problem.Logit(row, c)) + log1p(rest);
+                               : max - problem.Adjusted(row, c) + log1p(rest);
     const ReferenceTerm term = FocalOf(e[i], others, ce, gamma);
     expected->loss.value += target * term.value;
-    expected->loss.size += target_abs * term.value * Widened(term);
+    expected->loss.size += target_abs * term.value * (Widened(term) + rounded);
     slopes[i] = target * term.slope;
-    sizes[i] = target_abs * term.slope * Widened(term);
+    sizes[i] = target_abs * term.slope * (Widened(term) + rounded);
     slope_total += slopes[i];
     slope_size += sizes[i];
     if (c != top) slope_rest += slopes[i];
@@ -126,6 +147,7 @@ inline void MixedSoftmaxReference(const HostProblem& problem, int64_t row, doubl
                                               : slope_size * p + sizes[i]);
     result->tiny_factor =
         static_cast<double>(classes) * fabs(upstream) * (1.0 + gamma) * (1.0 + target_size);
+    result->Scale(problem.Factor(c));
   }
 }
 
@@ -138,10 +160,10 @@ inline void SoftmaxReference(const HostProblem& problem, int64_t row, double fac
   const double smoothing = static_cast<double>(problem.what.LabelSmoothing());
   const double share = smoothing / static_cast<double>(classes);
   double max = -DBL_MAX;
-  for (int64_t c = 0; c < classes; ++c) max = fmax(max, static_cast<double>(problem.Logit(row, c)));
+  for (int64_t c = 0; c < classes; ++c) max = fmax(max, problem.Adjusted(row, c));
   double others = 0.0, own_z = static_cast<double>(NAN);
   for (int64_t c = 0; c < classes; ++c) {
-    const double z = static_cast<double>(problem.Logit(row, c));
+    const double z = problem.Adjusted(row, c);
     if (c == id) own_z = z;
     if (c != id) others += exp(z - max);
   }
@@ -151,18 +173,19 @@ inline void SoftmaxReference(const HostProblem& problem, int64_t row, double fac
   expected->loss.value = gamma == 0.0 ? ce : focal.value;
   const double unfocused = fabs(factor);
   if (gamma != 0.0) factor *= focal.slope;
-  const double widened = gamma == 0.0 ? 1.0 : Widened(focal);
+  const double rounded = RoundedAdjustment(problem, row, gamma);
+  const double widened = (gamma == 0.0 ? 1.0 : Widened(focal)) + rounded;
   if (smoothing > 0.0) {
     double sum = 0.0;
     for (int64_t c = 0; c < classes; ++c) {
-      sum += max - static_cast<double>(problem.Logit(row, c)) + log(others + own);
+      sum += max - problem.Adjusted(row, c) + log(others + own);
     }
     expected->loss.value = (1.0 - smoothing) * ce + share * sum;
   }
   // Smoothing subtracts the mean exponent from the logarithm of the sum.
-  expected->loss.size = widened * expected->loss.value + smoothing;
+  expected->loss.size = widened * expected->loss.value + smoothing * (1.0 + rounded);
   for (int64_t c = 0; c < static_cast<int64_t>(expected->gradient.size()); ++c) {
-    const double e = c == id ? -others : exp(static_cast<double>(problem.Logit(row, c)) - max);
+    const double e = c == id ? -others : exp(problem.Adjusted(row, c) - max);
     Expected* const result = &expected->gradient[static_cast<size_t>(c)];
     result->value = factor * e / (others + own);
     result->size = fabs(result->value) * widened;
@@ -172,6 +195,7 @@ inline void SoftmaxReference(const HostProblem& problem, int64_t row, double fac
     }
     result->tiny_factor =
         (c == id ? static_cast<double>(classes) : 1.0) * unfocused * (1.0 + gamma);
+    result->Scale(problem.Factor(c));
   }
 }
 

@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "../class_balanced_loss.h"
+#include "adjustment.h"
 #include "storage.h"
 
 namespace cb_keras {
@@ -27,12 +28,27 @@ struct Row {
   bool stream;
   float* input;   // tile, for types that need conversion
   float* output;  // tile
+  bool adjusts;       // whether the loss takes other logits than these
+  int64_t label = -1;  // the class that has a margin
 
-  // Logits [start, start + n) as float32.
+  // Logits [start, start + n) as float32, as the loss takes them.
   const float* Load(int64_t start, int n) const {
-    if (sizeof(Storage) == sizeof(float)) return reinterpret_cast<const float*>(logits) + start;
-    LoadTile<Type>(logits + start, n, input);
+    const float* z = input;
+    if (sizeof(Storage) == sizeof(float)) {
+      z = reinterpret_cast<const float*>(logits) + start;
+    } else {
+      LoadTile<Type>(logits + start, n, input);
+    }
+    if (!adjusts) return z;
+    AdjustTile(problem, start, n, z, input);
+    const bool has_margin = problem.margin != nullptr && label >= start && label < start + n;
+    if (has_margin) input[label - start] -= problem.margin[label];
     return input;
+  }
+
+  float Logit(int64_t c) const {
+    const float z = Type::Load(logits[c]);
+    return adjusts ? AdjustedLogit(problem, c, z, c == label) : z;
   }
 
   // Where the gradient of the tile at `start` is to be computed.
@@ -45,6 +61,7 @@ struct Row {
 
   // Brings the tile to the gradient array.
   void Store(int64_t start, int n) const {
+    if (adjusts) TimesFactors(problem, start, n, Target(start));
     if (sizeof(Storage) == sizeof(float)) {
       if (stream) StreamCopy(gradient + start, output, n * sizeof(float));
       return;

@@ -93,6 +93,7 @@ int64_t SparseRows(const CbkProblem& problem, int64_t begin, int64_t end, Row<Ty
       const float weight = problem.class_weights[label];
       const float factor = kGradient ? FactorOf(weight, UpstreamOf(problem, i)) : 0.0f;
       if (factor == 0.0f) row.FillGradient(0.0f);
+      row.label = label;
       if (weight == 0.0f) {
         problem.losses[i] = 0.0f;
       } else if (kGradient && factor != 0.0f) {
@@ -193,7 +194,8 @@ int64_t LossOfType(const CbkProblem& problem, int64_t begin, int64_t end, bool s
                    problem.classes,
                    stream,
                    input,
-                   output};
+                   output,
+                   AdjustsLogits(problem)};
   if (gradient == nullptr) return ByLoss<Type, false>(problem, begin, end, row);
   const int64_t first_invalid = ByLoss<Type, true>(problem, begin, end, row);
   if (stream) FinishStreaming();

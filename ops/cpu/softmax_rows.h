@@ -51,7 +51,7 @@ float SoftmaxRow(const Row<Type>& row, int64_t label, float factor, float* expon
                                           z, n, static_cast<int>(here), maximum, e)
                                     : ExponentialsOfTile<false, kGradient>(z, n, -1, maximum, e);
   }
-  const double distance = static_cast<double>(maximum) - Type::Load(row.logits[label]);
+  const double distance = static_cast<double>(maximum) - row.Logit(label);
   const double e_label = exp(-distance);
   const double total = others + e_label;
   double loss = e_label > 0.5 ? log1p(others / e_label) : distance + log(total);

@@ -18,7 +18,8 @@ constexpr int kStageBytes = 16;
 
 // One row and what the block has at hand for it. `stage`, in shared memory, has kStageBytes for
 // each of the first LossArgs::staged_vectors; every thread reads only what it wrote there itself.
-template <typename T, int kWidth>
+// kAdjusted: the loss takes other logits than these.
+template <typename T, int kWidth, bool kAdjusted = false>
 struct BlockRow {
   const LossArgs& args;
   int64_t index;
@@ -30,6 +31,24 @@ struct BlockRow {
 
   __device__ __forceinline__ Bits<T, kWidth> Load(int i) const {
     return LoadBits<T, kWidth>(z + span.VectorStart(i));
+  }
+  // The logits of vector i and of class c, as the loss takes them.
+  __device__ __forceinline__ void Logits(int i, const Bits<T, kWidth>& bits,
+                                         float (&values)[kWidth]) const {
+    Unpack<T>(bits, values);
+    if constexpr (kAdjusted) {
+#pragma unroll
+      for (int k = 0; k < kWidth; ++k) {
+        values[k] = AdjustedLogit(args.problem, span.VectorStart(i) + k, values[k]);
+      }
+    }
+  }
+  __device__ __forceinline__ float Logit(int c) const {
+    return kAdjusted ? AdjustedLogit(args.problem, c, ToFloat(z[c])) : ToFloat(z[c]);
+  }
+  // The gradient by the logit of class c, from that by what the loss takes.
+  __device__ __forceinline__ float Gradient(int c, float value) const {
+    return kAdjusted ? TimesFactorOf(args.problem, c, value) : value;
   }
   __device__ __forceinline__ void Store(int i, const float (&values)[kWidth]) const {
     StoreBits<T, kWidth>(gradient + span.VectorStart(i), Pack<T>(values), args.stream_gradient);

@@ -123,6 +123,12 @@ cudaError_t LaunchTiles(const Device& device, LossArgs args, cudaStream_t stream
   const size_t shared_bytes =
       sizeof(TileRows) + sizeof(float) * static_cast<size_t>(arrays * args.tile_floats);
   const int64_t tiles = (rows + args.tile_rows - 1) / args.tile_rows;
+  if constexpr (kForm == Form::kSoftmax) {
+    if (args.adjusts) {
+      return Launch<&TileKernel<T, kForm, kGradient, true>>(device, tiles, kTileThreads,
+                                                            shared_bytes, stream, args);
+    }
+  }
   return Launch<&TileKernel<T, kForm, kGradient>>(device, tiles, kTileThreads, shared_bytes,
                                                   stream, args);
 }
@@ -168,6 +174,12 @@ cudaError_t LaunchRows(const Device& device, LossArgs args, cudaStream_t stream)
   const bool alone = 2 * (shared_bytes + static_cast<size_t>(device.reserved_shared_bytes)) >
                      static_cast<size_t>(device.shared_bytes_per_multiprocessor);
   const int threads = ChooseRowThreads(device, args.problem.rows, vectors, alone);
+  if constexpr (kForm == Form::kSoftmax) {
+    if (args.adjusts) {
+      return Launch<&RowKernel<T, kForm, kGradient, true>>(device, args.problem.rows, threads,
+                                                           shared_bytes, stream, args);
+    }
+  }
   return Launch<&RowKernel<T, kForm, kGradient>>(device, args.problem.rows, threads, shared_bytes,
                                                  stream, args);
 }
@@ -197,12 +209,18 @@ cudaError_t ChooseForm(const Device& device, const LossArgs& args, cudaStream_t 
              : ChooseGradient<T, Form::kClassIds>(device, args, stream);
 }
 
+bool Adjusts(const CbkProblem& problem) {
+  return problem.factor != nullptr || problem.offset != nullptr || problem.margin != nullptr;
+}
+
 bool IsValid(const CbkProblem& problem) {
   const bool known = problem.loss >= kCbkSoftmax && problem.loss < kCbkLossCount &&
                      problem.float_type >= kCbkFloat32 && problem.float_type <= kCbkFloat16 &&
                      problem.labels_type >= kCbkInt32 && problem.labels_type <= kCbkDoubleIds;
   const bool fits = !problem.ignores || problem.labels_type != kCbkMultiHot;
-  return known && fits && problem.rows >= 0 && problem.classes >= 1 &&
+  const bool adjustable = Adjusts(problem) ? CbkOfSoftmax(problem.loss) : true;
+  const bool has_label = problem.margin == nullptr || problem.labels_type != kCbkMultiHot;
+  return known && fits && adjustable && has_label && problem.rows >= 0 && problem.classes >= 1 &&
          problem.classes <= kMaxClasses;
 }
 
@@ -216,6 +234,7 @@ cudaError_t RunLoss(const CbkProblem& problem, cudaStream_t stream) {
   args.problem = problem;
   args.classes = static_cast<int>(problem.classes);
   args.modulation = MakeModulation(problem);
+  args.adjusts = Adjusts(problem);
   args.label_smoothing = problem.loss == kCbkSoftmax ? problem.label_smoothing : 0.0f;
   const double bytes = static_cast<double>(problem.rows) * static_cast<double>(problem.classes) *
                        static_cast<double>(FloatBytes(problem.float_type));

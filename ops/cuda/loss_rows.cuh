@@ -25,6 +25,9 @@ struct LossArgs {
   int classes;
   Modulation modulation;
   float label_smoothing;  // Of the softmax loss, else 0.
+  // Whether the loss takes other logits than these. With class ids that has kernels of its own, for
+  // which the others would have no registers.
+  bool adjusts;
   bool stream_gradient;  // The gradient is too large to be found in the cache afterwards.
   // For kernels that give each row a group of 2^lanes_log2 lanes:
   int lanes_log2;
@@ -73,6 +76,21 @@ __device__ __forceinline__ float ReadWeight(const LossArgs& args, int label) {
 __device__ __forceinline__ float ReadUpstream(const LossArgs& args, int64_t row) {
   if (args.problem.upstream == nullptr) return 1.0f;
   return args.problem.upstream[args.problem.upstream_is_scalar ? 0 : row];
+}
+
+// What the softmax losses take in place of the logit z of class c; without the label's margin.
+__device__ __forceinline__ float AdjustedLogit(const CbkProblem& problem, int c, float z) {
+  const float factor = problem.factor == nullptr ? 1.0f : problem.factor[c];
+  return fmaf(factor, z, problem.offset == nullptr ? 0.0f : problem.offset[c]);
+}
+
+__device__ __forceinline__ float MarginOf(const CbkProblem& problem, int label) {
+  return problem.margin == nullptr || label < 0 ? 0.0f : problem.margin[label];
+}
+
+// From the gradient by what AdjustedLogit made to that by the logit.
+__device__ __forceinline__ float TimesFactorOf(const CbkProblem& problem, int c, float gradient) {
+  return problem.factor == nullptr ? gradient : problem.factor[c] * gradient;
 }
 
 // Factor of a row's gradient. Where it is 0 the gradient is 0, whatever it would be multiplied

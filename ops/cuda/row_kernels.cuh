@@ -12,8 +12,8 @@ namespace cb_keras {
 // Two blocks to a multiprocessor, of usually not more than half as many threads.
 constexpr int kMaxRowThreads = 1024;
 
-template <Form kForm, bool kGradient, typename T, int kWidth>
-__device__ __forceinline__ float RowLoss(const BlockRow<T, kWidth>& row) {
+template <Form kForm, bool kGradient, typename T, int kWidth, bool kAdjusted>
+__device__ __forceinline__ float RowLoss(const BlockRow<T, kWidth, kAdjusted>& row) {
   const bool focal = row.args.modulation.kind != Modulation::kNone;
   if constexpr (kForm == Form::kSoftmax) {
     return SoftmaxRow<kGradient>(row);
@@ -27,7 +27,7 @@ __device__ __forceinline__ float RowLoss(const BlockRow<T, kWidth>& row) {
 }
 
 // Shared memory: BlockScratch, then the stage.
-template <typename T, Form kForm, bool kGradient>
+template <typename T, Form kForm, bool kGradient, bool kAdjusted = false>
 __global__ void __launch_bounds__(kMaxRowThreads) RowKernel(const LossArgs args) {
   CBK_SHARED_MEMORY(shared);
   constexpr int kWidth = kRowWidth<T, kForm>;
@@ -38,13 +38,13 @@ __global__ void __launch_bounds__(kMaxRowThreads) RowKernel(const LossArgs args)
         kGradient ? static_cast<T*>(args.problem.gradient) + index * args.classes : nullptr;
     // The gradient's vectors must begin where those of the logits do.
     const bool same_cut = !kGradient || Misalignment<kBytes>(z) == Misalignment<kBytes>(gradient);
-    const BlockRow<T, kWidth> row = {args,
-                                     index,
-                                     z,
-                                     gradient,
-                                     MakeSpan<kWidth>(z, args.classes, same_cut),
-                                     reinterpret_cast<BlockScratch*>(shared),
-                                     shared + sizeof(BlockScratch)};
+    const BlockRow<T, kWidth, kAdjusted> row = {args,
+                                                index,
+                                                z,
+                                                gradient,
+                                                MakeSpan<kWidth>(z, args.classes, same_cut),
+                                                reinterpret_cast<BlockScratch*>(shared),
+                                                shared + sizeof(BlockScratch)};
     const float loss = RowLoss<kForm, kGradient>(row);
     if (threadIdx.x == 0) args.problem.losses[index] = loss;
     __syncthreads();  // The next row's sums overwrite those just read.

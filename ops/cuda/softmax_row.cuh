@@ -36,8 +36,9 @@ struct ExponentialSum {
 };
 
 // The exponentials of all classes but the label's, summed over the row.
-template <typename T, int kWidth>
-__device__ __forceinline__ ExponentialSum SumOthers(const BlockRow<T, kWidth>& row, int label) {
+template <typename T, int kWidth, bool kAdjusted>
+__device__ __forceinline__ ExponentialSum SumOthers(const BlockRow<T, kWidth, kAdjusted>& row,
+                                                    int label) {
   auto* const stage = reinterpret_cast<Bits<T, kWidth>*>(row.stage);
   ExponentialSum sum;
   ForBlockShare<4>(
@@ -45,26 +46,27 @@ __device__ __forceinline__ ExponentialSum SumOthers(const BlockRow<T, kWidth>& r
       [&](int i, const Bits<T, kWidth>& bits) {
         if (i < row.args.staged_vectors) StoreShared(&stage[i], bits);
         float z[kWidth];
-        Unpack<T>(bits, z);
+        row.Logits(i, bits, z);
         Replace(z, label - row.span.VectorStart(i), -INFINITY);
         sum.Add(z);
       });
 #pragma unroll 1
   for (int i = threadIdx.x; i < row.span.LooseCount(); i += blockDim.x) {
     const int c = row.span.Loose(i);
-    const float z[1] = {c == label ? -INFINITY : ToFloat(row.z[c])};
+    const float z[1] = {c == label ? -INFINITY : row.Logit(c)};
     sum.Add(z);
   }
   return sum;
 }
 
 // The sum of z log2(e) - shift over the row, to all threads.
-template <typename T, int kWidth>
-__device__ __forceinline__ float SumExponents(const BlockRow<T, kWidth>& row, float shift) {
+template <typename T, int kWidth, bool kAdjusted>
+__device__ __forceinline__ float SumExponents(const BlockRow<T, kWidth, kAdjusted>& row,
+                                              float shift) {
   double sum = 0.0;
 #pragma unroll 1
   for (int c = threadIdx.x; c < row.args.classes; c += blockDim.x) {
-    sum += fmaf(ToFloat(row.z[c]), kLog2E, -shift);
+    sum += fmaf(row.Logit(c), kLog2E, -shift);
   }
   float total[1] = {static_cast<float>(sum)};
   __syncthreads();  // Another sum has just been read.
@@ -73,37 +75,41 @@ __device__ __forceinline__ float SumExponents(const BlockRow<T, kWidth>& row, fl
 }
 
 // gradient = scale * 2^(z log2(e) - shift) - offset; own_gradient for the label's class.
-template <typename T, int kWidth>
-__device__ __forceinline__ void StoreSoftmaxGradient(const BlockRow<T, kWidth>& row, int label,
-                                                     float shift, const SoftmaxSlopes& slopes) {
+template <typename T, int kWidth, bool kAdjusted>
+__device__ __forceinline__ void StoreSoftmaxGradient(const BlockRow<T, kWidth, kAdjusted>& row,
+                                                     int label, float shift,
+                                                     const SoftmaxSlopes& slopes) {
   const auto* const stage = reinterpret_cast<const Bits<T, kWidth>*>(row.stage);
   ForBlockShare<2>(
       row.span.vectors, [&](int i) { return i < row.args.staged_vectors ? stage[i] : row.Load(i); },
       [&](int i, const Bits<T, kWidth>& bits) {
         float values[kWidth];
-        Unpack<T>(bits, values);
+        row.Logits(i, bits, values);
+        const int first = row.span.VectorStart(i);
 #pragma unroll
         for (int k = 0; k < kWidth; ++k) {
           const float e = Exp2Approx(fmaf(values[k], kLog2E, -shift));
-          values[k] = TimesFactor(slopes.scale, e) - slopes.offset;
+          values[k] = row.Gradient(first + k, TimesFactor(slopes.scale, e) - slopes.offset);
         }
-        Replace(values, label - row.span.VectorStart(i), slopes.own_gradient);
+        Replace(values, label - first, slopes.own_gradient);
         row.Store(i, values);
       });
 #pragma unroll 1
   for (int i = threadIdx.x; i < row.span.LooseCount(); i += blockDim.x) {
     const int c = row.span.Loose(i);
-    const float e = Exp2Approx(fmaf(ToFloat(row.z[c]), kLog2E, -shift));
-    const float value = TimesFactor(slopes.scale, e) - slopes.offset;
+    const float e = Exp2Approx(fmaf(row.Logit(c), kLog2E, -shift));
+    const float value = row.Gradient(c, TimesFactor(slopes.scale, e) - slopes.offset);
     FromFloat(c == label ? slopes.own_gradient : value, &row.gradient[c]);
   }
 }
 
-template <bool kGradient, typename T, int kWidth>
-__device__ __forceinline__ float SoftmaxRow(const BlockRow<T, kWidth>& row) {
+template <bool kGradient, typename T, int kWidth, bool kAdjusted>
+__device__ __forceinline__ float SoftmaxRow(const BlockRow<T, kWidth, kAdjusted>& row) {
   const int label = ReadLabel(row.args, row.index);
   const ExponentialSum sum = SumOthers(row, label);
-  const float own_z = label >= 0 ? ToFloat(row.z[label]) : NAN;
+  const float margin = kAdjusted ? MarginOf(row.args.problem, label) : 0.0f;
+  float own_z = label >= 0 ? row.Logit(label) : NAN;
+  if (kAdjusted) own_z -= margin;
   const float shift = fmaxf(BlockMax(sum.shift, row.scratch), own_z * kLog2E);
   float others[1] = {static_cast<float>(sum.sum * Exp2Approx(sum.shift - shift))};
   BlockSum(others, row.scratch);
@@ -112,10 +118,12 @@ __device__ __forceinline__ float SoftmaxRow(const BlockRow<T, kWidth>& row) {
   if (kGradient) {
     const float factor =
         GradientFactor(weight, ReadUpstream(row.args, row.index), label >= 0);
-    const SoftmaxSlopes slopes = SlopesOfSoftmax(row.args, factor, others[0], own_exponent);
+    SoftmaxSlopes slopes = SlopesOfSoftmax(row.args, factor, others[0], own_exponent);
+    if (label >= 0) slopes.own_gradient = row.Gradient(label, slopes.own_gradient);
     StoreSoftmaxGradient(row, label, shift, slopes);
   }
-  const float exponents = row.args.label_smoothing > 0.0f ? SumExponents(row, shift) : 0.0f;
+  float exponents = row.args.label_smoothing > 0.0f ? SumExponents(row, shift) : 0.0f;
+  if (kAdjusted) exponents -= margin * kLog2E;  // The sum is without it.
   return TimesFactor(weight, ClassIdSoftmaxLoss(row.args, others[0], own_exponent, exponents));
 }
 
@@ -127,11 +135,15 @@ __device__ __forceinline__ float MixedSoftmaxRow(const BlockRow<T, kWidth>& row)
   const float* const labels =
       static_cast<const float*>(args.problem.labels) + row.index * args.classes;
   const auto target_of = [&](int c) { return labels[c] * args.problem.class_weights[c]; };
+  const auto logit_of = [&](int c) {
+    const float z = ToFloat(row.z[c]);
+    return args.adjusts ? AdjustedLogit(args.problem, c, z) : z;
+  };
 
   float max = -FLT_MAX;
   double target_sum = 0.0, target_size = 0.0;
   for (int c = thread; c < args.classes; c += stride) {
-    max = fmaxf(max, ToFloat(row.z[c]));
+    max = fmaxf(max, logit_of(c));
     target_sum += target_of(c);
     target_size += fabsf(target_of(c));
   }
@@ -142,7 +154,7 @@ __device__ __forceinline__ float MixedSoftmaxRow(const BlockRow<T, kWidth>& row)
 
   double below = 0.0, count = 0.0;
   for (int c = thread; c < args.classes; c += stride) {
-    const float z = ToFloat(row.z[c]);
+    const float z = logit_of(c);
     if (z == max) {
       count += 1.0;
     } else {
@@ -156,7 +168,7 @@ __device__ __forceinline__ float MixedSoftmaxRow(const BlockRow<T, kWidth>& row)
 
   double loss = 0.0, slopes = 0.0, slopes_of_rest = 0.0;
   for (int c = thread; c < args.classes; c += stride) {
-    const float z = ToFloat(row.z[c]);
+    const float z = logit_of(c);
     const FocalTerm term = mixed.TermOf(args, z, target_of(c));
     loss += term.value;
     slopes += term.slope;
@@ -170,9 +182,10 @@ __device__ __forceinline__ float MixedSoftmaxRow(const BlockRow<T, kWidth>& row)
   if (kGradient) {
     const float factor = GradientFactor(weight, ReadUpstream(args, row.index), true);
     for (int c = thread; c < args.classes; c += stride) {
-      const float z = ToFloat(row.z[c]);
+      const float z = logit_of(c);
       const float slope = mixed.TermOf(args, z, target_of(c)).slope;
-      FromFloat(TimesFactor(factor, mixed.Gradient(z, slope, sums[1], sums[2])), &row.gradient[c]);
+      const float value = TimesFactor(factor, mixed.Gradient(z, slope, sums[1], sums[2]));
+      FromFloat(TimesFactorOf(args.problem, c, value), &row.gradient[c]);
     }
   }
   return TimesFactor(weight, sums[0]);

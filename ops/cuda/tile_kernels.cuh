@@ -107,6 +107,23 @@ struct GroupRow {
   }
 };
 
+// The row's logits become what the softmax losses take in place of them.
+__device__ __forceinline__ void AdjustGroup(const CbkProblem& problem, const GroupRow& row) {
+  for (int c = row.lane; c < row.size; c += row.lanes) {
+    row.z[c] = AdjustedLogit(problem, c, row.z[c]);
+  }
+  if (row.HasLabel()) row.z[row.label] -= MarginOf(problem, row.label);
+  __syncwarp();  // All lanes are about to read the label's.
+}
+
+// From the gradient by what AdjustGroup made to that by the logits.
+__device__ __forceinline__ void TimesFactorsOfGroup(const CbkProblem& problem,
+                                                    const GroupRow& row) {
+  for (int c = row.lane; c < row.size; c += row.lanes) {
+    row.z[c] = TimesFactorOf(problem, c, row.z[c]);
+  }
+}
+
 template <bool kGradient>
 __device__ __forceinline__ void SoftmaxGroup(const LossArgs& args, const GroupRow& row, float* sum,
                                              float* exponent, float* exponent_sum) {
@@ -255,7 +272,7 @@ __device__ __forceinline__ float TermsGroup(const LossArgs& args, const GroupRow
 }
 
 // The rows of a tile, `count` of them, from and to shared memory.
-template <Form kForm, bool kGradient>
+template <Form kForm, bool kGradient, bool kAdjusted>
 __device__ __forceinline__ void WorkOnTile(const LossArgs& args, int count, float* z, float* y,
                                            TileRows* rows) {
   const int lanes = 1 << args.lanes_log2;
@@ -273,6 +290,8 @@ __device__ __forceinline__ void WorkOnTile(const LossArgs& args, int count, floa
     row.weight = rows->weights[r];
     row.upstream = rows->upstreams[r];
     row.factor = GradientFactor(row.weight, row.upstream, row.label >= 0);
+    const bool adjusts = kForm == Form::kMixed ? args.adjusts : kAdjusted;
+    if (adjusts) AdjustGroup(args.problem, row);
     if constexpr (kForm == Form::kSoftmax) {
       SoftmaxGroup<kGradient>(args, row, &rows->sums[r], &rows->exponents[r],
                               &rows->exponent_sums[r]);
@@ -280,6 +299,7 @@ __device__ __forceinline__ void WorkOnTile(const LossArgs& args, int count, floa
       const float loss = TermsGroup<kForm, kGradient>(args, row);
       if (row.lane == 0) rows->sums[r] = loss;
     }
+    if (kGradient && adjusts) TimesFactorsOfGroup(args.problem, row);
   }
 }
 
@@ -293,7 +313,7 @@ __device__ __forceinline__ float TileLoss(const LossArgs& args, const TileRows& 
   return TimesFactor(rows.weights[r], loss);
 }
 
-template <typename T, Form kForm, bool kGradient>
+template <typename T, Form kForm, bool kGradient, bool kAdjusted = false>
 __global__ void __launch_bounds__(kTileThreads, kTileBlocks<kForm>)
     TileKernel(const LossArgs args) {
   CBK_SHARED_MEMORY(shared);
@@ -328,7 +348,7 @@ __global__ void __launch_bounds__(kTileThreads, kTileBlocks<kForm>)
     }
     __syncthreads();
 
-    WorkOnTile<kForm, kGradient>(args, count, z, y, rows);
+    WorkOnTile<kForm, kGradient, kAdjusted>(args, count, z, y, rows);
     __syncthreads();
 
     if constexpr (kGradient) {

@@ -36,6 +36,9 @@ class _Problem(ctypes.Structure):
         ("upstream_is_scalar", ctypes.c_int),
         ("losses", ctypes.c_void_p),
         ("gradient", ctypes.c_void_p),
+        ("factor", ctypes.c_void_p),
+        ("offset", ctypes.c_void_p),
+        ("margin", ctypes.c_void_p),
     ]
 
 
