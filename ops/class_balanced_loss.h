@@ -87,6 +87,31 @@ struct CbkProblem {
   const float* margin;
 };
 
+// Which arrays follow the weights, for callers that have those of the classes in one: the weights,
+// then the factors, offsets and margins as far as they are given, each [classes].
+enum CbkAdjustment { kCbkFactor = 1, kCbkOffset = 2, kCbkMargin = 4, kCbkAllAdjustments = 7 };
+
+static inline int CbkClassArrays(int64_t adjusts) {
+  return (int)(1 + (adjusts & 1) + (adjusts >> 1 & 1) + (adjusts >> 2 & 1));
+}
+
+static inline void CbkSetClassArrays(struct CbkProblem* problem, const float* arrays,
+                                     int64_t adjusts) {
+  const int64_t classes = problem->classes;
+  problem->class_weights = arrays;
+  problem->factor = adjusts & kCbkFactor ? arrays += classes : 0;
+  problem->offset = adjusts & kCbkOffset ? arrays += classes : 0;
+  problem->margin = adjusts & kCbkMargin ? arrays += classes : 0;
+}
+
+// Why a loss of such labels does not take these; nullptr where it does.
+static inline const char* CbkRefusedAdjustments(int loss, int multi_hot, int64_t adjusts) {
+  if (adjusts < 0 || adjusts > kCbkAllAdjustments) return "there are three adjustments";
+  if (adjusts && !CbkOfSoftmax(loss)) return "only softmax losses adjust their logits";
+  if (adjusts & kCbkMargin && multi_hot) return "only class ids have margins";
+  return 0;
+}
+
 // Multiplies row i of `values` by upstream[i] / applied[i]; a row whose factor is exactly 1 is
 // left alone, without being read. Where upstream[i] is 0 the row becomes 0, whatever it was; where
 // applied[i] alone is 0 it becomes NaN.

@@ -56,6 +56,8 @@ def by_weights_and_labels(
     import tensorflow as tf
 
     logits, labels, weights, gamma = inputs
+    if form.adjusts:
+        return _by_formula(form, inputs, upstream)
     if len(labels.shape) == 2 and traits(form.kind).mixes_classes:
         terms = _terms_of_classes(form, inputs)
         of_labels = tf.where(labels == 0, 0.0, labels * terms)
@@ -77,6 +79,19 @@ def by_weights_and_labels(
     by_term = weight * functional.label_slopes(labels, tf.cast(logits, tf.float32), _number(gamma))
     by_share = tf.where(total > 0, unweighted[:, None] * (weights - weight) / total, 0.0)
     return by_weights, upstream[:, None] * (by_term + by_share)
+
+
+def _by_formula(form: Form, inputs: Inputs, upstream: Any) -> tuple[Any, Any]:
+    import tensorflow as tf
+
+    logits, labels, weights, gamma = inputs
+
+    def total(weights: Any, labels: Any) -> Any:
+        losses = _losses_by_formula(form, (logits, labels, weights, gamma))
+        return tf.reduce_sum(upstream * losses), None
+
+    labels = labels if labels.dtype.is_integer else tf.identity(labels)
+    return tuple(_gradients(total, [tf.identity(weights), labels])[0])
 
 
 def _terms_of_classes(form: Form, inputs: Inputs) -> Any:
@@ -104,6 +119,7 @@ def _losses_by_formula(form: Form, inputs: Inputs) -> Any:
         sparse,
         form.label_smoothing,
         form.ignore_class,
+        form.adjusts,
     )
 
 

@@ -31,6 +31,11 @@ KINDS: dict[Kind, Traits] = {
 }
 
 
+# What may follow the class weights, which are `[1 + n, C]` then, and its bit in `Form.adjusts`;
+# CbkAdjustment in ops/class_balanced_loss.h.
+ADJUSTMENTS: dict[str, int] = {"factor": 1, "offset": 2, "margin": 4}
+
+
 class Form(NamedTuple):
     """A loss of the op with what is fixed when it is traced.
 
@@ -38,11 +43,13 @@ class Form(NamedTuple):
         kind: Its name.
         label_smoothing: In [0, 1]; 0 where the loss takes none.
         ignore_class: Class id of examples that do not count, or None.
+        adjusts: Bits of `ADJUSTMENTS`, of the softmax losses; margins of class ids only.
     """
 
     kind: Kind
     label_smoothing: float = 0.0
     ignore_class: int | None = None
+    adjusts: int = 0
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -52,13 +59,16 @@ class Form(NamedTuple):
             "label_smoothing": self.label_smoothing,
             "ignores": self.ignore_class is not None,
             "ignore_class": self.ignore_class or 0,
+            "adjusts": self.adjusts,
         }
 
     @classmethod
     def of(cls, op: Any) -> "Form":
         """That of one of TensorFlow's ops."""
         ignore_class = op.get_attr("ignore_class") if op.get_attr("ignores") else None
-        return cls(op.get_attr("loss").decode(), op.get_attr("label_smoothing"), ignore_class)
+        names = "label_smoothing", "adjusts"
+        label_smoothing, adjusts = map(op.get_attr, names)
+        return cls(op.get_attr("loss").decode(), label_smoothing, ignore_class, adjusts)
 
 
 def traits(kind: Kind) -> Traits:

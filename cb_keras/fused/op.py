@@ -93,7 +93,8 @@ def prepared(
         form: The loss, and what is fixed of it.
         labels: A tensor: class ids `[...]` or `[..., 1]` where `sparse`, else `[..., C]`.
         logits: A tensor `[..., C]`, float32, bfloat16 or float16.
-        class_weights: A tensor or variable `[C]`.
+        class_weights: A tensor or variable `[C]`; where the form adjusts the logits `[1 + n, C]`,
+            with what it names after the weights.
         gamma: A finite float >= 0; ignored where the loss has no gamma.
         expected_upstream: As of `crossentropy`.
         sparse: Whether the labels are class ids, as `check_labels` says.

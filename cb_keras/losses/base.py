@@ -57,6 +57,7 @@ class FusedForm(NamedTuple):
     kind: "Kind"
     gamma: float = 0.0
     label_smoothing: float = 0.0
+    adjusts: int = 0
 
 
 class ClassBalancedLoss(keras.losses.Loss):
@@ -195,8 +196,7 @@ class ClassBalancedLoss(keras.losses.Loss):
             y_true, y_pred = to_tensors(y_true, y_pred)
         labels, sparse = canonical_labels(y_true, y_pred, self._num_classes)
         void = void_class_ids(labels, sparse, self.ignore_class)
-        y_pred = self._logits_in_training(labels, y_pred, sparse)
-        form = self._usable_fused_form(y_pred)
+        form = self._usable_fused_form(y_pred, sparse=sparse)
         if form is not None:
             losses = self._by_fused_op(form, labels, y_pred, sparse)
         else:
@@ -209,24 +209,31 @@ class ClassBalancedLoss(keras.losses.Loss):
             private_api.set_keras_mask(losses, ops.logical_not(void))
         return losses
 
-    def _logits_in_training(self, labels: Any, logits: Any, sparse: bool) -> Any:
-        """Logits as the loss takes them; of most losses those of the model."""
-        return logits
-
     def _formula(self, prepared: Prepared) -> Any:
         """Loss per example by `keras.ops`; every loss has one."""
         raise NotImplementedError
 
-    def _fused_form(self) -> FusedForm | None:
-        """Its name and parameters in the fused op; None of a loss that the op does not have."""
+    def _fused_form(self, sparse: bool = True) -> FusedForm | None:
+        """Its name and parameters in the fused op; None of a loss that the op does not have.
+
+        Args:
+            sparse: Whether the labels are class ids.
+        """
         return None
 
-    def _usable_fused_form(self, y_pred: Any, dtype: Any = None) -> FusedForm | None:
+    def _class_arrays(self) -> Any:
+        """What the fused op takes of each class: the weights `[C]`, for most losses."""
+        return ops.convert_to_tensor(self.class_weights)
+
+    def _usable_fused_form(
+        self, y_pred: Any, dtype: Any = None, sparse: bool = True
+    ) -> FusedForm | None:
         """`_fused_form` where the op can be used for this call, else None.
 
         Args:
             y_pred: The predictions.
             dtype: What they will be cast to, or None for what they are.
+            sparse: Whether the labels are class ids.
 
         Raises:
             FusedOpError: `fused=True`, but the op can't be used.
@@ -235,8 +242,9 @@ class ClassBalancedLoss(keras.losses.Loss):
             return None
         from cb_keras import fused  # not before it is needed: it may load the library
 
-        form = self._fused_form()
-        reason: str | None = "it does not have this loss"
+        form = self._fused_form(sparse)
+        of_ids = not sparse and self._fused_form() is not None
+        reason: str | None = f"it does not have this loss{' of dense labels' if of_ids else ''}"
         if form is not None:
             dtype = dtype or keras.backend.standardize_dtype(y_pred.dtype)
             reason = fused.why_not(form.kind, dtype, self.from_logits)
@@ -252,10 +260,10 @@ class ClassBalancedLoss(keras.losses.Loss):
 
         averaged = self.reduction not in ("sum", "none", None)
         return fused.prepared(
-            fused.Form(form.kind, form.label_smoothing, self.ignore_class),
+            fused.Form(form.kind, form.label_smoothing, self.ignore_class, form.adjusts),
             labels,
             logits,
-            ops.convert_to_tensor(self.class_weights),
+            self._class_arrays(),
             form.gamma,
             expected_upstream=fused.mean_upstream(logits) if averaged else 1.0,
             sparse=sparse,

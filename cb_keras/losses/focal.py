@@ -127,7 +127,7 @@ class ClassBalancedFocalCrossentropy(ClassBalancedLoss):
     def _formula(self, prepared: Prepared) -> Any:
         return focal(prepared, self.gamma, self.from_logits)
 
-    def _fused_form(self) -> FusedForm:
+    def _fused_form(self, sparse: bool = True) -> FusedForm:
         return FusedForm("focal", self.gamma)
 
     def get_config(self) -> dict[str, Any]:

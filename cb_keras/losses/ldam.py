@@ -5,9 +5,8 @@ from typing import Any
 import keras
 
 from cb_keras.counts import ByClass
-from cb_keras.functional.logit_side import logit_side, of_ldam
-from cb_keras.functional.preparation import Prepared
-from cb_keras.losses.base import Fused, FusedForm, Reduction
+from cb_keras.functional.logit_side import of_ldam
+from cb_keras.losses.base import Fused, Reduction
 from cb_keras.losses.logit_side import LogitSideLoss
 from cb_keras.weights import Normalize
 
@@ -93,15 +92,6 @@ class LDAMCrossentropy(LogitSideLoss):
         )
         self.max_margin = float(max_margin)
         self.scale = float(scale)
-
-    def _logits_in_training(self, labels: Any, logits: Any, sparse: bool) -> Any:
-        return logits  # the formula has the margins, which differ from label to label
-
-    def _formula(self, prepared: Prepared) -> Any:
-        return logit_side(prepared, self._adjustment)
-
-    def _fused_form(self) -> FusedForm | None:
-        return None
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that make the same loss, with the class weights it has now."""

@@ -2,11 +2,14 @@
 
 from typing import Any
 
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
 from cb_keras.checks import check_class_weights, check_label_smoothing
 from cb_keras.counts import ByClass
-from cb_keras.functional.logit_side import Adjustment, adjusted, counts_of_all
+from cb_keras.functional.logit_side import Adjustment, counts_of_all, logit_side
 from cb_keras.functional.preparation import Prepared
-from cb_keras.functional.softmax import softmax
 from cb_keras.losses.base import (
     BETA,
     POWER,
@@ -16,13 +19,13 @@ from cb_keras.losses.base import (
     Reduction,
     assigned_weights,
 )
-from cb_keras.weights import Normalize
+from cb_keras.weights import Normalize, constant_variable
 
 
 class LogitSideLoss(ClassBalancedLoss):
     """Base of the losses of logits that the class counts change, whose weights are 1 by default.
 
-    A subclass gives `adjustment`; margins need a `_formula` of their own.
+    A subclass gives `adjustment`.
     """
 
     def __init__(
@@ -43,6 +46,8 @@ class LogitSideLoss(ClassBalancedLoss):
     ) -> None:
         counts = counts_of_all(class_counts)
         self._adjustment = adjustment
+        self._adjusts, rows = _for_the_op(adjustment, counts.size)
+        self._rows = constant_variable(rows, "adjustment") if self._adjusts else None
         self.label_smoothing = check_label_smoothing(label_smoothing)
         given = class_weights is not None
         if class_weights is not None:
@@ -66,14 +71,20 @@ class LogitSideLoss(ClassBalancedLoss):
         if given:
             self.beta, self.power = BETA, 0.0
 
-    def _logits_in_training(self, labels: Any, logits: Any, sparse: bool) -> Any:
-        return adjusted(self._adjustment, labels, logits, sparse)
-
     def _formula(self, prepared: Prepared) -> Any:
-        return softmax(prepared, label_smoothing=self.label_smoothing)
+        return logit_side(prepared, self._adjustment, self.label_smoothing)
 
-    def _fused_form(self) -> FusedForm | None:
-        return FusedForm("softmax", label_smoothing=self.label_smoothing)
+    def _fused_form(self, sparse: bool = True) -> FusedForm | None:
+        if not sparse and self._adjustment.margin is not None:
+            return None  # dense labels mix losses that each have another margin
+        return FusedForm("softmax", 0.0, self.label_smoothing, self._adjusts)
+
+    def _class_arrays(self) -> Any:
+        weights = super()._class_arrays()
+        if self._rows is None:
+            return weights
+        rows = ops.convert_to_tensor(self._rows)
+        return ops.concatenate([ops.expand_dims(weights, 0), rows])
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that make the same loss, with the class weights it has now."""
@@ -86,6 +97,21 @@ class LogitSideLoss(ClassBalancedLoss):
             config |= {"class_weights": assigned["class_weights"], "beta": BETA, "power": 0.0}
             config["normalize"] = "classes"
         return {**config, "label_smoothing": self.label_smoothing}
+
+
+def _for_the_op(adjustment: Adjustment, classes: int) -> tuple[int, NDArray[np.float32]]:
+    """Bits of `cb_keras.fused.kinds.ADJUSTMENTS`, and as many rows `[n, C]` of what they name.
+
+    What changes nothing, such as factors of 1, is left out.
+    """
+    nothing = Adjustment(factor=1.0, offset=0.0, margin=0.0)
+    adjusts, rows = 0, []
+    for bit, value, neutral in zip((1, 2, 4), adjustment, nothing, strict=True):
+        if value is None or np.all(value == neutral):
+            continue
+        adjusts |= bit
+        rows.append(np.broadcast_to(np.asarray(value, np.float32), classes))
+    return adjusts, np.array(rows)
 
 
 def _check_alone(beta: float, power: float, normalize: Normalize) -> None:

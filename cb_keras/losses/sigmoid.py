@@ -120,5 +120,5 @@ class ClassBalancedSigmoidCrossentropy(ClassBalancedLoss):
     def _formula(self, prepared: Prepared) -> Any:
         return focal(prepared, 0.0, self.from_logits)
 
-    def _fused_form(self) -> FusedForm:
+    def _fused_form(self, sparse: bool = True) -> FusedForm:
         return FusedForm("sigmoid")

@@ -124,7 +124,7 @@ class ClassBalancedSoftmaxCrossentropy(ClassBalancedLoss):
     def _formula(self, prepared: Prepared) -> Any:
         return softmax(prepared, self.from_logits, self.label_smoothing)
 
-    def _fused_form(self) -> FusedForm:
+    def _fused_form(self, sparse: bool = True) -> FusedForm:
         return FusedForm("softmax", label_smoothing=self.label_smoothing)
 
     def get_config(self) -> dict[str, Any]:

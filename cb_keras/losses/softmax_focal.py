@@ -124,7 +124,7 @@ class ClassBalancedSoftmaxFocalCrossentropy(ClassBalancedLoss):
     def _formula(self, prepared: Prepared) -> Any:
         return softmax_focal(prepared, self.gamma, self.from_logits)
 
-    def _fused_form(self) -> FusedForm:
+    def _fused_form(self, sparse: bool = True) -> FusedForm:
         return FusedForm("softmax_focal", self.gamma)
 
     def get_config(self) -> dict[str, Any]:

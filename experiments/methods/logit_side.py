@@ -56,7 +56,8 @@ def _make(name, **parameters):
         from cb_keras import losses
 
         own = {argument: parameter.value(settings) for argument, parameter in parameters.items()}
-        return getattr(losses, name)(class_counts, **own, class_weights=class_weights, fused=fused)
+        own["fused"] = "auto" if fused else False  # the op has margins of class ids alone
+        return getattr(losses, name)(class_counts, **own, class_weights=class_weights)
 
     return make
 
@@ -83,8 +84,8 @@ def _deferred_loss(make):
     return make_with_weights
 
 
-def _softmax(make, head="softmax", logit_scale=None, fused_op=True):
-    return (Loss("softmax", head, make, fused_op=fused_op, logit_scale=logit_scale),)
+def _softmax(make, head="softmax", logit_scale=None):
+    return (Loss("softmax", head, make, fused_op=True, logit_scale=logit_scale),)
 
 
 _VECTOR_SCALING = _make("VectorScalingCrossentropy", gamma=VS_GAMMA, tau=TAU)
@@ -119,13 +120,13 @@ METHODS = (
     Method(
         name="ldam",
         title="margins of the rare classes on a head of cosines (Cao et al. 2019)",
-        losses=_softmax(_LDAM, "cosine", SCALE.value, fused_op=False),
+        losses=_softmax(_LDAM, "cosine", SCALE.value),
         parameters=(MAX_MARGIN, SCALE),
     ),
     Method(
         name="ldam_drw",
         title="ldam, with class-balanced weights from --drw_start on",
-        losses=_softmax(_deferred_loss(_LDAM), "cosine", SCALE.value, fused_op=False),
+        losses=_softmax(_deferred_loss(_LDAM), "cosine", SCALE.value),
         parameters=(MAX_MARGIN, SCALE, *_DEFERRED),
         schedule=_deferred,
     ),

@@ -40,7 +40,35 @@ inline void TimesFactors(const CbkProblem& problem, int64_t start, int n, float*
   });
 }
 
-// The same of one class, and with the margin where it is the label's.
+// The same of n rows of few classes that are turned, one line of memory a class; their class ids.
+template <int kRows>
+void AdjustColumns(const CbkProblem& problem, int n, const float* ids, float (*columns)[kRows]) {
+  for (int c = 0; c < static_cast<int>(problem.classes); ++c) {
+    const Vec factor = Vec::Set(problem.factor == nullptr ? 1.0f : problem.factor[c]);
+    const Vec offset = Vec::Set(problem.offset == nullptr ? 0.0f : problem.offset[c]);
+    for (int r = 0; r < n; r += Vec::kLanes) {
+      MulAdd(factor, Vec::Load(columns[c] + r), offset).Store(columns[c] + r);
+    }
+  }
+  if (problem.margin == nullptr) return;
+  for (int r = 0; r < n; ++r) {
+    const int id = static_cast<int>(ids[r]);
+    columns[id][r] -= problem.margin[id];
+  }
+}
+
+template <int kRows>
+void TimesFactorsOfColumns(const CbkProblem& problem, int n, float (*columns)[kRows]) {
+  if (problem.factor == nullptr) return;
+  for (int c = 0; c < static_cast<int>(problem.classes); ++c) {
+    const Vec factor = Vec::Set(problem.factor[c]);
+    for (int r = 0; r < n; r += Vec::kLanes) {
+      (factor * Vec::Load(columns[c] + r)).Store(columns[c] + r);
+    }
+  }
+}
+
+// AdjustTile of one class, and with the margin where it is the label's.
 inline float AdjustedLogit(const CbkProblem& problem, int64_t c, float z, bool is_label) {
   if (problem.factor != nullptr) z *= problem.factor[c];
   if (problem.offset != nullptr) z += problem.offset[c];

@@ -334,33 +334,6 @@ void ReadLogits(const typename Type::Storage* logits, int n, int classes, Block*
   TurnIn(block->lines, n, classes, block->logits);
 }
 
-// The logits become what the softmax losses take in place of them.
-inline void AdjustBlock(const CbkProblem& problem, int n, Block* block) {
-  for (int c = 0; c < static_cast<int>(problem.classes); ++c) {
-    const Vec factor = Vec::Set(problem.factor == nullptr ? 1.0f : problem.factor[c]);
-    const Vec offset = Vec::Set(problem.offset == nullptr ? 0.0f : problem.offset[c]);
-    for (int r = 0; r < n; r += Vec::kLanes) {
-      MulAdd(factor, Vec::Load(block->logits[c] + r), offset).Store(block->logits[c] + r);
-    }
-  }
-  if (problem.margin == nullptr) return;
-  for (int r = 0; r < n; ++r) {
-    const int label = static_cast<int>(block->labels[r]);
-    block->logits[label][r] -= problem.margin[label];
-  }
-}
-
-// From the gradient by what AdjustBlock made to that by the logits.
-inline void TimesFactorsOfBlock(const CbkProblem& problem, int n, Block* block) {
-  if (problem.factor == nullptr) return;
-  for (int c = 0; c < static_cast<int>(problem.classes); ++c) {
-    const Vec factor = Vec::Set(problem.factor[c]);
-    for (int r = 0; r < n; r += Vec::kLanes) {
-      (factor * Vec::Load(block->logits[c] + r)).Store(block->logits[c] + r);
-    }
-  }
-}
-
 template <typename Type>
 void WriteGradient(Block* block, int n, int classes, bool stream,
                    typename Type::Storage* gradient) {
@@ -397,11 +370,11 @@ int64_t LossOfFewClasses(const CbkProblem& problem, int64_t begin, int64_t end, 
     const int invalid = ReadLabels(problem, first, n, &block);
     if (invalid >= 0 && first_invalid < 0) first_invalid = first + invalid;
     ReadLogits<Type>(logits + first * problem.classes, n, classes, &block);
-    if (adjusts) AdjustBlock(problem, n, &block);
+    if (adjusts) AdjustColumns(problem, n, block.labels, block.logits);
     work(args, n, &block);
     memcpy(problem.losses + first, block.losses, n * sizeof(float));
     if (gradient == nullptr) continue;
-    if (adjusts) TimesFactorsOfBlock(problem, n, &block);
+    if (adjusts) TimesFactorsOfColumns(problem, n, block.logits);
     WriteGradient<Type>(&block, n, classes, stream, gradient + first * problem.classes);
   }
   if (gradient != nullptr && stream) FinishStreaming();

@@ -239,6 +239,7 @@ class LossOp : public OpKernel {
                 InvalidArgument("label_smoothing must be in [0, 1], got ", label_smoothing_, "."));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("ignores", &ignores_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("ignore_class", &ignore_class_));
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("adjusts", &adjusts_));
     if (kGradient) OP_REQUIRES_OK(ctx, GetMeanReplicas<Device>(ctx, &mean_replicas_));
   }
 
@@ -267,8 +268,8 @@ class LossOp : public OpKernel {
 
  private:
   absl::Status Describe(OpKernelContext* ctx, CbkProblem* problem) const {
-    const Tensor &logits = ctx->input(0), &labels = ctx->input(1), &weights = ctx->input(2);
-    const Tensor& gamma = ctx->input(3);
+    const Tensor &logits = ctx->input(0), &labels = ctx->input(1);
+    const Tensor &weights = ctx->input(2), &gamma = ctx->input(3);
     if (logits.dims() != 2 || logits.dim_size(1) < 1) {
       return InvalidArgument("logits must be [N, C] with C >= 1, got shape ",
                              logits.shape().DebugString(), ".");
@@ -278,8 +279,7 @@ class LossOp : public OpKernel {
     problem->float_type = FloatType(logits.dtype());
     problem->logits = logits.data();
     const bool multi_hot = labels.dtype() == tensorflow::DT_FLOAT && labels.dims() != 1;
-    const TensorShape expected =
-        multi_hot ? logits.shape() : TensorShape({problem->rows});
+    const TensorShape expected = multi_hot ? logits.shape() : TensorShape({problem->rows});
     if (labels.shape() != expected) {
       return InvalidArgument("labels must have shape ", expected.DebugString(), ", got ",
                              labels.shape().DebugString(), " for logits of shape ",
@@ -291,12 +291,17 @@ class LossOp : public OpKernel {
     }
     problem->labels_type = LabelsType(labels.dtype(), multi_hot);
     problem->labels = labels.data();
-    if (weights.shape() != TensorShape({problem->classes})) {
-      return InvalidArgument("class_weights must have shape [", problem->classes, "], got ",
+    if (const char* why = CbkRefusedAdjustments(loss_, multi_hot, adjusts_)) {
+      return InvalidArgument("adjusts is ", adjusts_, ", but ", why, ".");
+    }
+    TensorShape of_classes({problem->classes});
+    if (adjusts_) of_classes.InsertDim(0, CbkClassArrays(adjusts_));
+    if (weights.shape() != of_classes) {
+      return InvalidArgument("class_weights must have shape ", of_classes.DebugString(), ", got ",
                              weights.shape().DebugString(), " for logits of shape ",
                              logits.shape().DebugString(), ".");
     }
-    problem->class_weights = weights.flat<float>().data();
+    CbkSetClassArrays(problem, weights.flat<float>().data(), adjusts_);
     if (gamma.dims() != 0) {
       return InvalidArgument("gamma must be a scalar, got shape ", gamma.shape().DebugString(),
                              ".");
@@ -321,8 +326,7 @@ class LossOp : public OpKernel {
   int loss_;
   float label_smoothing_ = 0.0f;
   bool ignores_ = false;
-  int64_t ignore_class_ = 0;
-  int64_t mean_replicas_ = 0;
+  int64_t ignore_class_ = 0, adjusts_ = 0, mean_replicas_ = 0;
 };
 
 template <typename Device>

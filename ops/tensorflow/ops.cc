@@ -28,8 +28,10 @@ absl::Status LossShapes(InferenceContext* c, ShapeHandle* logits) {
     TF_RETURN_IF_ERROR(c->WithRank(c->input(1), 1, &labels));
   }
   TF_RETURN_IF_ERROR(c->Merge(c->Dim(labels, 0), rows, &rows));
-  TF_RETURN_IF_ERROR(c->WithRank(c->input(2), 1, &weights));
-  TF_RETURN_IF_ERROR(c->Merge(c->Dim(weights, 0), classes, &classes));
+  int64_t adjusts;
+  TF_RETURN_IF_ERROR(c->GetAttr("adjusts", &adjusts));
+  TF_RETURN_IF_ERROR(c->WithRank(c->input(2), adjusts ? 2 : 1, &weights));
+  TF_RETURN_IF_ERROR(c->Merge(c->Dim(weights, -1), classes, &classes));
   TF_RETURN_IF_ERROR(c->WithRank(c->input(3), 0, &unused));
   *logits = c->MakeShape({rows, classes});
   c->set_output(0, c->Vector(rows));
@@ -53,6 +55,7 @@ REGISTER_OP("CbKerasLoss")
     .Attr("label_smoothing: float = 0.0")
     .Attr("ignores: bool = false")
     .Attr("ignore_class: int = 0")
+    .Attr("adjusts: int = 0")
     .Input("logits: T")
     .Input("labels: Labels")
     .Input("class_weights: float")
@@ -71,6 +74,8 @@ gamma: Scalar, finite and >= 0; the focal losses alone use it.
 label_smoothing: In [0, 1]; the softmax loss alone uses it.
 ignores: Whether there is a class id whose rows have loss and gradient 0.
 ignore_class: That class id.
+adjusts: Which factors (1), offsets (2) and margins (4) of the classes follow the weights, [1 + n, C]
+  then: the softmax losses take factor * logit + offset, less the label's margin.
 losses: [N].
 )");
 
@@ -81,6 +86,7 @@ REGISTER_OP("CbKerasLossAndGradient")
     .Attr("label_smoothing: float = 0.0")
     .Attr("ignores: bool = false")
     .Attr("ignore_class: int = 0")
+    .Attr("adjusts: int = 0")
     .Attr("mean_replicas: int = 0")
     .Input("logits: T")
     .Input("labels: Labels")

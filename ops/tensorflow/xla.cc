@@ -114,6 +114,7 @@ class XlaLossOp : public XlaOpKernel {
     OP_REQUIRES_OK(ctx, ctx->GetAttr("label_smoothing", &label_smoothing_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("ignores", &ignores_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("ignore_class", &ignore_class_));
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("adjusts", &adjusts_));
     if (kGradient) OP_REQUIRES_OK(ctx, ctx->GetAttr("mean_replicas", &mean_replicas_));
   }
 
@@ -154,7 +155,8 @@ class XlaLossOp : public XlaOpKernel {
                                FloatAttribute(gamma.Get<float>({})),
                                ", label_smoothing = ", FloatAttribute(label_smoothing_),
                                ", ignores = ", static_cast<int>(ignores_),
-                               " : i64, ignore_class = ", ignore_class_, " : i64}");
+                               " : i64, ignore_class = ", ignore_class_,
+                               " : i64, adjusts = ", adjusts_, " : i64}");
     return absl::OkStatus();
   }
 
@@ -162,6 +164,7 @@ class XlaLossOp : public XlaOpKernel {
   float label_smoothing_ = 0.0f;
   bool ignores_ = false;
   int64_t ignore_class_ = 0;
+  int64_t adjusts_ = 0;
   int64_t mean_replicas_ = 0;
 };
 

@@ -8,7 +8,8 @@
 //
 // Labels are class ids [N] (s32, s64, u64, f32, f64) or multi-hot [N, C] (f32). Attributes of the
 // losses: loss (a CbkLoss, i64), gamma (f32), label_smoothing (f32), ignores (0 or 1, i64),
-// ignore_class (i64). Invalid class ids make NaN: XLA has no way to say which label it was.
+// ignore_class (i64), adjusts (of CbkAdjustment, i64): where it is not 0 the class weights are
+// [1 + n, C], with the n arrays that it names after them. Invalid class ids make NaN: XLA has no way to say which label it was.
 //
 // A runtime takes handlers whose FFI API is as old as its own or older, and does not start at all
 // with newer ones, so that the headers are those of the oldest runtime: see CbkXlaApiVersion.
@@ -101,6 +102,7 @@ struct Attributes {
   float label_smoothing;
   int64_t ignores;
   int64_t ignore_class;
+  int64_t adjusts;
 
   Error Check() const {
     if (loss < 0 || loss >= kCbkLossCount) {
@@ -140,16 +142,23 @@ Error DescribeLoss(const Attributes& attributes, const AnyBuffer& logits, const 
   if (multi_hot && attributes.ignores) {
     return Refused("labels", "class ids where a class is ignored", labels);
   }
-  if (!IsFloats(weights, problem->classes)) return Refused("class_weights", "[C] of f32", weights);
-  if (!IsFloats(losses, problem->rows)) return Refused("losses", "[N] of f32", losses);
   problem->loss = static_cast<int>(attributes.loss);
+  const int64_t adjusts = attributes.adjusts;
+  if (const char* why = CbkRefusedAdjustments(problem->loss, multi_hot, adjusts)) {
+    return Error::InvalidArgument(std::string("cb_keras: ") + why + ".");
+  }
+  const bool fits = adjusts ? weights.element_type() == DataType::F32 &&
+                                  IsMatrix(weights, CbkClassArrays(adjusts), problem->classes)
+                            : IsFloats(weights, problem->classes);
+  if (!fits) return Refused("class_weights", "[C] or, with adjustments, [1 + n, C] of f32", weights);
+  if (!IsFloats(losses, problem->rows)) return Refused("losses", "[N] of f32", losses);
   problem->gamma = attributes.gamma;
   problem->label_smoothing = attributes.label_smoothing;
   problem->ignores = attributes.ignores != 0;
   problem->ignore_class = attributes.ignore_class;
   problem->logits = logits.untyped_data();
   problem->labels = labels.untyped_data();
-  problem->class_weights = Floats(weights);
+  CbkSetClassArrays(problem, Floats(weights), adjusts);
   problem->losses = Floats(losses);
   return Error::Success();
 }
@@ -217,8 +226,8 @@ struct OnCpu {
 template <typename Device>
 Error Loss(typename Device::Context context, AnyBuffer logits, AnyBuffer labels, AnyBuffer weights,
            Result losses, int64_t loss, float gamma, float label_smoothing, int64_t ignores,
-           int64_t ignore_class) {
-  const Attributes attributes = {loss, gamma, label_smoothing, ignores, ignore_class};
+           int64_t ignore_class, int64_t adjusts) {
+  const Attributes attributes = {loss, gamma, label_smoothing, ignores, ignore_class, adjusts};
   CbkProblem problem = {};
   if (Error error = DescribeLoss(attributes, logits, labels, weights, *losses, &problem);
       error.failure()) {
@@ -231,8 +240,8 @@ template <typename Device>
 Error LossAndGradient(typename Device::Context context, AnyBuffer logits, AnyBuffer labels,
                       AnyBuffer weights, AnyBuffer upstream, Result losses, Result gradient,
                       int64_t loss, float gamma, float label_smoothing, int64_t ignores,
-                      int64_t ignore_class) {
-  const Attributes attributes = {loss, gamma, label_smoothing, ignores, ignore_class};
+                      int64_t ignore_class, int64_t adjusts) {
+  const Attributes attributes = {loss, gamma, label_smoothing, ignores, ignore_class, adjusts};
   CbkProblem problem = {};
   Error error = DescribeLoss(attributes, logits, labels, weights, *losses, &problem);
   if (error.success()) error = DescribeGradient(logits, upstream, *gradient, &problem);
@@ -259,7 +268,8 @@ auto WithAttributes(Binding&& binding) {
       .template Attr<float>("gamma")
       .template Attr<float>("label_smoothing")
       .template Attr<int64_t>("ignores")
-      .template Attr<int64_t>("ignore_class");
+      .template Attr<int64_t>("ignore_class")
+      .template Attr<int64_t>("adjusts");
 }
 
 template <typename Context>

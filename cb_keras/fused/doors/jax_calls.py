@@ -111,7 +111,7 @@ def _losses(form: Form, gamma: float, label_dims: int) -> Callable[..., Any]:
         result = jax.ShapeDtypeStruct(logits.shape[:1], jnp.float32)
         return jax.ffi.ffi_call("cb_keras_loss", result)(logits, labels, weights, **attributes)
 
-    return _by_rows(call, (2, label_dims, None), (1,))
+    return _by_rows(call, (2, label_dims, _of_classes(form)), (1,))
 
 
 @functools.cache
@@ -128,7 +128,7 @@ def _losses_and_gradient(
         function = jax.ffi.ffi_call("cb_keras_loss_and_gradient", results)
         return tuple(function(logits, labels, weights, upstream, **attributes))
 
-    return _by_rows(call, (2, label_dims, None, upstream_dims), (1, 2))
+    return _by_rows(call, (2, label_dims, _of_classes(form), upstream_dims), (1, 2))
 
 
 @functools.cache
@@ -148,18 +148,24 @@ def _attributes(form: Form, gamma: float) -> dict[str, Any]:
         "label_smoothing": np.float32(form.label_smoothing),
         "ignores": np.int64(form.ignore_class is not None),
         "ignore_class": np.int64(form.ignore_class or 0),
+        "adjusts": np.int64(form.adjusts),
     }
 
 
+def _of_classes(form: Form) -> str:
+    """The axes of the class weights."""
+    return "k c" if form.adjusts else "c"
+
+
 def _by_rows(
-    call: Callable[..., Any], arguments: tuple[int | None, ...], results: tuple[int, ...]
+    call: Callable[..., Any], arguments: tuple[int | str, ...], results: tuple[int, ...]
 ) -> Callable[..., Any]:
     """`call`, which on several devices works on the rows that each has.
 
     Args:
         call: A function of arrays.
-        arguments: Number of dimensions of each, the first of which is that of the rows; None for
-            the class weights `[C]`, which each device has whole.
+        arguments: Number of dimensions of each, the first of which is that of the rows; names of
+            axes for the class weights, which each device has whole.
         results: The same of what it returns.
     """
     partitioned = custom_partitioning(call)
@@ -167,8 +173,8 @@ def _by_rows(
     def shardings(mesh: Any, arg_shapes: Any) -> tuple[Any, Any]:
         spec = getattr(arg_shapes[0].sharding, "spec", None) or (None,)
 
-        def of(dims: int | None) -> Any:
-            rows = PartitionSpec(spec[0]) if dims else PartitionSpec()
+        def of(dims: int | str) -> Any:
+            rows = PartitionSpec(spec[0]) if dims in (1, 2) else PartitionSpec()
             return NamedSharding(mesh, rows)
 
         of_results = tuple(of(dims) for dims in results)
@@ -182,7 +188,10 @@ def _by_rows(
         of_results, of_arguments = shardings(mesh, arg_shapes)
         return mesh, call, of_results, of_arguments
 
-    names = {None: "c", 0: "", 1: "n", 2: "n c"}
-    rule = " -> ".join(", ".join(names[dims] for dims in each) for each in (arguments, results))
+    names = {0: "", 1: "n", 2: "n c"}
+    rule = " -> ".join(
+        ", ".join(dims if isinstance(dims, str) else names[dims] for dims in each)
+        for each in (arguments, results)
+    )
     partitioned.def_partition(partition, infer_sharding_from_operands=infer, sharding_rule=rule)
     return partitioned

@@ -59,6 +59,7 @@ def _formula(form: Form, gamma: float, logits: Any, labels: Any, weights: Any) -
         labels.ndim == 1,
         form.label_smoothing,
         form.ignore_class,
+        form.adjusts,
     )
 
 

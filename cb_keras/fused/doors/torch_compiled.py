@@ -12,7 +12,8 @@ from cb_keras.fused.doors import torch_derivatives as derivatives
 from cb_keras.fused.doors import torch_kernels as kernels
 from cb_keras.fused.kinds import Form
 
-_FIXED = "str kind, float gamma, float label_smoothing, int? ignore_class"
+_FIXED = "str kind, float gamma, float label_smoothing, int? ignore_class, int adjusts"
+_NUMBER_FIXED = _FIXED.count(",") + 1
 _OPS = torch.library.Library("cb_keras", "FRAGMENT")
 
 
@@ -40,21 +41,20 @@ def _fake_slope(logits: Any, *_: Any) -> Any:
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    *tensors, kind, gamma, label_smoothing, ignore_class = inputs
+    tensors, ctx.fixed = inputs[:-_NUMBER_FIXED], inputs[-_NUMBER_FIXED:]
     ctx.save_for_backward(*tensors)
-    ctx.fixed = kind, gamma, label_smoothing, ignore_class
 
 
 def _by_logits(ctx: Any, upstream: torch.Tensor) -> tuple[Any, ...]:
     slope = torch.ops.cb_keras.slope(*ctx.saved_tensors, upstream, *ctx.fixed)
-    return slope, *(None,) * 6
+    return slope, *(None,) * (2 + _NUMBER_FIXED)
 
 
 def _of_slope(ctx: Any, by_slope: torch.Tensor) -> tuple[Any, ...]:
     found = derivatives.of_slope(
         _problem(ctx.fixed), ctx.saved_tensors, by_slope, ctx.needs_input_grad[:4]
     )
-    return *found, *(None,) * 4
+    return *found, *(None,) * _NUMBER_FIXED
 
 
 def _define(name: str, tensors: str, kernel: Any, fake: Any, backward: Any) -> None:
@@ -70,12 +70,12 @@ def _define(name: str, tensors: str, kernel: Any, fake: Any, backward: Any) -> N
 
 def _fixed(problem: derivatives.Problem) -> tuple[Any, ...]:
     form = problem.form
-    return form.kind, problem.gamma, form.label_smoothing, form.ignore_class
+    return form.kind, problem.gamma, form.label_smoothing, form.ignore_class, form.adjusts
 
 
 def _problem(fixed: tuple[Any, ...]) -> derivatives.Problem:
-    kind, gamma, label_smoothing, ignore_class = fixed
-    return derivatives.Problem(Form(kind, label_smoothing, ignore_class), gamma)
+    kind, gamma, label_smoothing, ignore_class, adjusts = fixed
+    return derivatives.Problem(Form(kind, label_smoothing, ignore_class, adjusts), gamma)
 
 
 _TENSORS = "Tensor logits, Tensor labels, Tensor weights"

@@ -36,6 +36,7 @@ class Problem(NamedTuple):
             labels.dim() == 1,
             self.form.label_smoothing,
             self.form.ignore_class,
+            self.form.adjusts,
         )
 
     def slope(self, logits: Any, labels: Any, weights: Any, upstream: Any) -> Any:

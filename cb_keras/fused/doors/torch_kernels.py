@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from cb_keras.fused import core
-from cb_keras.fused.kinds import KINDS, Form
+from cb_keras.fused.kinds import ADJUSTMENTS, KINDS, Form
 
 FLOATS = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 # Of class ids; multi-hot labels are the one form with two axes.
@@ -85,7 +85,7 @@ def compute(
         gamma: Its focusing parameter, if it has one.
         logits: `[N, C]`, of a type in `FLOATS`, on the CPU or a CUDA device.
         labels: Class ids `[N]`, or float32 `[N, C]`.
-        weights: `[C]`, float32.
+        weights: `[C]`, float32; with what the form names after them where it adjusts the logits.
         upstream: Factor of every row's gradient, or float32 `[N]`.
         gradient: Whether there is to be one, or the memory for it.
     """
@@ -111,9 +111,21 @@ def compute(
         is_scalar,
         losses.data_ptr(),
         None if slope is None else slope.data_ptr(),
+        *_adjustments(form, weights),
     )
     _call("Loss", problem, logits.device)
     return losses, slope
+
+
+def _adjustments(form: Form, arrays: torch.Tensor) -> list[int | None]:
+    """Where factors, offsets and margins are, as far as they follow the weights."""
+    rows = iter(range(1, arrays.shape[0] if form.adjusts else 1))
+    return [
+        arrays.data_ptr() + next(rows) * arrays.stride(0) * arrays.element_size()
+        if form.adjusts & bit
+        else None
+        for bit in ADJUSTMENTS.values()
+    ]
 
 
 def scale(values: torch.Tensor, upstream: torch.Tensor, applied: float) -> bool:
