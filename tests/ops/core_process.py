@@ -24,6 +24,7 @@ class Problem(ctypes.Structure):
         *((name, ctypes.c_float) for name in ("gamma", "label_smoothing")),
         *(("ignores", ctypes.c_int), ("ignore_class", ctypes.c_int64), ("upstream", POINTER)),
         *(("upstream_is_scalar", ctypes.c_int), ("losses", POINTER), ("gradient", POINTER)),
+        *((name, POINTER) for name in ("factor", "offset", "margin")),
     )
 
 
