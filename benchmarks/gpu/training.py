@@ -23,6 +23,7 @@ _RUNS = {
 _EPOCHS = 200
 # XLA captures a step in one CUDA graph only where convolutions may be in it, which not all can.
 _CAPTURE = "--xla_gpu_enable_command_buffer=+CONVOLUTION"
+_cannot_capture = []  # names of the runs that failed with it
 
 
 def speed(stage):
@@ -83,13 +84,14 @@ def _train(stage, file, name, epochs, flags):
         *("--plots=false", "--resume", "--precision=mixed_bfloat16", f"--train_epochs={epochs}"),
         *(f"--output_dir={stages.below_root(folder)}", *flags, *short, *stage.kit.train_flags),
     )
-    captured = stage.kit.gpu
+    captured = stage.kit.gpu and not _cannot_capture
     try:
         said = stage.run(*command, KERAS_BACKEND="jax", **_flags_of_xla(captured))
     except StepFailed as error:
         if not captured or stage.left < 30.0:
             raise
         print(f"{name}: once more without CUDA graphs, after: {str(error)[-1000:]}", flush=True)
+        _cannot_capture.append(name)
         captured = False
         said = stage.run(*command, KERAS_BACKEND="jax")
     return {
