@@ -12,6 +12,8 @@ import math
 
 import numpy as np
 
+from experiments.runs import sampling
+
 ORDER, CROP_ROWS, CROP_COLUMNS, FLIP = range(4)  # what a stream of random numbers is for
 
 _ROUNDS = 10
@@ -66,7 +68,30 @@ def uniform(number, seed, epoch):
     return np.array(order, "int32")
 
 
-# By name, as in `samplers`.
+def order(sampler, labels, seed, epoch, epochs):
+    """Which images an epoch has, and in which order.
+
+    Args:
+        sampler: A value of `--sampler`; all but `"uniform"` are the orders of `cb_keras.sampling`.
+        labels: Class ids of all training images, integers `[N]`.
+        seed: Integer in `[0, 2^31)`.
+        epoch: From 0.
+        epochs: Epochs of the training, which the progressive sampler goes by.
+
+    Returns:
+        Positions int32 `[N]`.
+    """
+    if sampler == sampling.UNIFORM:
+        return uniform(len(labels), seed, epoch)
+    from cb_keras.sampling import epoch_order, progressive_order
+
+    if sampler == sampling.PROGRESSIVE:
+        found = progressive_order(labels, seed, epoch, epochs)
+    else:
+        found = epoch_order(labels, sampling.power(sampler), seed, epoch)
+    return found.astype("int32")
+
+
 SAMPLERS = {"uniform": uniform}
 
 

@@ -32,9 +32,9 @@ def training_dataset(
         batch_size: Images per batch; the last batch of an epoch may be smaller.
         seed: Integer in `[0, 2^31)`.
         first_epoch: First epoch to produce.
-        epochs: End of the run.
+        epochs: End of the run, which the progressive sampler goes by too.
         augmentation: `"none"`, `"crop"` or `"crop_flip"`.
-        sampler: A name in `samplers.SAMPLERS`; `"uniform"` shows every image once.
+        sampler: As of `draws.order`; `"uniform"` shows every image once.
         recipe: `Recipe`; None for nothing more.
 
     Returns:
@@ -47,7 +47,8 @@ def training_dataset(
     steps = steps_per_epoch(len(split.labels), batch_size)
 
     def epoch_batches(epoch):
-        order = samplers.SAMPLERS[sampler](labels, _stream(seed, epoch, 0, ORDER))
+        key = _stream(seed, epoch, 0, ORDER)
+        order = samplers.order(sampler, split.labels, seed, epoch, epochs, key)
         return tf.data.Dataset.range(steps).map(
             lambda step: (epoch, step, order[step * batch_size : (step + 1) * batch_size])
         )
@@ -58,8 +59,8 @@ def training_dataset(
             pixels = augment(pixels, seed, epoch, step, flip=augmentation == "crop_flip")
         return mixed(after(pixels, epoch, step), tf.gather(labels, chosen), epoch, step)
 
-    epochs = tf.data.Dataset.range(first_epoch, epochs)
-    batches = epochs.flat_map(epoch_batches).map(batch, num_parallel_calls=tf.data.AUTOTUNE)
+    remaining = tf.data.Dataset.range(first_epoch, epochs)
+    batches = remaining.flat_map(epoch_batches).map(batch, num_parallel_calls=tf.data.AUTOTUNE)
     return batches.prefetch(tf.data.AUTOTUNE)
 
 

@@ -1,20 +1,36 @@
-"""Which images an epoch has, and in which order: adding a sampler is a function and a line here."""
+"""Which images an epoch has, and in which order, in TensorFlow: the bits of `draws.order`."""
 
 import tensorflow as tf
 
+from experiments.datasets import draws
+from experiments.runs import sampling
 
-def uniform(labels, key):
-    """Every example once, in an order that the key determines.
+
+def order(sampler, labels, seed, epoch, epochs, key):
+    """As `draws.order`, for an epoch that a tensor says.
 
     Args:
-        labels: int32 tensor `[N]`, of all training images.
-        key: Seed `[2]` of a stateless random stream, a different one in every epoch.
+        sampler: As there.
+        labels: As there, an array.
+        seed: As there.
+        epoch: int64 scalar.
+        epochs: As there.
+        key: Seed `[2]` of the epoch's stateless random stream, which the uniform sampler draws by.
 
     Returns:
-        int32 tensor `[N]` of positions: a permutation.
+        int32 tensor `[N]` of positions.
     """
-    positions = tf.range(tf.shape(labels)[0])
-    return tf.random.experimental.stateless_shuffle(positions, key, alg="philox")
+    if sampler == sampling.UNIFORM:
+        return uniform(len(labels), key)
+
+    def positions(epoch):
+        return draws.order(sampler, labels, seed, int(epoch), epochs)
+
+    # Without state: an epoch may be asked for at any time, and twice.
+    found = tf.numpy_function(positions, [epoch], tf.int32, stateful=False)
+    return tf.ensure_shape(found, [len(labels)])
 
 
-SAMPLERS = {"uniform": uniform}
+def uniform(number, key):
+    """Every example once, in an order that the key determines: int32 `[number]`, a permutation."""
+    return tf.random.experimental.stateless_shuffle(tf.range(number), key, alg="philox")

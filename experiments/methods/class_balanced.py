@@ -21,6 +21,7 @@ CB_POWER = Parameter(
     "1 class-balanced, 2 squared.",
     check=checked_by("check_power"),
     in_name="power",
+    balances=True,
 )
 CB_BETA = Parameter(
     name="cb_beta",

@@ -9,6 +9,7 @@ TAU = Parameter(
     help="Factor of the logarithm of the class frequencies, >= 0; 1 is Balanced Softmax.",
     check=checked_by("check_tau"),
     in_name="tau",
+    balances=True,
 )
 VS_GAMMA = Parameter(
     name="vs_gamma",
@@ -16,6 +17,7 @@ VS_GAMMA = Parameter(
     help="Power of the logits' factors (n_c / n_max)^vs_gamma, >= 0.",
     check=checked_by("check_gamma"),
     in_name="gamma",
+    balances=True,
 )
 MAX_MARGIN = Parameter(
     name="max_margin",
@@ -23,6 +25,7 @@ MAX_MARGIN = Parameter(
     help="Margin of the rarest class, > 0.",
     check=checked_by("check_positive", "max_margin"),
     in_name="margin",
+    balances=True,
 )
 SCALE = Parameter(
     name="scale",
@@ -103,6 +106,7 @@ METHODS = (
         name="balanced_softmax",
         title="logit_adjusted with tau 1 (Ren et al. 2020)",
         losses=_softmax(_make("LogitAdjustedCrossentropy")),
+        balances=True,
     ),
     Method(
         name="vs",

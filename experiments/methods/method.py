@@ -20,6 +20,7 @@ class Parameter:
         check: Function of the value that raises ValueError where it is out of range. It imports
             what it needs itself: flags, names and labels are there without the library.
         in_name: What run names call it, such as "power" in "power0.5".
+        balances: Whether all its values but 0 are an answer to the class frequencies.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Parameter:
     help: str
     check: Callable[[Any], Any]
     in_name: str
+    balances: bool = False
 
     def value(self, settings):
         """Its value; a run that was recorded before there was this parameter has the default."""
@@ -87,6 +89,7 @@ class Method:
         parameters: Tuple of `Parameter` that it has with each of them.
         schedule: Function of `(settings, class_counts)` that returns the class weights by epoch, a
             function of `cb_keras.weight_schedules`; None where they stay as they are.
+        balances: Whether it is an answer to the class frequencies whatever its parameters are.
     """
 
     name: str
@@ -94,6 +97,7 @@ class Method:
     losses: tuple[Loss, ...]
     parameters: tuple[Parameter, ...] = ()
     schedule: Callable[[Any, Any], Callable[[int], Any]] | None = None
+    balances: bool = False
 
     def loss(self, name):
         """The `Loss` of a value of `--loss`.
@@ -141,6 +145,14 @@ class Method:
         """Logits, as the softmax of the probabilities takes them: cosines times a scale."""
         scale = self.loss(settings["loss"]).logit_scale
         return logits if scale is None else scale(settings) * logits
+
+    def balanced_by(self, settings):
+        """By which of its flags it answers to the class frequencies, in words; "" where by none."""
+        own = [p for p in self.parameters_of(settings) if p.balances and p.value(settings) != 0]
+        words = " and ".join(f"--{p.name}={short(p.value(settings))}" for p in own)
+        if self.name == DEFAULT or not (words or self.balances):
+            return words
+        return f"--method={self.name}" + (f" with {words}" if words else "")
 
     def in_name(self, settings):
         """Its part of a run's name, such as "focal1_power0.5_beta0.9999".

@@ -4,13 +4,13 @@ import pathlib
 
 from experiments import backbones, methods
 from experiments.methods.method import short
-from experiments.runs import tails
+from experiments.runs import sampling, tails
 
 # Settings that every name tells; a parameter that has no effect has its default.
 IN_NAME = frozenset(
     {
         *("dataset", "long_tail", "imbalance_factor", "method", "loss", "train_epochs", "seed"),
-        "backbone",
+        *("backbone", "sampler"),
         *methods.PARAMETERS,
     }
 )
@@ -44,6 +44,7 @@ def run_name(s, also=()):
     network = s.get("backbone", backbones.DEFAULT)
     own = [network] if network != backbones.DEFAULT else []
     parts = [dataset, tails.in_name(s), *own, methods.of(s).in_name(s)]
+    parts += sampling.in_name(s)
     name = f"{'_'.join(parts)}_epochs{s['train_epochs']}_seed{s['seed']}"
     return name + "".join(_added(s, setting) for setting in sorted({*also} - IN_NAME))
 

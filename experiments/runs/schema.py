@@ -5,6 +5,7 @@ relations, such as figures that must follow from the confusion matrix.
 """
 
 from experiments import backbones, methods
+from experiments.runs import sampling
 
 CONFIG, METRICS, HISTORY = "config.json", "metrics.json", "history.csv"
 SHOT_FIGURES = ("many_accuracy", "medium_accuracy", "few_accuracy")
@@ -39,7 +40,7 @@ def check_config(config):
         DamagedError: Something is missing or wrong; says what.
     """
     check_begun(config)
-    config["flags"] = {**backbones.OLDER, **config["flags"]}
+    config["flags"] = {**backbones.OLDER, "sampler": sampling.UNIFORM, **config["flags"]}
     _check_flags(config["flags"])
     for name, default in (("resolved", {}), ("versions", {}), ("shot_groups", {})):
         _require(CONFIG, name, isinstance(config.setdefault(name, default), dict))
@@ -53,7 +54,7 @@ def check_config(config):
 def _check_flags(flags):
     for name in ("loss", "dataset"):
         _require(CONFIG, f"flags.{name}", isinstance(flags.get(name), str))
-    for name in ("method", "backbone"):
+    for name in ("method", "backbone", "sampler"):
         _require(CONFIG, f"flags.{name}", isinstance(flags.get(name, ""), str))
     numbers = ("cb_power", "imbalance_factor", "seed", *_parameters(flags))
     for name in dict.fromkeys(numbers):

@@ -7,7 +7,7 @@ import pathlib
 
 from experiments import backbones, methods
 from experiments.cli import UserError
-from experiments.runs import data_record, directory, naming, schema, tails
+from experiments.runs import data_record, directory, naming, sampling, schema, tails
 from experiments.runs.figures import Statistic
 from experiments.runs.files import DamagedError, read_config
 from experiments.sweeps.cells import VALIDATION
@@ -189,6 +189,8 @@ def csv_text(runs, varied=()):
     names = dict.fromkeys([*varied, *sorted({name for run in runs for name in run.added})])
     if any(run.settings.get("backbone", backbones.DEFAULT) != backbones.DEFAULT for run in runs):
         names["backbone"] = None  # which a name tells without a grid
+    if any(sampling.of(run.settings) != sampling.UNIFORM for run in runs):
+        names["sampler"] = None
     if any(run.metrics.get(VALIDATION) is not None for run in runs):
         names[VALIDATION] = None
     also = [name for name in names if _COLUMN_OF.get(name, name) not in RESULT_COLUMNS]

@@ -8,7 +8,7 @@ from experiments import backbones, datasets, exports, methods
 from experiments.backbones import weights
 from experiments.cli import UserError
 from experiments.datasets import data_flags
-from experiments.runs import tails
+from experiments.runs import sampling, tails
 from experiments.training import recipe_flags
 
 flags.DEFINE_enum(
@@ -37,6 +37,14 @@ flags.DEFINE_enum(
 )
 flags.DEFINE_float(
     "imbalance_factor", 0.02, "Smallest / largest class size, in (0, 1]; 1: balanced."
+)
+flags.DEFINE_string(
+    "sampler",
+    sampling.UNIFORM,
+    f"How often an epoch shows the images of each class, one of {sampling.NAMES}. uniform: every "
+    "image once; class_balanced: as many of each class; square_root: between the two; progressive: "
+    "from every image once to as many of each class, by the epoch; power:P: class c by n_c^(1-P). "
+    "An epoch has as many images either way.",
 )
 
 flags.DEFINE_float(
@@ -127,7 +135,7 @@ flags.DEFINE_bool("plots", True, "Draw pictures at the end; needs matplotlib.")
 GROUPS = {
     "Method and loss": ("method", "loss", *methods.PARAMETERS),
     "Data": (*data_flags.GROUPS["Data"], "validation_fraction", "image_size"),
-    "Long tail": ("long_tail", "imbalance_factor"),
+    "Long tail": ("long_tail", "imbalance_factor", "sampler"),
     "Network": ("backbone", "depth", "backbone_weights", "freeze_epochs"),
     "Protocol": (
         *("train_epochs", "eval_epochs", "batch_size", "learning_rate", "warmup_epochs"),
@@ -147,6 +155,7 @@ _NOT_RECORDED = ("data_dir", "download", "exports", "output_dir", "resume", "plo
 def given_settings():
     """Values of all flags as a dict; `--long_tail` and the backbone as they take effect."""
     given = backbones.settled({name: flags.FLAGS[name].value for name in _NAMES})
+    given["sampler"] = sampling.canonical(given["sampler"])
     with contextlib.suppress(UserError):  # which the checks of the settings tell
         given["dataset"] = datasets.canonical(given["dataset"])
     return _with_long_tail(given, flags.FLAGS["imbalance_factor"].present)

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from experiments import datasets
+from experiments import datasets, methods
 from experiments.datasets import image_size
+from experiments.runs import sampling
 
 
 def load(settings):
@@ -58,3 +59,15 @@ def lines(folder, data, images, held_out):
             f"--long_tail=exponential: {kept} of {whole} training images kept; "
             "--long_tail=natural keeps all"
         )
+
+
+def balanced_twice(settings):
+    """A warning where both the sampler and the method deal with the class frequencies, or None."""
+    sampler, own = sampling.of(settings), methods.of(settings).balanced_by(settings)
+    if sampler == sampling.UNIFORM or not own:
+        return None
+    remedy = " such as with --cb_power=0" if "cb_power" in own else ""
+    return (
+        f"--sampler={sampler} and {own} both deal with the class frequencies, so that rare "
+        f"classes count twice; leave one of them out{',' if remedy else ''}{remedy}."
+    )

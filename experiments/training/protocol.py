@@ -1,6 +1,7 @@
 """The recipe, from data to exported model."""
 
 import os
+import sys
 
 import keras
 
@@ -59,6 +60,8 @@ def train(run, settings, flags):
     for line in images_of.lines(run.folder, data, images, held_out):
         print(line)
     _print_network(settings, image_shape)
+    if warning := images_of.balanced_twice(settings):
+        print(f"warning: {warning}", file=sys.stderr)
 
     keras.utils.set_random_seed(settings["seed"])
     schedule = make_schedule(settings, resolved)
@@ -237,6 +240,7 @@ def _fit(model, settings, resolved, images, evaluated, first_epoch, callbacks):
             first_epoch,
             settings["train_epochs"],
             augmentation,
+            settings["sampler"],
             recipe=recipe,
         ),
         initial_epoch=first_epoch,

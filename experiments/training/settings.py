@@ -8,7 +8,7 @@ import math
 from experiments import backbones, datasets, exports, methods
 from experiments.cli import UserError, check_loadable, local_path
 from experiments.datasets import data_flags, image_size
-from experiments.runs import tails
+from experiments.runs import sampling, tails
 from experiments.runs.naming import run_name
 from experiments.training import flags, machine, recipe_flags
 
@@ -38,6 +38,7 @@ def checked(settings):
         UserError: Lists every setting that is out of range or contradicts another.
     """
     settings = backbones.settled(settings)
+    settings = {**settings, "sampler": sampling.canonical(settings["sampler"])}
     problems = [*methods.problems(settings), *_range_problems(settings)]
     problems += backbones.problems(settings)
     problems += [*_contradictions(settings), *_path_problems(settings), *_data_problems(settings)]
@@ -62,6 +63,7 @@ def _range_problems(s):
         "dataset": datasets.check_name,
         "momentum": checks.check_momentum,
         "weight_decay": checks.check_weight_decay,
+        "sampler": sampling.check,
     }
     for name in ("learning_rate", "lr_decay", "balanced_lr_decay"):
         if s[name] is not None:
@@ -145,6 +147,11 @@ def _contradictions(s):
 def _jax_problems(s):
     """What only TensorFlow can do."""
     other = "or set KERAS_BACKEND=tensorflow"
+    if s["sampler"] != sampling.UNIFORM:
+        yield (
+            f"--sampler={s['sampler']} can't be used with KERAS_BACKEND=jax yet: leave it out, "
+            f"{other}."
+        )
     if s["strategy"] != "none":
         yield (
             f"--strategy={s['strategy']} is TensorFlow's, and KERAS_BACKEND is jax, which trains "

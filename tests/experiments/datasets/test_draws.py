@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
+import cb_keras
 from experiments.datasets import Split, draws, pipeline, samplers
 from experiments.datasets.rows import Rows
 
@@ -24,12 +24,26 @@ def split_of(number, shape, mapped=False):
 def test_the_order_of_an_epoch_is_that_of_tensorflow(number, seed):
     for epoch in (0, 1, 199):
         key = pipeline._stream(seed, epoch, 0, draws.ORDER)
-        expected = samplers.uniform(tf.zeros(number), key).numpy()
+        expected = samplers.uniform(number, key).numpy()
         np.testing.assert_array_equal(draws.uniform(number, seed, epoch), expected)
 
 
-def test_every_sampler_is_there_with_and_without_tensorflow():
-    assert set(draws.SAMPLERS) == set(samplers.SAMPLERS)
+@pytest.mark.parametrize(
+    ("sampler", "power"),
+    [("square_root", 0.5), ("class_balanced", 1), ("power:-0.5", -0.5), ("progressive", None)],
+)
+def test_samplers_have_the_orders_of_the_library_with_and_without_tensorflow(sampler, power):
+    labels = np.repeat(np.arange(3, dtype="int32"), (30, 6, 2))
+    images = np.arange(38, dtype="uint8").reshape(38, 1, 1, 1)
+    found = pipeline.training_dataset(Split(images, labels), 16, 7, 1, 4, "none", sampler)
+    orders = np.concatenate([x.ravel() for x, _ in found.as_numpy_iterator()]).reshape(3, 38)
+    for epoch, order in zip((1, 2, 3), orders, strict=True):
+        if power is None:
+            expected = cb_keras.sampling.progressive_order(labels, 7, epoch, epochs=4)
+        else:
+            expected = cb_keras.sampling.epoch_order(labels, power, 7, epoch)
+        np.testing.assert_array_equal(order, expected)
+        np.testing.assert_array_equal(draws.order(sampler, labels, 7, epoch, 4), expected)
 
 
 @pytest.fixture
@@ -45,7 +59,7 @@ def on_jax(module, split, batch_size, kind, seed, epoch):
 
     pixels = jax.jit(module.pixels)
     feed = module.Feed(split, batch_size)
-    order = draws.SAMPLERS["uniform"](len(split.labels), seed, epoch)
+    order = draws.order("uniform", split.labels, seed, epoch, epoch + 1)
     ends = []
     for call in feed.calls(feed.plan(order, kind, seed, epoch)):
         ends.append(call.end)

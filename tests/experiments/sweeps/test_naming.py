@@ -23,6 +23,18 @@ def test_a_grid_adds_what_no_name_tells_in_the_order_of_the_alphabet():
     assert naming.added(name, RUN) == ("depth", "deterministic", "learning_rate", "lr_boundaries")
 
 
+def test_a_sampler_is_in_the_name_unless_it_is_the_usual():
+    for sampler, own in {
+        "uniform": "",
+        "square_root": "_square_root_sampler",
+        "power:0.3": "_power0.3_sampler",
+    }.items():
+        expected = PLAIN.replace("_epochs200", f"{own}_epochs200")
+        settings = {**RUN, "sampler": sampler}
+        assert naming.run_name(settings, ["sampler"]) == expected
+        assert naming.added(expected, settings) == ()
+
+
 def test_the_name_of_a_run_of_no_grid_adds_nothing():
     assert naming.added(PLAIN, RUN) == ()
     assert naming.has_its_name(PLAIN, RUN)

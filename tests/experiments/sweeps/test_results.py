@@ -52,6 +52,14 @@ def test_a_flag_that_a_grid_varies_has_a_column_unless_there_is_one():
     assert found["0.6"]["lr_boundaries"] == ""  # of a run that did not record it
 
 
+def test_a_sampler_has_a_column_where_a_run_has_another_than_the_usual():
+    runs = [run({**FOCAL, "sampler": s}, metrics(0.7)) for s in ("uniform", "square_root")]
+    assert results.csv_text(runs[:1]).splitlines()[0] == DESIGN
+    text = results.csv_text(runs)
+    assert text.splitlines()[0] == f"{DESIGN},sampler"
+    assert [row["sampler"] for row in read(text)] == ["square_root", "uniform"]
+
+
 def test_a_run_of_a_grid_keeps_its_column_when_a_table_is_written_next_to_it():
     runs = [run({**FOCAL, "depth": d}, metrics(0.7), a) for d, a in ((32, ()), (8, ("depth",)))]
     text = results.csv_text(runs)

@@ -100,6 +100,7 @@ CHANGES = {
         config("class_counts", value=[128, 132, 127, 133, 131, 132, 131, 129, 124, 130]),
     ),
     "imbalance_factor": (["--imbalance_factor=1"], config("class_counts", value=[124] * 10)),
+    "sampler": (["--sampler=class_balanced"], weights_differ),
     "validation_fraction": (
         ["--validation_fraction=0.25"],
         config("class_counts", value=[93, 60, 38, 25, 16, 10, 7, 4, 2, 1]),

@@ -44,6 +44,8 @@ def refusal(*arguments):
         (["--cb_beta=1.5"], "`beta` must be in [0, 1], got 1.5"),
         (["--cb_beta=-0.1"], "`beta` must be in [0, 1], got -0.1"),
         (["--cb_beta=nan"], "`beta` must be in [0, 1], got nan"),
+        (["--sampler=rare"], "`sampler` must be one of uniform, square_root, class_balanced, prog"),
+        (["--sampler=power:inf"], "P a finite number such as 0.5, got 'power:inf'"),
         (["--dataset=cifra10"], "unknown data set 'cifra10'; use cifar10, cifar100, digits"),
         (["--dataset=tfds:"], "unknown data set 'tfds:'"),
         (["--dataset=tfds:../x"], "unknown data set 'tfds:../x'"),
