@@ -3,11 +3,12 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from cb_keras.checks import check_positive, check_tau, check_whole_number
 from cb_keras.counts import ByClass
-from cb_keras.functional.logit_side import counts_of_all, log_prior
+from cb_keras.functional.logit_side import counts_of_all, log_prior, log_shares
 
 
 @keras.saving.register_keras_serializable(package="cb_keras")
@@ -247,13 +248,15 @@ class LogitAdjustment(layers.Layer):
     """Logits less the logarithms of the class frequencies, `z - tau log pi`, divided by T.
 
     Bakes `cb_keras.posthoc.adjust_logits` and a temperature into a model that is saved or
-    exported.
+    exported; with `to_prior`, `(z - tau log pi + log to_prior) / T`, `posthoc.shift_prior`.
 
     Args:
         class_counts: Training examples per class `[C]`, integers >= 1.
         tau: Factor >= 0, such as that of `cb_keras.posthoc.fit_tau`.
         temperature: T > 0, such as that of `cb_keras.posthoc.fit_temperature` for the adjusted
             logits.
+        to_prior: Class frequencies where the model is used, `[C]`, > 0, for other than balanced
+            classes; they are divided by their sum.
         **kwargs: As in `keras.layers.Layer`.
 
     Raises:
@@ -270,12 +273,25 @@ class LogitAdjustment(layers.Layer):
     """
 
     def __init__(
-        self, class_counts: ByClass, tau: float = 1.0, temperature: float = 1.0, **kwargs: Any
+        self,
+        class_counts: ByClass,
+        tau: float = 1.0,
+        temperature: float = 1.0,
+        to_prior: ByClass | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.class_counts = [int(n) for n in counts_of_all(class_counts)]
         self.tau = check_tau(tau)
         self.temperature = check_positive("temperature", temperature)
+        self.to_prior = None
+        if to_prior is not None:
+            self.to_prior = np.exp(log_shares("to_prior", to_prior)).tolist()
+            if len(self.to_prior) != len(self.class_counts):
+                raise ValueError(
+                    f"`class_counts` has {len(self.class_counts)} classes, `to_prior` has "
+                    f"{len(self.to_prior)}: give one number for each class."
+                )
 
     def build(self, input_shape: Any) -> None:
         """Checks the number of classes."""
@@ -289,6 +305,8 @@ class LogitAdjustment(layers.Layer):
     def call(self, logits: Any) -> Any:
         """The adjusted logits, float32 at least."""
         offset = -self.tau * log_prior(self.class_counts)
+        if self.to_prior is not None:
+            offset = offset + log_shares("to_prior", self.to_prior)
         adjusted = ops.cast(logits, "float32") + ops.convert_to_tensor(offset, "float32")
         return adjusted / self.temperature
 
@@ -302,5 +320,6 @@ class LogitAdjustment(layers.Layer):
             "class_counts": self.class_counts,
             "tau": self.tau,
             "temperature": self.temperature,
+            "to_prior": self.to_prior,
         }
         return {**super().get_config(), **own}

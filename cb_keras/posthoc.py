@@ -5,6 +5,7 @@ set. Those are long-tailed too, so that plain accuracy would choose `tau` 0: it 
 and the class-balanced likelihood that choose.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -13,8 +14,8 @@ from keras import ops
 from numpy.typing import ArrayLike, NDArray
 
 from cb_keras.checks import check_tau
-from cb_keras.counts import ByClass, by_class
-from cb_keras.functional.logit_side import log_prior
+from cb_keras.counts import ByClass
+from cb_keras.functional.logit_side import log_prior, log_shares
 from cb_keras.functional.preparation import at_least_float32
 
 _TAUS = np.linspace(0.0, 3.0, 301)
@@ -62,7 +63,7 @@ def shift_prior(logits: Any, from_prior: ByClass, to_prior: ByClass) -> Any:
     Source: Saerens et al., "Adjusting the Outputs of a Classifier to New a Priori Probabilities",
     Neural Computation 2002, equation 2.4.
     """
-    before, after = _log_shares("from_prior", from_prior), _log_shares("to_prior", to_prior)
+    before, after = log_shares("from_prior", from_prior), log_shares("to_prior", to_prior)
     if before.shape != after.shape:
         raise ValueError(
             f"`from_prior` has {before.size} classes, `to_prior` has {after.size}: give one number "
@@ -88,19 +89,9 @@ def normalize_classifier(model: Any, tau: float) -> None:
     ICLR 2020, equation 3.
     """
     tau = check_tau(tau)
-    with_weights = [layer for layer in model.layers if layer.weights]
-    if not with_weights or not isinstance(with_weights[-1], keras.layers.Dense):
-        last = type(with_weights[-1]).__name__ if with_weights else "none"
-        raise ValueError(
-            f"`model` must end with a keras.layers.Dense; its last layer with weights is {last}."
-        )
-    kernel = ops.convert_to_numpy(with_weights[-1].kernel)
-    norms = np.linalg.norm(kernel.astype("float64"), axis=0)
-    if not norms.all():
-        raise ValueError(
-            f"`model`'s weights of class {int(np.argmin(norms))} are all 0: they have no norm."
-        )
-    with_weights[-1].kernel.assign((kernel / norms**tau).astype(kernel.dtype))
+    head, norms = _classifier(model)
+    kernel = ops.convert_to_numpy(head.kernel)
+    head.kernel.assign((kernel / norms**tau).astype(kernel.dtype))
 
 
 def fit_tau(logits: ArrayLike, labels: ArrayLike, class_counts: ByClass) -> float:
@@ -123,12 +114,33 @@ def fit_tau(logits: ArrayLike, labels: ArrayLike, class_counts: ByClass) -> floa
     prior = log_prior(class_counts)
     if prior.size != z.shape[1]:
         raise ValueError(f"`class_counts` has {prior.size} classes, `logits` has {z.shape[1]}.")
-    size = np.bincount(y, minlength=prior.size)[y] * len(np.unique(y))
-    scores = np.array([np.sum(((z - tau * prior).argmax(1) == y) / size) for tau in _TAUS])
-    best = np.flatnonzero(scores >= scores.max() - 1e-12)
-    stretches = np.split(best, np.flatnonzero(np.diff(best) > 1) + 1)
-    widest = max(stretches, key=len)
-    return float(_TAUS[widest[len(widest) // 2]])
+    return _best_tau(lambda tau: z - tau * prior, y)
+
+
+def fit_classifier_tau(model: Any, logits: ArrayLike, labels: ArrayLike) -> float:
+    """The `tau` of `normalize_classifier` with the best balanced accuracy on held-out images.
+
+    Of several that are equally good as `fit_tau`. The model stays as it is.
+
+    Args:
+        model: A built Keras model, as there.
+        logits: `[N, C]`, what its last layer gives for images held out of the training set.
+        labels: Their class ids `[N]`.
+
+    Returns:
+        A float in [0, 3].
+
+    Raises:
+        ValueError: Shapes that do not fit together, no images, or a head as it is refused there.
+    """
+    z, y = _held_out(logits, labels)
+    head, norms = _classifier(model)
+    if norms.size != z.shape[1]:
+        raise ValueError(f"`model` has {norms.size} classes, `logits` has {z.shape[1]}.")
+    bias = np.zeros(norms.size)
+    if head.use_bias:
+        bias = ops.convert_to_numpy(head.bias).astype("float64")
+    return _best_tau(lambda tau: (z - bias) / norms**tau + bias, y)
 
 
 def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
@@ -168,6 +180,33 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     return float(np.exp(_LOG_TEMPERATURES[low]))
 
 
+def _classifier(model: Any) -> tuple[Any, NDArray[np.float64]]:
+    """The last layer with weights, a Dense, and the norms `[C]` of its classes' weights."""
+    with_weights = [layer for layer in model.layers if layer.weights]
+    if not with_weights or not isinstance(with_weights[-1], keras.layers.Dense):
+        last = type(with_weights[-1]).__name__ if with_weights else "none"
+        raise ValueError(
+            f"`model` must end with a keras.layers.Dense; its last layer with weights is {last}."
+        )
+    kernel = ops.convert_to_numpy(with_weights[-1].kernel)
+    norms = np.linalg.norm(kernel.astype("float64"), axis=0)
+    if not norms.all():
+        raise ValueError(
+            f"`model`'s weights of class {int(np.argmin(norms))} are all 0: they have no norm."
+        )
+    return with_weights[-1], norms
+
+
+def _best_tau(adjusted: Callable[[float], NDArray[np.float64]], y: NDArray[np.int64]) -> float:
+    """The tau whose logits `[N, C]` have the best balanced accuracy, the middle one of several."""
+    size = np.bincount(y)[y] * len(np.unique(y))
+    scores = np.array([np.sum((adjusted(tau).argmax(1) == y) / size) for tau in _TAUS])
+    best = np.flatnonzero(scores >= scores.max() - 1e-12)
+    stretches = np.split(best, np.flatnonzero(np.diff(best) > 1) + 1)
+    widest = max(stretches, key=len)
+    return float(_TAUS[widest[len(widest) // 2]])
+
+
 def _plus(logits: Any, offset: NDArray[np.float64], name: str) -> Any:
     logits = ops.convert_to_tensor(logits)
     if logits.shape[-1] != offset.size:
@@ -177,13 +216,6 @@ def _plus(logits: Any, offset: NDArray[np.float64], name: str) -> Any:
         )
     dtype = at_least_float32(logits)
     return ops.cast(logits, dtype) + ops.convert_to_tensor(offset, dtype)
-
-
-def _log_shares(name: str, prior: ByClass) -> NDArray[np.float64]:
-    shares = np.asarray(by_class(name, prior), "float64")
-    if shares.ndim != 1 or not shares.size or not (np.isfinite(shares) & (shares > 0)).all():
-        raise ValueError(f"`{name}` must be finite numbers > 0 of shape [C], got {prior!r}.")
-    return np.log(shares) - np.log(shares.sum())
 
 
 def _held_out(logits: ArrayLike, labels: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:

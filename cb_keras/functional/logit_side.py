@@ -19,7 +19,7 @@ from cb_keras.checks import (
     check_tau,
     safe_class_ids,
 )
-from cb_keras.counts import ByClass
+from cb_keras.counts import ByClass, by_class
 from cb_keras.functional.preparation import Prepared, at_least_float32, prepare, registered
 from cb_keras.functional.softmax import softmax
 from cb_keras.functional.softmax_focal import softmax_focal_terms
@@ -62,6 +62,14 @@ def log_prior(class_counts: ByClass) -> NDArray[np.float64]:
     """
     counts = counts_of_all(class_counts)
     return np.log(counts) - np.log(counts.sum())
+
+
+def log_shares(name: str, prior: ByClass) -> NDArray[np.float64]:
+    """Logarithms of class frequencies over their sum, float64 `[C]`, or raises ValueError."""
+    shares = np.asarray(by_class(name, prior), "float64")
+    if shares.ndim != 1 or not shares.size or not (np.isfinite(shares) & (shares > 0)).all():
+        raise ValueError(f"`{name}` must be finite numbers > 0 of shape [C], got {prior!r}.")
+    return np.log(shares) - np.log(shares.sum())
 
 
 def of_logit_adjusted(class_counts: ByClass, tau: float) -> Adjustment:

@@ -51,5 +51,13 @@ def test_a_model_with_the_adjustment_in_it_is_saved_and_takes_another_number_of_
     model.save(tmp_path / "model.keras")
     for m in (model, keras.models.load_model(tmp_path / "model.keras")):
         np.testing.assert_allclose(m.predict(x, verbose=0), right, rtol=1e-5)
+    shift = cb_keras.layers.LogitAdjustment([90, 9, 1], to_prior=[1, 1, 2])
+    again = cb_keras.layers.LogitAdjustment.from_config(shift.get_config())
+    moved = cb_keras.posthoc.shift_prior(x, [90, 9, 1], [1, 1, 2])
+    for layer in (shift, again):
+        found, expected = (keras.ops.convert_to_numpy(z) for z in (layer(x), moved))
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+    with pytest.raises(ValueError, match="`class_counts` has 3 classes, `to_prior` has 2"):
+        cb_keras.layers.LogitAdjustment([90, 9, 1], to_prior=[1, 2])
     with pytest.raises(ValueError, match="`class_counts` has 3 classes, the logits have 2"):
         cb_keras.layers.LogitAdjustment([90, 9, 1])(np.zeros((1, 2), "float32"))

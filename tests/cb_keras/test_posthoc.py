@@ -94,10 +94,37 @@ def test_normalized_weights_have_the_norms_of_their_power_and_the_bias_stays():
     np.testing.assert_array_equal(found_bias, bias)
 
 
+def test_the_chosen_power_of_the_norms_is_the_best_on_the_images_it_was_chosen_by(digits):
+    """A head whose rare classes have short weights, as in a long tail; the power undoes it."""
+    images, labels = load_digits(return_X_y=True)
+    counts, *_ = digits
+    means = np.array([images[:400][labels[:400] == c].mean(axis=0) for c in range(10)])
+    kernel = ((means - means.mean(axis=0)) * (counts[:, None] / counts.max()) ** 0.5).T
+    bias = np.linspace(-1, 1, 10)
+    model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(10)])
+    model.set_weights([kernel, bias])
+    x, y = images[400:800], labels[400:800]
+
+    def logits(tau):
+        return x @ (kernel / np.linalg.norm(kernel, axis=0) ** tau) + bias
+
+    def score(tau):
+        return balanced_accuracy_score(y, logits(tau).argmax(1))
+
+    tau = posthoc.fit_classifier_tau(model, logits(0), y)
+    assert 0.5 < tau <= 3
+    assert score(tau) > score(0) + 0.02
+    assert all(score(t) <= score(tau) + 4e-3 for t in np.arange(0, 3, 0.3))
+    np.testing.assert_allclose(model.get_weights()[0], kernel, rtol=1e-6)  # as it was
+
+
 def test_what_does_not_fit_is_refused_in_words():
     model = keras.Sequential([keras.Input((3,)), cb_keras.layers.NormalizedDense(4)])
     with pytest.raises(ValueError, match="its last layer with weights is NormalizedDense"):
         posthoc.normalize_classifier(model, 1.0)
+    dense = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4)])
+    with pytest.raises(ValueError, match="`model` has 4 classes, `logits` has 3"):
+        posthoc.fit_classifier_tau(dense, LOGITS[:2], [0, 1])
     with pytest.raises(ValueError, match=r"no examples of class 1"):
         posthoc.adjust_logits(LOGITS, [3, 0, 2])
     with pytest.raises(ValueError, match=r"`class_counts` has 2 classes, `logits` has 3"):
