@@ -4,16 +4,19 @@ python -m experiments.evaluate --saved_model=runs/NAME/saved_model
 python -m experiments.evaluate --saved_model=runs/NAME/model.keras
 
 Without --dataset it is the data set that the model was trained on, in the version that it was.
+
+python -m experiments.evaluate --saved_model=runs/NAME/model.keras --posthoc=logit_adjustment
 """
 
+import functools
 import json
 
 from absl import flags
 
 from experiments import cli, datasets
 from experiments.datasets import data_flags
-from experiments.exports import measured_on, predictions, program_flags, summary
-from experiments.runs import data_record, outputs
+from experiments.exports import measured_on, posthoc_flags, predictions, program_flags, summary
+from experiments.runs import data_record, directory, outputs
 
 program_flags.define("saved_model", "probabilities", "output")
 flags.DEFINE_string(
@@ -22,7 +25,13 @@ flags.DEFINE_string(
     "File for what the model says about each image, .npz: logits, probabilities, classes, labels.",
 )
 
-GROUPS = {"Model": ("saved_model", "probabilities", "output", "predictions"), **data_flags.GROUPS}
+posthoc_flags.define()
+
+GROUPS = {
+    "Model": ("saved_model", "probabilities", "output", "predictions"),
+    "After the training": posthoc_flags.NAMES,
+    **data_flags.GROUPS,
+}
 
 
 def main(argv):
@@ -30,6 +39,7 @@ def main(argv):
     del argv
     given = {name: flags.FLAGS[name].value for names in GROUPS.values() for name in names}
     measured_on.check(given)
+    posthoc_flags.check(given)
     folder = program_flags.check_saved_model(given["saved_model"])
     program_flags.check_output(given["output"])
     program_flags.check_output(given["predictions"], "--predictions")
@@ -42,10 +52,17 @@ def main(argv):
         print(f"not the data of the training (there): {'; '.join(different)}")
     test = datasets.test_split_for(data, description["class_names"])
     description = evaluation.with_class_weights(description, folder)
+    run = None
+    if posthoc_flags.steps(given):
+        description, run = _after_posthoc(folder, description, given)
     answers = evaluation.predict(
-        folder, description, test, given["eval_batch_size"], given["probabilities"]
+        folder, description, test, given["eval_batch_size"], given["probabilities"], run
     )
     metrics = evaluation.of_predictions(answers, description)
+    if about := description.get("posthoc"):
+        metrics["posthoc"] = about
+        for line in posthoc_flags.lines(about):
+            print(line)
     of_classes = (description[f"class_{what}"] for what in ("counts", "weights", "names"))
     for line in summary.lines(metrics, *of_classes):
         print(line)
@@ -57,6 +74,46 @@ def main(argv):
         if given[name]:
             outputs.write_output(given[name], content(), f"--{name}")
             print(f"written to {given[name]}")
+
+
+def _after_posthoc(path, description, given):
+    """The model of a run after what `--posthoc` says: its description, and how it is run."""
+    from experiments.exports import keras_file, posthoc
+
+    if not keras_file.is_one(path):
+        raise cli.UserError(
+            f"--posthoc takes model.keras of a run directory, and --saved_model={path} is a "
+            "SavedModel; model.keras lies next to it."
+        )
+    posthoc_flags.check_model(description, given)
+    model = keras_file.load(path)
+    held_out = _held_out(path, given) if posthoc_flags.searched(given) else None
+    model, about = posthoc.apply(model, description, given, held_out, given["eval_batch_size"])
+    description = {**description, "posthoc": about}
+    if target := given["posthoc_saved_model"]:
+        from experiments.exports import saved_model
+
+        saved_model.export(model, cli.local_path("--posthoc_saved_model", target), description)
+        print(f"written to {target}")
+    return description, functools.partial(keras_file.predict, model)
+
+
+def _held_out(path, given):
+    """The training images that a run held out; raises UserError where it held none out."""
+    from experiments.training import images
+
+    config = directory.read_config(path.absolute().parent)
+    data_dir = cli.local_path("--data_dir", given["data_dir"])
+    held_out = images.held_out_again(config, data_dir, given["download"])
+    if held_out is None:
+        names = posthoc_flags.searched(given)
+        fix = " ".join(f"--posthoc_{name}=1" for name in names)
+        raise cli.UserError(
+            f"{' and '.join(names)} can't be chosen: the run of {path} held no training images "
+            f"out, and test images choose nothing; give {fix}, or train one with "
+            "--validation_fraction=0.1."
+        )
+    return held_out
 
 
 if __name__ == "__main__":

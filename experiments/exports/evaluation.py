@@ -27,7 +27,7 @@ def evaluate(path, description, split, batch_size):
     return of_predictions(predict(path, description, split, batch_size), description)
 
 
-def predict(path, description, split, batch_size, form=scores.NORMALIZED):
+def predict(path, description, split, batch_size, form=scores.NORMALIZED, run=None):
     """Loads the model at `path` and runs it on `split`.
 
     Args:
@@ -36,6 +36,8 @@ def predict(path, description, split, batch_size, form=scores.NORMALIZED):
         split: `datasets.Split`, its class ids those of the model.
         batch_size: Images per call of the model.
         form: `scores.NORMALIZED` or `scores.RAW`, of the probabilities.
+        run: Function of images and batch size that returns `(logits [N, C], classes [N])`, of the
+            model where it is loaded already; None to load it.
 
     Returns:
         `Predictions`.
@@ -49,7 +51,8 @@ def predict(path, description, split, batch_size, form=scores.NORMALIZED):
             f"the data set has a class {split.labels.max()}, the model in {path} has "
             f"{num_classes} classes: use the data set it was trained on, {description['dataset']}."
         )
-    logits, classes = trained.Trained(path).predict(split.images, batch_size)
+    run = run or trained.Trained(path).predict
+    logits, classes = run(split.images, batch_size)
     check_finite(logits, path)
     about = {
         **{name: description[name] for name in ("class_names", "class_counts")},

@@ -8,7 +8,7 @@ import numpy as np
 import cb_keras  # noqa: F401, whose layers are in it
 from experiments import methods
 from experiments.cli import UserError, in_a_line
-from experiments.runs import directory
+from experiments.runs import data_record, directory, sampling
 
 SUFFIX = ".keras"
 
@@ -34,7 +34,9 @@ def description(path):
     kept = ("data", "class_counts", "class_weights", "class_names")
     return {
         "settings": methods.settings_of(config["flags"]),
+        "sampler": sampling.of(config["flags"]),
         "dataset": config["flags"]["dataset"],
+        "resizes": "image_size" in data_record.choices(config),
         **{name: config[name] for name in kept},
         **{name: metrics[name] for name in ("epochs", "train_seconds", "images_per_second")},
     }

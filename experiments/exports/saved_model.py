@@ -33,9 +33,9 @@ def export(model, folder, description):
         model: The network, raw pixels `[N, H, W, channels]` to logits.
         folder: SavedModel folder; appears when it is whole, and replaces an older one.
         description: JSON-able dict, kept in `assets.extra`: `settings` (of `methods.settings_of`),
-            `dataset`, `data` (of `data_record.of`), `resizes` (whether it takes images of any
-            size), `class_counts`, `class_weights`, `class_names`, `epochs`, `train_seconds`,
-            `images_per_second`.
+            `sampler`, `dataset`, `data` (of `data_record.of`), `resizes` (whether it takes images
+            of any size), `class_counts`, `class_weights`, `class_names`, `epochs`,
+            `train_seconds`, `images_per_second`; `posthoc`, what was done after the training.
     """
     folder = pathlib.Path(folder)
     temporary = folder.with_name(folder.name + ".tmp")

@@ -3,8 +3,9 @@
 import numpy as np
 
 from experiments import datasets, methods
+from experiments.cli import UserError
 from experiments.datasets import image_size
-from experiments.runs import sampling
+from experiments.runs import data_record, sampling
 
 
 def load(settings):
@@ -37,6 +38,35 @@ def load(settings):
     )
     class_counts = np.bincount(images.labels, minlength=len(data.class_names))
     return data, images, held_out, class_counts
+
+
+def held_out_again(config, data_dir=None, download=False):
+    """The images that a run held out of its training images, read again.
+
+    Args:
+        config: `config.json` of the run.
+        data_dir: As of `datasets.load`.
+        download: As there.
+
+    Returns:
+        `datasets.Split`; None of a run that held none out.
+
+    Raises:
+        UserError: The data are not there, or not those that the run was trained on.
+    """
+    flags = {"image_size": None, "test_fraction": None, "split_seed": 0, **config["flags"]}
+    if not flags.get("validation_fraction"):
+        return None
+    flags["dataset"] = data_record.name(config) or flags["dataset"]
+    data, _, held_out, counts = load({**flags, "data_dir": data_dir, "download": download})
+    found = {"data": data_record.of(data), "class_names": data.class_names}
+    found["class_counts"] = counts.tolist()
+    if different := data_record.differences(config, found):
+        raise UserError(
+            f"the images that the run held out can't be found again ({'; '.join(different)}): "
+            "point --data_dir at the data of the training."
+        )
+    return held_out
 
 
 def lines(folder, data, images, held_out):

@@ -311,6 +311,7 @@ def _describe(settings, flags, data, record, progress):
     """What every export says of the run, a JSON-able dict."""
     return {
         "settings": methods.settings_of(settings),
+        "sampler": settings["sampler"],
         "dataset": flags["dataset"],
         "resizes": data.resized,
         **record,
