@@ -79,7 +79,7 @@ def _define_flags():
     """Not when the module is imported: experiments.train has flags of the same names."""
     flags.DEFINE_enum("loss", "focal", _LOSSES, "Loss.")
     for parameter in _PARAMETERS:
-        flags.DEFINE_float(parameter.name, parameter.default, parameter.help)
+        parameter.define_flag()
     flags.DEFINE_float(
         "imbalance_factor", 0.02, "Smallest / largest class size, in (0, 1]; 1: balanced."
     )

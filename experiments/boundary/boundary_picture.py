@@ -4,7 +4,7 @@ import numpy as np
 
 from experiments.boundary import boundary_training as training
 from experiments.boundary.boundary_training import DIGITS, POWERS
-from experiments.methods.class_balanced import CB_BETA, CLASS_BALANCED
+from experiments.methods.class_balanced import CB_BETA, CB_NORMALIZE, CLASS_BALANCED
 from experiments.reporting import drawing
 
 FIGURES = ("tail recall", "head recall", "balanced accuracy")
@@ -50,9 +50,11 @@ def description(settings):
     """Data, loss and beta in words."""
     loss = CLASS_BALANCED.loss(settings["loss"])
     own = ", ".join(f"{p.in_name} {p.value(settings):g}" for p in loss.parameters)
+    scaled = CB_NORMALIZE.value(settings)
     return (
         f"scikit-learn's digits in two dimensions, {loss.name} loss{f' ({own})' if own else ''}, "
         f"{CB_BETA.in_name} {CB_BETA.value(settings):g}"
+        f"{'' if scaled == CB_NORMALIZE.default else f', weights scaled by {scaled}'}"
     )
 
 

@@ -14,6 +14,17 @@ def checked_by(name, *arguments):
     return check
 
 
+def one_of(name, choices):
+    """Function of a value that raises ValueError unless it is one of the words."""
+
+    def check(value):
+        from cb_keras.checks import check_choice
+
+        check_choice(name, value, choices)
+
+    return check
+
+
 CB_POWER = Parameter(
     name="cb_power",
     default=1.0,
@@ -29,6 +40,15 @@ CB_BETA = Parameter(
     help="Beta of the effective number, in [0, 1].",
     check=checked_by("check_beta"),
     in_name="beta",
+)
+CB_NORMALIZE = Parameter(
+    name="cb_normalize",
+    default="classes",
+    help="How the class weights are scaled: classes, to the sum C as Cui et al.; examples, to the "
+    "mean 1 over the training images, so that the power does not change the size of a step.",
+    check=one_of("normalize", ("classes", "examples")),
+    in_name="normalize",
+    choices=("classes", "examples"),
 )
 GAMMA = Parameter(
     name="gamma",
@@ -48,7 +68,7 @@ def make_class_balanced(name, *parameters):
         own = {parameter.name: parameter.value(settings) for parameter in parameters}
         if class_weights is None:
             own |= {"beta": CB_BETA.value(settings), "power": CB_POWER.value(settings)}
-            own["class_counts"] = class_counts
+            own |= {"normalize": CB_NORMALIZE.value(settings), "class_counts": class_counts}
         return getattr(losses, name)(class_weights=class_weights, **own, fused=fused)
 
     return make
@@ -78,6 +98,6 @@ CLASS_BALANCED = Method(
             fused_op=True,
         ),
     ),
-    parameters=(CB_POWER, CB_BETA),
+    parameters=(CB_POWER, CB_BETA, CB_NORMALIZE),
 )
 METHODS = (CLASS_BALANCED,)

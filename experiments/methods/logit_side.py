@@ -1,6 +1,12 @@
 """Losses whose logits the class counts change, and weights that come in later in the training."""
 
-from experiments.methods.class_balanced import CB_BETA, CB_POWER, CLASS_BALANCED, checked_by
+from experiments.methods.class_balanced import (
+    CB_BETA,
+    CB_NORMALIZE,
+    CB_POWER,
+    CLASS_BALANCED,
+    checked_by,
+)
 from experiments.methods.method import Loss, Method, Parameter
 
 TAU = Parameter(
@@ -70,7 +76,7 @@ def _deferred(settings, class_counts):
     from cb_keras import class_balanced_weights, weight_schedules
 
     weights = class_balanced_weights(
-        class_counts, CB_BETA.value(settings), CB_POWER.value(settings)
+        class_counts, *(p.value(settings) for p in (CB_BETA, CB_POWER, CB_NORMALIZE))
     )
     start = round(DRW_START.value(settings) * settings["train_epochs"])
     return weight_schedules.deferred(weights, start)
@@ -93,7 +99,7 @@ def _softmax(make, head="softmax", logit_scale=None):
 
 _VECTOR_SCALING = _make("VectorScalingCrossentropy", gamma=VS_GAMMA, tau=TAU)
 _LDAM = _make("LDAMCrossentropy", max_margin=MAX_MARGIN, scale=SCALE)
-_DEFERRED = (CB_POWER, CB_BETA, DRW_START)
+_DEFERRED = (*CLASS_BALANCED.parameters, DRW_START)
 
 METHODS = (
     Method(

@@ -11,32 +11,47 @@ HEADS = ("softmax", "sigmoid", "cosine")
 
 @dataclasses.dataclass(frozen=True)
 class Parameter:
-    """A number that a method or one of its losses has: a flag of experiments.train.
+    """A number, or one of some words, that a method or one of its losses has: a flag of training.
 
     Attributes:
         name: Name of the flag and of the setting.
-        default: A float; where the setting differs from it and has no effect, it is refused.
+        default: A float, or one of the words; where the setting differs from it and has no effect,
+            it is refused.
         help: What `--help` says, with the range.
         check: Function of the value that raises ValueError where it is out of range. It imports
             what it needs itself: flags, names and labels are there without the library.
         in_name: What run names call it, such as "power" in "power0.5".
         balances: Whether all its values but 0 are an answer to the class frequencies.
+        choices: Tuple of the words; None of a number.
     """
 
     name: str
-    default: float
+    default: float | str
     help: str
     check: Callable[[Any], Any]
     in_name: str
     balances: bool = False
+    choices: tuple[str, ...] | None = None
+
+    def define_flag(self):
+        """Defines the flag."""
+        from absl import flags
+
+        if self.choices is None:
+            flags.DEFINE_float(self.name, self.default, self.help)
+        else:
+            flags.DEFINE_enum(self.name, self.default, list(self.choices), self.help)
 
     def value(self, settings):
         """Its value; a run that was recorded before there was this parameter has the default."""
         return settings.get(self.name, self.default)
 
     def text(self, settings):
-        """Its part of a run's name, such as "power0.5"."""
-        return self.in_name + short(self.value(settings))
+        """Its part of a run's name, such as "power0.5"; none of a word that is the default."""
+        value = self.value(settings)
+        if self.choices is None:
+            return self.in_name + short(value)
+        return "" if value == self.default else f"{self.in_name}={value}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +178,7 @@ class Method:
         own = "".join(short(parameter.value(settings)) for parameter in loss.parameters)
         method = [] if self.name == DEFAULT else [self.name]
         shared = [parameter.text(settings) for parameter in self.parameters]
-        return "_".join([*method, loss.name + own, *shared])
+        return "_".join(part for part in (*method, loss.name + own, *shared) if part)
 
     def label(self, settings):
         """How reports call the method with this loss, such as "focal, gamma 1".

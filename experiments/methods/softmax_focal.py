@@ -1,6 +1,6 @@
 """Class-balanced softmax focal loss: one softmax head, whose easy examples count less."""
 
-from experiments.methods.class_balanced import CB_BETA, CB_POWER, GAMMA, make_class_balanced
+from experiments.methods.class_balanced import CLASS_BALANCED, GAMMA, make_class_balanced
 from experiments.methods.method import Loss, Method
 
 METHODS = (
@@ -16,6 +16,6 @@ METHODS = (
                 fused_op=True,
             ),
         ),
-        parameters=(CB_POWER, CB_BETA),
+        parameters=CLASS_BALANCED.parameters,
     ),
 )

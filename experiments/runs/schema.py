@@ -40,7 +40,9 @@ def check_config(config):
         DamagedError: Something is missing or wrong; says what.
     """
     check_begun(config)
-    config["flags"] = {**backbones.OLDER, "sampler": sampling.UNIFORM, **config["flags"]}
+    words = {p.name: p.default for p in methods.PARAMETERS.values() if p.choices}
+    older = {**backbones.OLDER, "sampler": sampling.UNIFORM, **words}
+    config["flags"] = {**older, **config["flags"]}
     _check_flags(config["flags"])
     for name, default in (("resolved", {}), ("versions", {}), ("shot_groups", {})):
         _require(CONFIG, name, isinstance(config.setdefault(name, default), dict))
@@ -59,12 +61,14 @@ def _check_flags(flags):
     numbers = ("cb_power", "imbalance_factor", "seed", *_parameters(flags))
     for name in dict.fromkeys(numbers):
         _require(CONFIG, f"flags.{name}", _is_number(flags.get(name)))
+    for name in (p.name for p in methods.PARAMETERS.values() if p.choices):
+        _require(CONFIG, f"flags.{name}", isinstance(flags.get(name), str))
 
 
 def _parameters(flags):
-    """Names of the parameters of the run's method; none where it is not one that we know."""
+    """Names of the numbers that its method has; none where it is not one that we know."""
     try:
-        return [parameter.name for parameter in methods.of(flags).parameters_of(flags)]
+        return [p.name for p in methods.of(flags).parameters_of(flags) if not p.choices]
     except ValueError:
         return []
 

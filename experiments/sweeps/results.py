@@ -187,10 +187,9 @@ def csv_text(runs, varied=()):
     """
     runs = list(runs)
     names = dict.fromkeys([*varied, *sorted({name for run in runs for name in run.added})])
-    if any(run.settings.get("backbone", backbones.DEFAULT) != backbones.DEFAULT for run in runs):
-        names["backbone"] = None  # which a name tells without a grid
-    if any(sampling.of(run.settings) != sampling.UNIFORM for run in runs):
-        names["sampler"] = None
+    names |= dict.fromkeys(  # which a name tells without a grid
+        name for name, x in _usual().items() if any(run.settings.get(name, x) != x for run in runs)
+    )
     if any(run.metrics.get(VALIDATION) is not None for run in runs):
         names[VALIDATION] = None
     also = [name for name in names if _COLUMN_OF.get(name, name) not in RESULT_COLUMNS]
@@ -202,6 +201,12 @@ def csv_text(runs, varied=()):
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def _usual():
+    """The words that a run has a column of where they are others than these."""
+    words = {p.name: p.default for p in methods.PARAMETERS.values() if p.choices}
+    return {"backbone": backbones.DEFAULT, "sampler": sampling.UNIFORM, **words}
 
 
 def _row(run, also):

@@ -19,7 +19,7 @@ flags.DEFINE_enum(
 )
 flags.DEFINE_enum("loss", "softmax", list(methods.LOSSES), "Loss; --method says which it accepts.")
 for _parameter in methods.PARAMETERS.values():
-    flags.DEFINE_float(_parameter.name, _parameter.default, _parameter.help)
+    _parameter.define_flag()
 
 flags.DEFINE_string(
     "image_size",

@@ -14,6 +14,7 @@ ROWS = {
     "class-balanced focal": ("class_balanced", "focal", {"cb_power": 1.0}, "79.0 to 79.3"),
     "class-balanced softmax focal": ("softmax_focal", "softmax", {"cb_power": 1.0}, None),
     "deferred class-balanced softmax": ("cb_drw", "softmax", {"cb_power": 1.0}, "80.0"),
+    "ramped class-balanced softmax": ("power_ramp", "softmax", {"cb_power": 1.0}, None),
     "Balanced Softmax": ("balanced_softmax", "softmax", {}, "81.1"),
     "CDT": ("vs", "softmax", {"vs_gamma": 0.2, "tau": 0.0}, "81.8"),
     "VS": ("vs", "softmax", {"vs_gamma": 0.15, "tau": 1.0}, None),

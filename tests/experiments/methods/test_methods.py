@@ -67,6 +67,9 @@ def test_the_loss_is_the_one_that_the_settings_name(name, expected):
     class_weights = keras.ops.convert_to_numpy(loss.class_weights)
     np.testing.assert_allclose(class_weights, weights(0.9, 0.5), rtol=1e-6)
     assert getattr(loss, "gamma", 2.0) == 2.0
+    by_examples = method.make_loss({**settings, "cb_normalize": "examples"}, class_counts=COUNTS)
+    scaled = keras.ops.convert_to_numpy(by_examples.class_weights)
+    assert scaled @ COUNTS / np.sum(COUNTS) == pytest.approx(1, rel=1e-6)
     given = method.make_loss(settings, class_weights=[1.0, 2.0, 3.0], fused="auto")
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(given.class_weights), [1, 2, 3])
     assert getattr(given, "gamma", 2.0) == 2.0
@@ -101,7 +104,9 @@ def test_runs_and_reports_name_the_loss_and_the_parameters_that_it_has(loss, nam
     assert method.in_name(settings) == name
     assert method.label(settings) == label
     names = [parameter.name for parameter in method.parameters_of(settings)]
-    assert names == ["cb_power", "cb_beta", *own]
+    assert names == ["cb_power", "cb_beta", "cb_normalize", *own]
+    by_examples = {**settings, "cb_normalize": "examples"}
+    assert method.in_name(by_examples) == f"{name}_normalize=examples"
 
 
 def test_another_method_than_the_default_is_named(two):
@@ -251,9 +256,29 @@ def test_methods_of_the_logits_make_their_loss_and_their_probabilities(name, own
         np.testing.assert_allclose(schedule(4), expected, rtol=1e-6)
 
 
+def test_the_power_of_a_ramp_goes_from_its_start_to_cb_power():
+    own = {"method": "power_ramp", "loss": "sigmoid", "ramp_start": -0.5, "train_epochs": 5}
+    settings = {**SETTINGS, **own}
+    method = methods.of(settings)
+    assert method.in_name(settings) == "power_ramp_sigmoid_power0.5_beta0.9_start-0.5"
+    schedule = method.schedule(settings, COUNTS)
+    for epoch, power in enumerate((-0.5, -0.25, 0.0, 0.25, 0.5)):
+        np.testing.assert_allclose(schedule(epoch), weights(0.9, power), rtol=1e-5)
+    loss = method.make_loss(settings, class_counts=COUNTS)
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(loss.class_weights), weights(0.9, 0.5), rtol=1e-5
+    )
+    step = method.schedule({**settings, "ramp_shape": "step"}, COUNTS)
+    np.testing.assert_allclose(step(1), weights(0.9, -0.5), rtol=1e-5)
+    assert method.in_name({**settings, "ramp_shape": "step"}).endswith("start-0.5_ramp=step")
+
+
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
+        ("ramp_start", float("inf"), "`power` must be finite"),
+        ("ramp_shape", "sine", '`ramp_shape` must be "linear" or "cosine" or "step"'),
+        ("cb_normalize", "mean", '`normalize` must be "classes" or "examples"'),
         ("tau", -1, "`tau` must be a finite number >= 0"),
         ("vs_gamma", -1, "`gamma` must be a finite number >= 0"),
         ("max_margin", 0, "`max_margin` must be a finite number > 0"),

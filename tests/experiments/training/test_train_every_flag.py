@@ -57,6 +57,13 @@ def class_weights(beta, power):
     return check
 
 
+def mean_weight_of_one(run, other):
+    counts, weights = (np.array(run.config[f"class_{x}"]) for x in ("counts", "weights"))
+    assert (counts * weights).sum() / counts.sum() == pytest.approx(1, rel=1e-5)
+    assert np.ptp(np.array(other.config["class_weights"]) / weights) < 1e-4  # the same direction
+    weights_differ(run, other)
+
+
 def epochs(number):
     def check(run, other):
         assert (len(run.history), len(other.history)) == (number, 2)
@@ -94,6 +101,7 @@ CHANGES = {
     "gamma": (["--gamma=4"], weights_differ),
     "cb_power": (["--cb_power=0.5"], class_weights(0.9999, 0.5)),
     "cb_beta": (["--cb_beta=0.9"], class_weights(0.9, 1.0)),
+    "cb_normalize": (["--cb_normalize=examples"], mean_weight_of_one),
     "long_tail": (
         ["--long_tail=natural"],
         # The 1797 digits are 178 182 177 183 181 182 181 179 174 180 (scikit-learn's docs).
@@ -196,11 +204,13 @@ def test_method_and_loss_choose_the_head_of_the_network(network_of):
         ("ldam", "--max_margin=0.1"),
         ("ldam", "--scale=5"),
         ("cb_drw", "--drw_start=0.1"),
+        ("power_ramp", "--ramp_start=0.5"),
+        ("power_ramp", "--ramp_shape=step"),
         ("class_balanced", "--mixup_alpha=1"),
         ("class_balanced", "--cutmix_alpha=1"),
     ],
 )
-def test_tau_vs_gamma_max_margin_scale_drw_start_mixup_alpha_and_cutmix_alpha_change_the_runs(
+def test_tau_vs_gamma_max_margin_scale_drw_start_ramp_start_ramp_shape_mixup_alpha_cutmix_alpha_(
     method, change, tmp_path, only_train
 ):
     own = (f"--method={method}", "--loss=softmax")

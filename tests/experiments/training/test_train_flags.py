@@ -41,6 +41,15 @@ def refusal(*arguments):
         (["--loss=focal", "--gamma=inf"], "`gamma` must be a finite number >= 0, got inf"),
         (["--cb_power=nan"], "`power` must be finite, got nan"),
         (["--cb_power=inf"], "`power` must be finite, got inf"),
+        (
+            ["--ramp_start=1"],
+            "--ramp_start=1.0 has no effect on --loss=softmax; it belongs to --me",
+        ),
+        (["--method=power_ramp", "--ramp_start=nan"], "`power` must be finite, got nan"),
+        (
+            ["--method=balanced_softmax", "--cb_normalize=examples"],
+            "--cb_normalize=examples has no effect on --method=balanced_softmax",
+        ),
         (["--cb_beta=1.5"], "`beta` must be in [0, 1], got 1.5"),
         (["--cb_beta=-0.1"], "`beta` must be in [0, 1], got -0.1"),
         (["--cb_beta=nan"], "`beta` must be in [0, 1], got nan"),

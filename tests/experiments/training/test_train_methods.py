@@ -16,7 +16,7 @@ OTHERS = [name for name in methods.METHODS if name != methods.DEFAULT]
 
 
 def flags_of(name):
-    drw = ("--drw_start=0.5",) if methods.get(name).schedule else ()
+    drw = ("--drw_start=0.5",) if name.endswith("_drw") else ()
     return (*FOUR, f"--method={name}", "--loss=softmax", *drw)
 
 
@@ -59,6 +59,19 @@ def test_a_method_trains_continues_and_is_evaluated_on_digits(
     np.testing.assert_allclose(found["probabilities"], np.exp(log_p), rtol=1e-5, atol=1e-9)
     nll = -log_p[np.arange(len(log_p)), found["labels"]].mean()
     assert metrics["nll"] == pytest.approx(nll, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_a_ramp_of_powers_has_the_weights_of_its_power_in_every_epoch(train_short, tmp_path):
+    """The first ones are equal, the last ones, which are recorded, the class-balanced ones."""
+    flags = (*FOUR, "--loss=softmax")
+    plain = train_short(tmp_path / "plain", *flags, "--cb_power=0")
+    ramp = train_short(tmp_path / "ramp", *flags, "--method=power_ramp", "--ramp_shape=step")
+    assert plain.column("loss")[:2] == ramp.column("loss")[:2]
+    assert plain.column("loss")[2:] != ramp.column("loss")[2:]
+    counts = np.array(ramp.config["class_counts"], "float64")
+    raw = (1 - 0.9999) / (1 - 0.9999**counts)
+    np.testing.assert_allclose(ramp.config["class_weights"], 10 * raw / raw.sum(), rtol=1e-5)
 
 
 @pytest.mark.slow
