@@ -1,8 +1,9 @@
-"""What the tests of the training share: a network that takes a moment, and ways to stop a run."""
+"""What the tests of the training share: a network, ways to stop a run, what flags change."""
 
 import math
 
 import keras
+import numpy as np
 import pytest
 
 from experiments.training.history import HistoryWriter
@@ -56,3 +57,83 @@ def stopped_after(epoch, train, folder, *arguments):
         stop_after(epoch, patch)
         with pytest.raises(KeyboardInterrupt):
             train(folder, *arguments)
+
+
+# What a changed flag must show: functions of the run with it and of the plain one.
+
+
+def weights_differ(run, other):
+    """The trained variables, which are all of the same shapes, are not the same."""
+    pairs = list(zip(run.variables, other.variables, strict=True))
+    assert all(a.shape == b.shape for a, b in pairs)
+    assert not all(np.allclose(a, b, rtol=1e-3, atol=1e-5) for a, b in pairs)
+
+
+def rates(*expected):
+    def check(run, other):
+        np.testing.assert_allclose(run.column("learning_rate"), expected, rtol=1e-5)
+        assert run.column("learning_rate") != other.column("learning_rate")
+        weights_differ(run, other)
+
+    return check
+
+
+def config(*keys, value):
+    def check(run, other):
+        found, others = run.config, other.config
+        for key in keys:
+            found, others = found[key], others[key]
+        assert found == value
+        assert others != value
+
+    return check
+
+
+def class_weights(beta, power):
+    """Cui et al. 2019 equation 4 under a power, in plain numpy."""
+
+    def check(run, other):
+        counts = np.array(run.config["class_counts"], "float64")
+        raw = ((1 - beta**counts) / (1 - beta)) ** -power
+        np.testing.assert_allclose(
+            run.config["class_weights"], counts.size * raw / raw.sum(), rtol=1e-5
+        )
+        weights_differ(run, other)
+
+    return check
+
+
+def mean_weight_of_one(run, other):
+    counts, weights = (np.array(run.config[f"class_{x}"]) for x in ("counts", "weights"))
+    assert (counts * weights).sum() / counts.sum() == pytest.approx(1, rel=1e-5)
+    assert np.ptp(np.array(other.config["class_weights"]) / weights) < 1e-4  # the same direction
+    weights_differ(run, other)
+
+
+def epochs(number):
+    def check(run, other):
+        assert (len(run.history), len(other.history)) == (number, 2)
+
+    return check
+
+
+def evaluated_in(*expected):
+    def check(run, other):
+        assert [r["epoch"] for r in run.history if r["val_accuracy"]] == list(expected)
+        assert [r["epoch"] for r in other.history if r["val_accuracy"]] == []
+
+    return check
+
+
+def an_average_of_every_variable(run, other):
+    """The training is the same, and the checkpoint has the averages too."""
+    plain = other.variables
+    assert all(map(np.array_equal, run.variables, plain))
+    averages = run.variables[len(plain) :]
+    assert [a.shape for a in averages] == [v.shape for v in plain[:7]]  # of the tiny network
+    assert not any(map(np.array_equal, averages, plain))
+
+
+def other_examples(run, other):
+    assert run.config["class_counts"] == other.config["class_counts"]
+    weights_differ(run, other)

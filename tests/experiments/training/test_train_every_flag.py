@@ -14,84 +14,17 @@ from experiments.exports import evaluation
 from experiments.training import flags as train_flags
 from experiments.training import protocol
 from tests.experiments.cases import Run
-
-
-def weights_differ(run, other):
-    """The trained variables, which are all of the same shapes, are not the same."""
-    pairs = list(zip(run.variables, other.variables, strict=True))
-    assert all(a.shape == b.shape for a, b in pairs)
-    assert not all(np.allclose(a, b, rtol=1e-3, atol=1e-5) for a, b in pairs)
-
-
-def rates(*expected):
-    def check(run, other):
-        np.testing.assert_allclose(run.column("learning_rate"), expected, rtol=1e-5)
-        assert run.column("learning_rate") != other.column("learning_rate")
-        weights_differ(run, other)
-
-    return check
-
-
-def config(*keys, value):
-    def check(run, other):
-        found, others = run.config, other.config
-        for key in keys:
-            found, others = found[key], others[key]
-        assert found == value
-        assert others != value
-
-    return check
-
-
-def class_weights(beta, power):
-    """Cui et al. 2019 equation 4 under a power, in plain numpy."""
-
-    def check(run, other):
-        counts = np.array(run.config["class_counts"], "float64")
-        raw = ((1 - beta**counts) / (1 - beta)) ** -power
-        np.testing.assert_allclose(
-            run.config["class_weights"], counts.size * raw / raw.sum(), rtol=1e-5
-        )
-        weights_differ(run, other)
-
-    return check
-
-
-def mean_weight_of_one(run, other):
-    counts, weights = (np.array(run.config[f"class_{x}"]) for x in ("counts", "weights"))
-    assert (counts * weights).sum() / counts.sum() == pytest.approx(1, rel=1e-5)
-    assert np.ptp(np.array(other.config["class_weights"]) / weights) < 1e-4  # the same direction
-    weights_differ(run, other)
-
-
-def epochs(number):
-    def check(run, other):
-        assert (len(run.history), len(other.history)) == (number, 2)
-
-    return check
-
-
-def evaluated_in(*expected):
-    def check(run, other):
-        assert [r["epoch"] for r in run.history if r["val_accuracy"]] == list(expected)
-        assert [r["epoch"] for r in other.history if r["val_accuracy"]] == []
-
-    return check
-
-
-def an_average_of_every_variable(run, other):
-    """The training is the same, and the checkpoint has the averages too."""
-    plain = other.variables
-    assert all(map(np.array_equal, run.variables, plain))
-    averages = run.variables[len(plain) :]
-    assert [a.shape for a in averages] == [v.shape for v in plain[:7]]  # of the tiny network
-    assert not any(map(np.array_equal, averages, plain))
-
-
-def other_examples(run, other):
-    assert run.config["class_counts"] == other.config["class_counts"]
-    weights_differ(run, other)
-
+from tests.experiments.training.cases import (
+    an_average_of_every_variable,
+    class_weights,
+    config,
+    epochs,
+    evaluated_in,
+    mean_weight_of_one,
+    other_examples,
+    rates,
+    weights_differ,
+)
 
 # flag -> arguments that change it, and what the run must show. 342 images in batches of 64 are 6
 # steps an epoch; the plain run has 2 epochs, warm-up in the first 3 steps, half the rate in the
@@ -204,16 +137,22 @@ def test_method_and_loss_choose_the_head_of_the_network(network_of):
         ("ldam", "--max_margin=0.1"),
         ("ldam", "--scale=5"),
         ("cb_drw", "--drw_start=0.1"),
-        ("power_ramp", "--ramp_start=0.5"),
-        ("power_ramp", "--ramp_shape=step"),
         ("class_balanced", "--mixup_alpha=1"),
         ("class_balanced", "--cutmix_alpha=1"),
     ],
 )
-def test_tau_vs_gamma_max_margin_scale_drw_start_ramp_start_ramp_shape_mixup_alpha_cutmix_alpha_(
+def test_tau_vs_gamma_max_margin_scale_drw_start_mixup_alpha_and_cutmix_alpha_change_the_runs(
     method, change, tmp_path, only_train
 ):
     own = (f"--method={method}", "--loss=softmax")
+    run, other = only_train(tmp_path / "a", *own, change), only_train(tmp_path / "b", *own)
+    weights_differ(run, other)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", ["--ramp_start=0.5", "--ramp_shape=step"])
+def test_ramp_start_and_ramp_shape_change_the_run_of_a_ramp(change, tmp_path, only_train):
+    own = ("--method=power_ramp", "--loss=softmax", "--train_epochs=3")
     run, other = only_train(tmp_path / "a", *own, change), only_train(tmp_path / "b", *own)
     weights_differ(run, other)
 
