@@ -344,5 +344,5 @@ def test_every_flag_is_in_one_group_as_help_shows_it():
     grouped = [name for group in train_flags.GROUPS.values() for name in group]
     defined = flags.FLAGS.flags_by_module_dict()
     own = ("experiments.training.flags", "experiments.training.recipe_flags")
-    own += ("experiments.datasets.data_flags",)
+    own += ("experiments.datasets.data_flags", "experiments.methods.method")
     assert sorted(grouped) == sorted(flag.name for module in own for flag in defined[module])
