@@ -2,10 +2,9 @@
 
 python -m experiments.evaluate --saved_model=runs/NAME/saved_model
 python -m experiments.evaluate --saved_model=runs/NAME/model.keras
+python -m experiments.evaluate --saved_model=runs/NAME/model.keras --posthoc=logit_adjustment
 
 Without --dataset it is the data set that the model was trained on, in the version that it was.
-
-python -m experiments.evaluate --saved_model=runs/NAME/model.keras --posthoc=logit_adjustment
 """
 
 import functools
