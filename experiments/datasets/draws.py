@@ -92,9 +92,6 @@ def order(sampler, labels, seed, epoch, epochs):
     return found.astype("int32")
 
 
-SAMPLERS = {"uniform": uniform}
-
-
 def augmentation(kind, image_shape, seed, epoch, steps, batch_size):
     """What is drawn for each of `batch_size` images of some steps; None for the kind `"none"`.
 

@@ -46,7 +46,7 @@ def fit(model, split, evaluated, settings, augmentation, first_epoch, callbacks)
     logs = {}
 
     def plan(epoch):
-        order = draws.SAMPLERS["uniform"](feed.number, seed, epoch)
+        order = draws.order(settings["sampler"], split.labels, seed, epoch, epochs)
         return feed.plan(order, augmentation, seed, epoch)
 
     remaining = range(first_epoch, epochs)

@@ -147,11 +147,6 @@ def _contradictions(s):
 def _jax_problems(s):
     """What only TensorFlow can do."""
     other = "or set KERAS_BACKEND=tensorflow"
-    if s["sampler"] != sampling.UNIFORM:
-        yield (
-            f"--sampler={s['sampler']} can't be used with KERAS_BACKEND=jax yet: leave it out, "
-            f"{other}."
-        )
     if s["strategy"] != "none":
         yield (
             f"--strategy={s['strategy']} is TensorFlow's, and KERAS_BACKEND is jax, which trains "

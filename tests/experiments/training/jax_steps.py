@@ -15,6 +15,7 @@ from tests.experiments.training.cases import tiny_network
 
 SETTINGS = {
     **{"seed": 3, "train_epochs": 2, "eval_epochs": 1, "batch_size": 64, "eval_batch_size": 100},
+    "sampler": "progressive",
     **{"learning_rate": 0.1, "warmup_epochs": 0.5, "lr_boundaries": [0.5], "momentum": 0.9},
 }
 
@@ -69,7 +70,7 @@ def by_keras(train, test):
     def batches():
         feed = jax_batches.Feed(train, 64)
         for epoch in range(2):
-            order = draws.uniform(len(train.labels), 3, epoch)
+            order = draws.order("progressive", train.labels, 3, epoch, 2)
             for call in feed.calls(feed.plan(order, "crop", 3, epoch)):
                 images, labels, chosen, drawn = call.inputs
                 drawn = tuple(d[0] for d in drawn)
