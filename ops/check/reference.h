@@ -246,10 +246,14 @@ inline ExpectedRow ReferenceRow(const HostProblem& problem, int64_t row, bool wi
   // 1 + log(1 + gamma) there.
   const bool focal = problem.what.loss == kCbkFocal || problem.what.loss == kCbkSoftmaxFocal;
   const double gamma = focal ? double{problem.what.gamma} : 0.0;
-  expected.loss.tiny_factor =
-      static_cast<double>(problem.what.classes) * weight * (1.0 + log1p(gamma));
-  const bool nothing_arrives = problem.UpstreamOf(row) == 0.0;
   const bool multi_hot = problem.what.labels_type == kCbkMultiHot;
+  double of_terms = weight;
+  for (int64_t c = 0; multi_hot && c < problem.what.classes; ++c) {
+    if (CbkOfSoftmax(problem.what.loss)) of_terms += fabs(problem.Target(row, c));
+  }
+  expected.loss.tiny_factor =
+      static_cast<double>(problem.what.classes) * of_terms * (1.0 + log1p(gamma));
+  const bool nothing_arrives = problem.UpstreamOf(row) == 0.0;
   // A row without a class has NaN there, too.
   if (nothing_arrives && (multi_hot || factor == 0.0)) {
     expected.gradient.assign(classes, kExactlyZero);

@@ -99,7 +99,7 @@ int ChooseTileRows(const Device& device, int64_t rows, int stride, int lanes_log
   const int groups = kTileThreads >> lanes_log2;
   const int64_t wanted_tiles = 8 * device.multiprocessors;
   int tile_rows = groups;
-  while (tile_rows + groups <= kMaxTileRows && (tile_rows + groups) * stride <= kTileFloats &&
+  while (tile_rows + groups <= kTileThreads && (tile_rows + groups) * stride <= kTileFloats &&
          rows / (tile_rows + groups) >= wanted_tiles) {
     tile_rows += groups;
   }

@@ -16,9 +16,6 @@
 namespace cb_keras {
 
 constexpr int kTileThreads = 128;
-// With few classes more rows than threads, to have enough bytes under way.
-constexpr int kTileRowsPerThread = 2;
-constexpr int kMaxTileRows = kTileRowsPerThread * kTileThreads;
 
 // Blocks per multiprocessor that the registers are to allow; more would spill multi-hot's.
 template <Form kForm>
@@ -30,13 +27,14 @@ constexpr int kTileBlocks =
 constexpr int kTileVector = 4;
 
 // Shared memory: this, then `tile_floats` floats of logits, then as many of multi-hot labels.
+// A tile has at most one row per thread: more, or larger tiles, were slower on an H100.
 struct TileRows {
-  int labels[kMaxTileRows];
-  float weights[kMaxTileRows];
-  float upstreams[kMaxTileRows];
-  float sums[kMaxTileRows];           // Softmax: of the other classes' exponentials. Else the loss.
-  float exponents[kMaxTileRows];      // Softmax: of the label's class.
-  float exponent_sums[kMaxTileRows];  // Softmax with label smoothing: of all classes.
+  int labels[kTileThreads];
+  float weights[kTileThreads];
+  float upstreams[kTileThreads];
+  float sums[kTileThreads];       // Softmax: of the other classes' exponentials. Else the loss.
+  float exponents[kTileThreads];  // Softmax: of the label's class.
+  float exponent_sums[kTileThreads];  // Softmax with label smoothing: of all classes.
 };
 
 // Where element `index` of a tile lies in shared memory, from the first one on. Rows that are padded
@@ -326,12 +324,8 @@ __global__ void __launch_bounds__(kTileThreads, kTileBlocks<kForm>)
     const int count = left < args.tile_rows ? static_cast<int>(left) : args.tile_rows;
     const int64_t offset = first * args.classes;
     constexpr bool kIds = kForm == Form::kSoftmax || kForm == Form::kClassIds;
-    int labels[kTileRowsPerThread];
-#pragma unroll
-    for (int i = 0; i < kTileRowsPerThread; ++i) {
-      const int r = thread + i * kTileThreads;
-      labels[i] = kIds && r < count ? ReadLabel(args, first + r) : kNoClass;
-    }
+    int label = kNoClass;
+    if (kIds && thread < count) label = ReadLabel(args, first + thread);
     const auto* const logits = static_cast<const T*>(args.problem.logits) + offset;
     float* const z = LoadTile(args, logits, count * args.classes, tile);
     float* y = z;
@@ -339,13 +333,9 @@ __global__ void __launch_bounds__(kTileThreads, kTileBlocks<kForm>)
       const auto* const labels = static_cast<const float*>(args.problem.labels) + offset;
       y = LoadTile(args, labels, count * args.classes, tile + args.tile_floats);
     }
-#pragma unroll
-    for (int i = 0; i < kTileRowsPerThread; ++i) {
-      const int r = thread + i * kTileThreads;
-      rows->labels[r] = labels[i];
-      rows->weights[r] = ReadWeight(args, labels[i]);
-      rows->upstreams[r] = r < count ? ReadUpstream(args, first + r) : 0.0f;
-    }
+    rows->labels[thread] = label;
+    rows->weights[thread] = ReadWeight(args, label);
+    rows->upstreams[thread] = thread < count ? ReadUpstream(args, first + thread) : 0.0f;
     __syncthreads();
 
     WorkOnTile<kForm, kGradient, kAdjusted>(args, count, z, y, rows);
@@ -355,9 +345,7 @@ __global__ void __launch_bounds__(kTileThreads, kTileBlocks<kForm>)
       auto* const gradient = static_cast<T*>(args.problem.gradient) + offset;
       StoreTile(args, z, count * args.classes, gradient);
     }
-    for (int r = thread; r < count; r += kTileThreads) {
-      args.problem.losses[first + r] = TileLoss<kForm>(args, *rows, r);
-    }
+    if (thread < count) args.problem.losses[first + thread] = TileLoss<kForm>(args, *rows, thread);
     __syncthreads();  // The next tile overwrites this one.
   }
 }
