@@ -77,6 +77,7 @@ GUARDED = {
 GUARDED["torch"] = {
     "cb_keras.fused.doors.torch",
     "cb_keras.fused.doors.torch_compiled",
+    "cb_keras.fused.doors.torch_plain",
     "cb_keras.fused.doors.torch_derivatives",
     "cb_keras.fused.doors.torch_kernels",
     "cb_keras.private_api",
@@ -86,7 +87,7 @@ GUARDED["torch"] = {
 }
 # Imported as a whole where their framework runs, and nowhere else.
 _DOORS = ("jax", "jax_calls", "jax_primitives")
-_DOORS += ("torch", "torch_compiled", "torch_derivatives", "torch_kernels")
+_DOORS += ("torch", "torch_compiled", "torch_derivatives", "torch_kernels", "torch_plain")
 DOORS = {f"cb_keras.fused.doors.{name}" for name in _DOORS}
 LONGEST_FILE = 400
 PICKLES = {"pickle", "cloudpickle", "dill", "joblib", "shelve"}

@@ -15,12 +15,20 @@ what jax.export makes never holds the op, whatever was traced before.
 from cb_keras.fused.availability import available, build, compiles, load, status
 from cb_keras.fused.errors import FusedOpError
 from cb_keras.fused.kinds import Form, Kind
-from cb_keras.fused.op import crossentropy, mean_upstream, names_bad_labels, prepared, why_not
+from cb_keras.fused.op import (
+    are_plain,
+    crossentropy,
+    mean_upstream,
+    names_bad_labels,
+    prepared,
+    why_not,
+)
 
 __all__ = [
     "Form",
     "FusedOpError",
     "Kind",
+    "are_plain",
     "available",
     "build",
     "compiles",

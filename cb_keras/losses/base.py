@@ -19,8 +19,6 @@ from cb_keras.checks import (
     check_flag,
     check_ignore_class,
     check_power,
-    invalid_class_ids,
-    invalid_multi_hot,
     narrow_class_ids,
     refuse_invalid_class_ids,
     refuse_invalid_multi_hot,
@@ -30,9 +28,8 @@ from cb_keras.checks import (
 )
 from cb_keras.checks.seen import in_tensorflow_graph
 from cb_keras.counts import ByClass
-from cb_keras.examples import along_leading, left_out
 from cb_keras.functional.preparation import Prepared, prepare_checked
-from cb_keras.functional.weighting import tame_where
+from cb_keras.losses.left_out import leave_out
 from cb_keras.weights import (
     Empty,
     Normalize,
@@ -130,6 +127,10 @@ class ClassBalancedLoss(keras.losses.Loss):
         Labels are checked and brought into one form here, before the base class casts them, which
         would hide a class id of low precision; `call` sees by their shape that it is done.
         """
+        form = self._form_of_plain_tensors(y_true, y_pred) if sample_weight is None else None
+        if form is not None:
+            labels = self._checked_ids(y_true)
+            return self._reduced(self._by_fused_op(form, labels, y_pred, True))
         labels, logits = to_tensors(y_true, y_pred)
         labels, sparse = canonical_labels(labels, logits, self._num_classes)
         if self.from_logits and warn_of_activation(y_pred, self._looks_at_values):
@@ -140,15 +141,17 @@ class ClassBalancedLoss(keras.losses.Loss):
             labels, logits, sample_weight = leave_out(
                 labels, logits, sparse, mask, sample_weight, self.ignore_class
             )
-        given, left_to_the_op = labels, self._leaves_labels_to_the_op(logits)
+        given, left_to_the_op = labels, self._leaves_labels_to_the_op(logits, sparse)
         if sparse:
             labels = labels if left_to_the_op else self._checked_ids(labels)
             labels = narrow_class_ids(labels, self.dtype)
         plain = mask is None and sample_weight is None and self.ignore_class is None
-        half = plain and self._op_reads_half_precision(logits)
+        half = plain and self._op_reads_half_precision(logits, sparse)
         if plain and keras.backend.backend() == "torch" and self.dtype == "float32":
             labels = ops.cast(labels, self.dtype)
-            return self._reduced(self.call(labels, logits if half else ops.cast(logits, self.dtype)))
+            return self._reduced(
+                self.call(labels, logits if half else ops.cast(logits, self.dtype))
+            )
         try:
             if half:
                 losses = self.call(ops.cast(labels, self.dtype), logits)
@@ -165,20 +168,32 @@ class ClassBalancedLoss(keras.losses.Loss):
     def _checked_multi_hot(self, labels: Any, losses: Any) -> Any:
         return refuse_invalid_multi_hot(labels, losses) if self._multi_hot else losses
 
-    def _leaves_labels_to_the_op(self, logits: Any) -> bool:
+    def _form_of_plain_tensors(self, labels: Any, logits: Any) -> FusedForm | None:
+        """The op's form for arguments that need no looking into; None of all others."""
+        if self._looks_at_values or self.dtype != "float32" or self.fused is False:
+            return None
+        from cb_keras import fused
+
+        plain = self.from_logits and self.ignore_class is None
+        if plain and fused.are_plain(labels, logits, self._num_classes):
+            return self._usable_fused_form(logits)
+        return None
+
+    def _leaves_labels_to_the_op(self, logits: Any, sparse: bool) -> bool:
         """Whether the fused op will look at the labels, so that a check would be the second."""
         if self.fused is False or isinstance(logits, keras.KerasTensor):
             return False
-        return _named_by_op(logits) and self._usable_fused_form(logits, self.dtype) is not None
+        form = self._usable_fused_form(logits, self.dtype, sparse)
+        return _named_by_op(logits) and form is not None
 
-    def _op_reads_half_precision(self, logits: Any) -> bool:
+    def _op_reads_half_precision(self, logits: Any, sparse: bool) -> bool:
         """Whether the logits stay as they are: the op computes in float32 from 16 bits.
 
         A cast would cost as much as the loss, once more for the gradient, and changes no result.
         """
         dtype = keras.backend.standardize_dtype(logits.dtype)
         half = dtype in ("bfloat16", "float16") and self.dtype == "float32"
-        return half and self._usable_fused_form(logits) is not None
+        return half and self._usable_fused_form(logits, sparse=sparse) is not None
 
     def _reduced(self, losses: Any) -> Any:
         """What Keras makes of losses without weights, on PyTorch: its way there costs more."""
@@ -333,46 +348,6 @@ def check_fused(fused: Any) -> Fused:
     if not (isinstance(fused, bool) or fused == "auto"):
         raise ValueError(f'`fused` must be "auto", True or False, got {fused!r}.')
     return fused
-
-
-def leave_out(
-    labels: Any,
-    logits: Any,
-    sparse: bool,
-    mask: Any,
-    sample_weight: Any,
-    ignore_class: int | None = None,
-) -> tuple[Any, Any, Any]:
-    """Labels, logits with their mask, and weights; examples that are left out can do no harm."""
-    static, shape = tuple(logits.shape[:-1]), ops.shape(logits)[:-1]
-    if mask is not None:
-        mask = ops.cast(along_leading("mask", mask, static, shape), "bool")
-    if sample_weight is not None:
-        sample_weight = along_leading("sample_weight", sample_weight, static, shape)
-    out = left_out(mask, sample_weight)
-    labels, logits = _harmless_where(out, labels, logits, sparse, ignore_class)
-    if mask is not None:
-        private_api.set_keras_mask(logits, mask)
-    return labels, logits, sample_weight
-
-
-def _harmless_where(
-    out: Any, labels: Any, logits: Any, sparse: bool, ignore_class: int | None
-) -> tuple[Any, Any]:
-    """Labels and logits, 0 where an example that is left out would have a loss of NaN or infinity.
-
-    Valid labels and usual logits stay: the gradient by the sample weight is computed from them.
-    Void ones stay void, for the divisor.
-    """
-    rows = ops.expand_dims(out, -1)
-    if sparse:
-        bad = ops.logical_and(out, invalid_class_ids(labels, logits.shape[-1]))
-        void = void_class_ids(labels, sparse, ignore_class)
-        if void is not None:
-            bad = ops.logical_and(bad, ops.logical_not(void))
-    else:
-        bad = ops.logical_and(rows, invalid_multi_hot(ops.cast(labels, logits.dtype)))
-    return ops.where(bad, ops.zeros_like(labels), labels), tame_where(rows, logits)
 
 
 def plain_dtype(dtype: Any) -> Any:

@@ -20,9 +20,9 @@ from cb_keras.losses.base import (
     Reduction,
     at_least_float32,
     check_fused,
-    leave_out,
     plain_dtype,
 )
+from cb_keras.losses.left_out import leave_out
 
 
 class PerLabelLoss(keras.losses.Loss):

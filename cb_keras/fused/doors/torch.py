@@ -19,6 +19,7 @@ import torch
 from cb_keras import private_api
 from cb_keras.fused import core
 from cb_keras.fused.doors import torch_compiled, torch_derivatives, torch_kernels
+from cb_keras.fused.doors.torch_plain import are_plain as are_plain
 from cb_keras.fused.kinds import Form, traits
 
 _FEW = 2**14  # logits, of which PyTorch's compiler makes code that is done before a call of the op

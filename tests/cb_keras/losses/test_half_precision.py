@@ -36,7 +36,9 @@ def test_logits_of_16_bits_give_the_loss_of_their_float32_and_its_rounded_gradie
     found, rounded = value_and_gradient(lambda z: loss(IDS, ops.cast(z, dtype)), half)
     assert op_sees == ["float32", dtype]
     np.testing.assert_allclose(found, expected, rtol=1e-6)
-    np.testing.assert_allclose(rounded, gradient, rtol={"bfloat16": 2**-8, "float16": 2**-10}[dtype])
+    np.testing.assert_allclose(
+        rounded, gradient, rtol={"bfloat16": 2**-8, "float16": 2**-10}[dtype]
+    )
 
 
 def test_sums_and_single_losses_of_16_bits_are_float32(op_sees):
