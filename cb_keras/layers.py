@@ -244,6 +244,65 @@ class NormalizedDense(layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="cb_keras")
+class ScaledDense(layers.Layer):
+    """Logits with a learnt scale for each class, `[..., D]` to `[..., units]`.
+
+    `z_c = s_c (x . w_c + b_c)`, the scales 1 at first: the head of a second stage that begins with
+    the weights and the bias of the first (learnable weight scaling).
+
+    Args:
+        units: Number of classes C.
+        regularizer: Of the weights w, the biases b and the scales s.
+        **kwargs: As in `keras.layers.Layer`.
+
+    Raises:
+        ValueError: `units` is out of range.
+
+    Examples:
+        >>> import keras
+        >>> import cb_keras
+        >>> layer = cb_keras.layers.ScaledDense(2)
+        >>> layer.build((None, 2))
+        >>> _ = layer.kernel.assign([[1.0, 0.0], [0.0, 1.0]])
+        >>> _ = layer.scale.assign([1.0, 0.5])
+        >>> [round(float(z), 2) for z in layer(keras.ops.convert_to_tensor([[3.0, 4.0]]))[0]]
+        [3.0, 2.0]
+
+    Source: Kang et al., ICLR 2020, section 4.3; Zhong et al., CVPR 2021, whose official code trains
+    w and b too.
+    """
+
+    def __init__(self, units: int, regularizer: Any = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.units = check_whole_number("units", units, 1)
+        self.regularizer = keras.regularizers.get(regularizer)
+
+    def build(self, input_shape: Any) -> None:
+        """Makes the weights `[D, units]`, the bias and the scales `[units]`."""
+        own = {"kernel": "glorot_uniform", "bias": "zeros", "scale": "ones"}
+        for name, initializer in own.items():
+            shape = (input_shape[-1], self.units) if name == "kernel" else (self.units,)
+            weight = self.add_weight(
+                name=name, shape=shape, initializer=initializer, regularizer=self.regularizer
+            )
+            setattr(self, name, weight)
+        self.built = True
+
+    def call(self, inputs: Any) -> Any:
+        """The logits."""
+        return (ops.matmul(inputs, self.kernel) + self.bias) * self.scale
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        """`[..., units]`."""
+        return (*input_shape[:-1], self.units)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that make the same layer."""
+        regularizer = keras.regularizers.serialize(self.regularizer)
+        return {**super().get_config(), "units": self.units, "regularizer": regularizer}
+
+
+@keras.saving.register_keras_serializable(package="cb_keras")
 class LogitAdjustment(layers.Layer):
     """Logits less the logarithms of the class frequencies, `z - tau log pi`, divided by T.
 

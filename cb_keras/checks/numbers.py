@@ -57,6 +57,14 @@ def check_label_smoothing(label_smoothing: Any) -> float:
     return value
 
 
+def check_share(name: str, value: Any) -> float:
+    """Returns `value` as a float in [0, 1], or raises ValueError."""
+    share = check_number(name, value, "a number in [0, 1]")
+    if not 0.0 <= share <= 1.0:
+        raise ValueError(f"`{name}` must be in [0, 1], got {share}.")
+    return share
+
+
 def check_ignore_class(ignore_class: Any) -> int | None:
     """Returns `ignore_class` as an int, None where it is None, or raises ValueError."""
     if ignore_class is None:

@@ -32,6 +32,7 @@ from cb_keras.functional.focal import (
     class_balanced_sigmoid_crossentropy,
     label_slopes,
 )
+from cb_keras.functional.label_aware import label_aware_smoothing_crossentropy
 from cb_keras.functional.logit_side import (
     ldam_crossentropy,
     logit_adjusted_crossentropy,
@@ -52,6 +53,7 @@ __all__ = [
     "class_balanced_sigmoid_crossentropy",
     "class_balanced_softmax_crossentropy",
     "class_balanced_softmax_focal_crossentropy",
+    "label_aware_smoothing_crossentropy",
     "label_slopes",
     "ldam_crossentropy",
     "logit_adjusted_crossentropy",

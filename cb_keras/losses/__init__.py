@@ -3,6 +3,7 @@
 from cb_keras.losses.asymmetric import AsymmetricCrossentropy
 from cb_keras.losses.binary import ClassBalancedBinaryCrossentropy
 from cb_keras.losses.focal import ClassBalancedFocalCrossentropy
+from cb_keras.losses.label_aware_smoothing import LabelAwareSmoothingCrossentropy
 from cb_keras.losses.ldam import LDAMCrossentropy
 from cb_keras.losses.logit_adjusted import LogitAdjustedCrossentropy
 from cb_keras.losses.sigmoid import ClassBalancedSigmoidCrossentropy
@@ -18,6 +19,7 @@ __all__ = [
     "ClassBalancedSoftmaxCrossentropy",
     "ClassBalancedSoftmaxFocalCrossentropy",
     "LDAMCrossentropy",
+    "LabelAwareSmoothingCrossentropy",
     "LogitAdjustedCrossentropy",
     "VectorScalingCrossentropy",
 ]

@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 # Each has `METHODS`, a tuple of `Method`: a family of methods is one file.
-_FILES = ("class_balanced", "softmax_focal", "logit_side", "power_ramp")
+_FILES = ("class_balanced", "softmax_focal", "logit_side", "power_ramp", "two_stage")
 
 
 def _methods():

@@ -7,6 +7,8 @@ from typing import Any
 
 DEFAULT = "class_balanced"  # also of runs that were recorded before there was a choice
 HEADS = ("softmax", "sigmoid", "cosine")
+# Of a second stage: a head that has learnt nothing, or that of the first with scales to learn.
+NEW_HEAD, SCALED_HEAD = "new", "scaled"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,6 +107,8 @@ class Method:
         schedule: Function of `(settings, class_counts)` that returns the class weights by epoch, a
             function of `cb_keras.weight_schedules`; None where they stay as they are.
         balances: Whether it is an answer to the class frequencies whatever its parameters are.
+        second_stage: `NEW_HEAD` or `SCALED_HEAD` of a method that trains the head alone, on the
+            trunk of a finished run; None of one that trains a network from its beginning.
     """
 
     name: str
@@ -113,6 +117,7 @@ class Method:
     parameters: tuple[Parameter, ...] = ()
     schedule: Callable[[Any, Any], Callable[[int], Any]] | None = None
     balances: bool = False
+    second_stage: str | None = None
 
     def loss(self, name):
         """The `Loss` of a value of `--loss`.

@@ -5,7 +5,7 @@ relations, such as figures that must follow from the confusion matrix.
 """
 
 from experiments import backbones, methods
-from experiments.runs import sampling
+from experiments.runs import recipe, sampling
 
 CONFIG, METRICS, HISTORY = "config.json", "metrics.json", "history.csv"
 SHOT_FIGURES = ("many_accuracy", "medium_accuracy", "few_accuracy")
@@ -41,7 +41,7 @@ def check_config(config):
     """
     check_begun(config)
     words = {p.name: p.default for p in methods.PARAMETERS.values() if p.choices}
-    older = {**backbones.OLDER, "sampler": sampling.UNIFORM, **words}
+    older = {**backbones.OLDER, **recipe.OLDER, "sampler": sampling.UNIFORM, **words}
     config["flags"] = {**older, **config["flags"]}
     _check_flags(config["flags"])
     for name, default in (("resolved", {}), ("versions", {}), ("shot_groups", {})):

@@ -9,13 +9,19 @@ from experiments.backbones import weights
 from experiments.cli import UserError
 from experiments.datasets import data_flags
 from experiments.runs import sampling, tails
-from experiments.training import recipe_flags
+from experiments.training import first_stage, recipe_flags
 
 flags.DEFINE_enum(
     "method",
     methods.DEFAULT,
     list(methods.METHODS),
     "; ".join(f"{method.name}: {method.title}" for method in methods.METHODS.values()) + ".",
+)
+flags.DEFINE_string(
+    "first_stage",
+    None,
+    "Directory of the finished run that a second stage begins with; its data and its network are "
+    "those of that run.",
 )
 flags.DEFINE_enum("loss", "softmax", list(methods.LOSSES), "Loss; --method says which it accepts.")
 for _parameter in methods.PARAMETERS.values():
@@ -133,7 +139,7 @@ flags.DEFINE_bool("plots", True, "Draw pictures at the end; needs matplotlib.")
 
 # Every flag of a training, as `--help` shows them.
 GROUPS = {
-    "Method and loss": ("method", "loss", *methods.PARAMETERS),
+    "Method and loss": ("method", "loss", "first_stage", *methods.PARAMETERS),
     "Data": (*data_flags.GROUPS["Data"], "validation_fraction", "image_size"),
     "Long tail": ("long_tail", "imbalance_factor", "sampler"),
     "Network": ("backbone", "depth", "backbone_weights", "freeze_epochs"),
@@ -156,6 +162,7 @@ def given_settings():
     """Values of all flags as a dict; `--long_tail` and the backbone as they take effect."""
     given = backbones.settled({name: flags.FLAGS[name].value for name in _NAMES})
     given["sampler"] = sampling.canonical(given["sampler"])
+    given = first_stage.adopted(given, lambda name: flags.FLAGS[name].present)
     with contextlib.suppress(UserError):  # which the checks of the settings tell
         given["dataset"] = datasets.canonical(given["dataset"])
     return _with_long_tail(given, flags.FLAGS["imbalance_factor"].present)
@@ -180,7 +187,8 @@ def is_recorded(name):
 def recorded(settings):
     """The settings that make the run what it is: those a continuation must share."""
     kept = {name: value for name, value in settings.items() if is_recorded(name)}
-    return {**kept, "backbone_weights": weights.recorded(settings["backbone_weights"])}
+    kept["backbone_weights"] = weights.recorded(settings["backbone_weights"])
+    return {**kept, "first_stage": first_stage.recorded(settings["first_stage"])}
 
 
 def command_line(settings):

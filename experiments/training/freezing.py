@@ -23,13 +23,19 @@ class FrozenTrunk(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         """Freezes or releases the trunk, where the epoch before had it otherwise."""
-        *trunk, _ = self.model.layers
         trained = epoch >= self.epochs
-        if all(layer.trainable == trained for layer in trunk):
+        if all(layer.trainable == trained for layer in self.model.layers[:-1]):
             return
-        for layer in trunk:
-            layer.trainable = trained
+        self._set(trained)
         self.model.make_train_function(force=True)  # which has compiled what is trained
         self.progress.expect_compilation()
         if trained:
             print(f"the trunk is trained from epoch {epoch + 1} on")
+
+    def on_train_end(self, logs=None):
+        """Releases the trunk: what is saved is a network whose training can go on."""
+        self._set(True)
+
+    def _set(self, trained):
+        for layer in self.model.layers[:-1]:
+            layer.trainable = trained

@@ -18,10 +18,12 @@ from experiments.training import (
     averaging,
     checkpoint,
     divergence,
+    first_stage,
     freezing,
     history,
     machine,
     recipe_flags,
+    second_stage,
     steps,
 )
 from experiments.training import images as images_of
@@ -55,6 +57,7 @@ def train(run, settings, flags):
         "class_counts": class_counts.tolist(),
     }
     begun = directory.read_config(run.folder)
+    first_stage.check_data(settings, record)
     flags = _check_data(run, record, flags, begun)
     resolved = resolve(settings, data, class_counts)
     for line in images_of.lines(run.folder, data, images, held_out):
@@ -169,6 +172,8 @@ def _compiled_model(settings, resolved, schedule, data, class_counts):
     model = backbones.of(settings).make(settings, image_shape, len(class_counts), head)
     if settings["backbone_weights"]:
         weights.load(model, settings["backbone_weights"])
+    if method.second_stage:
+        model = second_stage.begin(model, settings, method.second_stage)
     loss = method.make_loss(settings, class_counts=class_counts, fused=resolved["fused_op"])
     accuracy = keras.metrics.SparseCategoricalAccuracy
     if recipe_flags.mixes(settings):
@@ -267,6 +272,8 @@ def _class_weights(settings, class_counts):
 
 def _callbacks(run, progress, settings, schedule, data, averages):
     frozen = settings["freeze_epochs"]
+    if methods.of(settings).second_stage:
+        frozen = settings["train_epochs"]
     return [
         *([averaging.EvaluateAverages(averages)] if averages else []),
         *([freezing.FrozenTrunk(frozen, progress)] if frozen else []),

@@ -5,48 +5,48 @@ import math
 from absl import flags
 
 from experiments import methods
+from experiments.runs.recipe import OFF
 
 flags.DEFINE_enum(
     "lr_schedule",
-    "steps",
+    OFF["lr_schedule"],
     ["steps", "cosine"],
     "The learning rate after the warm-up: down at each of --lr_boundaries, or half a cosine to 0.",
 )
 flags.DEFINE_integer(
-    "cutout", 0, "Side in pixels of a gray square on every training image; 0: none. 16 of 32."
+    "cutout",
+    OFF["cutout"],
+    "Side in pixels of a gray square on every training image; 0: none. 16 of 32.",
 )
 flags.DEFINE_float(
     "randaugment",
-    0,
+    OFF["randaugment"],
     "Largest strength of two random operations on every training image, in (0, 1]; 0: none.",
 )
 flags.DEFINE_float(
     "mixup_alpha",
-    0,
+    OFF["mixup_alpha"],
     "Mixup: every training image mixed with another by a share of Beta(alpha, alpha); 0: none.",
 )
 flags.DEFINE_float(
     "cutmix_alpha",
-    0,
+    OFF["cutmix_alpha"],
     "CutMix: a rectangle of another on every training image, by such a share; 0: none. With "
     "--mixup_alpha each batch has one of the two.",
 )
 flags.DEFINE_float(
     "ema",
-    0,
+    OFF["ema"],
     "Momentum of a moving average of all variables of the network, such as 0.999, which is what is "
     "evaluated and exported; 0: none.",
 )
 flags.DEFINE_float(
     "sam_rho",
-    0,
+    OFF["sam_rho"],
     "Radius of sharpness-aware minimisation, such as 0.1: two gradients a step; 0: none.",
 )
 
-NAMES = (
-    *("lr_schedule", "cutout", "randaugment", "mixup_alpha", "cutmix_alpha"),
-    *("ema", "sam_rho"),
-)
+NAMES = tuple(OFF)
 GROUPS = {"Strong recipe": NAMES}
 _ALPHAS = ("mixup_alpha", "cutmix_alpha")
 # What the steps of TensorFlow alone do.

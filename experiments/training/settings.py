@@ -10,9 +10,9 @@ from experiments.cli import UserError, check_loadable, local_path
 from experiments.datasets import data_flags, image_size
 from experiments.runs import sampling, tails
 from experiments.runs.naming import run_name
-from experiments.training import flags, machine, recipe_flags
+from experiments.training import first_stage, flags, machine, recipe_flags
 
-_PATHS = ("backbone_weights", "data_dir", "output_dir")
+_PATHS = ("backbone_weights", "data_dir", "first_stage", "output_dir")
 _TOO_MANY = 2**31
 _OF_STEPS = ("lr_boundaries", "lr_decay", "balanced_lr_decay")  # of the rate's, not of a cosine's
 
@@ -42,6 +42,7 @@ def checked(settings):
     problems = [*methods.problems(settings), *_range_problems(settings)]
     problems += backbones.problems(settings)
     problems += [*_contradictions(settings), *_path_problems(settings), *_data_problems(settings)]
+    problems += first_stage.problems(settings)
     problems += recipe_flags.problems(settings, machine.backend())
     problems += machine.keras_problems()
     problems += exports.problems(settings["exports"], machine.backend())
