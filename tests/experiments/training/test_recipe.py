@@ -80,7 +80,7 @@ def test_averages_are_those_of_their_formula_and_what_evaluations_see(real_digit
     from experiments.training.averaging import EvaluateAverages
 
     images, labels = real_digits[0][:160], real_digits[1][:160]
-    model, averages = compiled({"ema": 0.3})
+    model, averages = compiled({"ema": 0.5})
     expected, seen = [v.astype("float64") for v in values(model)], []
 
     class Follow(keras.callbacks.Callback):
@@ -88,7 +88,7 @@ def test_averages_are_those_of_their_formula_and_what_evaluations_see(real_digit
 
         def on_train_batch_end(self, batch, logs=None):
             self.steps += 1
-            d = min(0.3, (1 + self.steps) / (10 + self.steps))
+            d = min(0.5, (1 + self.steps) / (10 + self.steps))
             for average, value in zip(expected, values(model), strict=True):
                 average += (1 - d) * (value - average)
 
