@@ -99,7 +99,7 @@ class LabelAwareSmoothingCrossentropy(LogitSideLoss):
     def _formula(self, prepared: Prepared) -> Any:
         return label_aware(prepared, self._smoothing)
 
-    def _fused_form(self) -> FusedForm | None:
+    def _fused_form(self, sparse: bool = True) -> FusedForm | None:
         return None
 
     def get_config(self) -> dict[str, Any]:

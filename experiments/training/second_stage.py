@@ -6,6 +6,7 @@ import cb_keras
 from experiments.cli import UserError
 from experiments.exports import keras_file
 from experiments.methods.method import SCALED_HEAD
+from experiments.runs import sampling
 
 
 def begin(model, settings, head):
@@ -31,6 +32,11 @@ def begin(model, settings, head):
         ours.assign(keras.ops.convert_to_numpy(theirs))
     if head == SCALED_HEAD:
         model = _scaled(model, first.layers[-1], settings["weight_decay"])
+    if settings["sampler"] == sampling.UNIFORM:
+        print(
+            f"--sampler={sampling.UNIFORM}: the head is trained on the long tail as it is; the "
+            "papers balance the classes here, --sampler=class_balanced"
+        )
     kind = "the head of the first with scales" if head == SCALED_HEAD else "a new head"
     print(f"{kind} is trained; the trunk is frozen, its batch normalisation in inference mode")
     return model

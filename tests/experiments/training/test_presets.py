@@ -10,7 +10,7 @@ from experiments.training.settings import checked_settings
 from tests.experiments.cases import ROOT
 
 FOLDER = ROOT / "experiments" / "presets"
-PRESETS = ["park2022", "cui2019", "cpu", "digits", "images", "strong"]
+PRESETS = ["park2022", "cui2019", "cpu", "digits", "images", "strong", "second_stage"]
 
 
 def settings(preset, *arguments):

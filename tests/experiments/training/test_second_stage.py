@@ -18,6 +18,7 @@ from tests.experiments.cases import assert_same
 from tests.experiments.training.cases import stopped_after
 
 FOUR = ("--train_epochs=4", "--eval_epochs=2", "--loss=softmax", "--learning_rate=0.05")
+BALANCED = "--sampler=class_balanced"
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +132,7 @@ def test_a_second_stage_trains_the_head_alone_is_continued_and_evaluated_the_sam
 ):
     mixed = ("--mixup_alpha=1", "--cb_power=0")
     first = train_short(tmp_path / "first", *FOUR, *mixed)
-    own = (*FOUR, f"--method={method}", f"--first_stage={first.folder}")
+    own = (*FOUR, BALANCED, f"--method={method}", f"--first_stage={first.folder}")
     whole = train_short(tmp_path / "whole", *own)
     stopped_after(3, train_short, tmp_path / "stopped", *own)
     assert_same(train_short(tmp_path / "stopped", *own, "--resume"), whole)

@@ -157,6 +157,23 @@ def test_ramp_start_and_ramp_shape_change_the_run_of_a_ramp(change, tmp_path, on
     weights_differ(run, other)
 
 
+@pytest.mark.slow
+def test_first_stage_smooth_head_and_smooth_tail_change_a_second_stage(
+    tmp_path, train_tiny, only_train
+):
+    for seed in (0, 1):
+        train_tiny(tmp_path / f"{seed}", "--loss=softmax", f"--seed={seed}", "--eval_epochs=2")
+
+    def second(name, *arguments, first=0):
+        own = ("--method=mislas", "--loss=softmax", f"--first_stage={tmp_path / str(first)}")
+        return only_train(tmp_path / name, *own, *arguments)
+
+    plain = second("plain")
+    weights_differ(second("head", "--smooth_head=0.8"), plain)
+    weights_differ(second("tail", "--smooth_tail=0.3"), plain)
+    weights_differ(second("first", first=1), plain)
+
+
 def test_dataset_and_data_dir_name_the_data(tmp_path, only_train, write_tfds):
     sizes = {}
     for folder, end in (("a", 120), ("b", 300)):
