@@ -1,7 +1,5 @@
 """Cutout, mixup, CutMix and RandAugment against their definitions, on real digits."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import scipy.stats
@@ -10,7 +8,7 @@ import tensorflow as tf
 from experiments.datasets import Split, mixing, pipeline, randaugment
 from experiments.datasets.recipe import Recipe
 
-ALL = Recipe(10, cutout=4, mixup_alpha=1.0, cutmix_alpha=1.0)
+ALL = Recipe(10, randaugment=0.5, cutout=4, mixup_alpha=1.0, cutmix_alpha=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +57,7 @@ def mixed(digits, number, mixup_alpha=0.0, cutmix_alpha=0.0):
 
 def test_mixup_mixes_images_and_labels_by_one_share_of_the_beta_distribution(digits):
     pixels, shares = digits.images.astype("float64"), []
-    for images, share, partner in mixed(digits, 300, mixup_alpha=0.4):
+    for images, share, partner in mixed(digits, 150, mixup_alpha=0.4):
         assert sorted(partner) == list(range(32))  # a permutation
         np.testing.assert_allclose(
             images, share * pixels + (1 - share) * pixels[partner], atol=1e-3
@@ -71,7 +69,7 @@ def test_mixup_mixes_images_and_labels_by_one_share_of_the_beta_distribution(dig
 def test_cutmix_labels_have_the_share_of_the_pixels_that_are_left_after_clipping(digits):
     pixels, cut = digits.images + np.arange(32, dtype="float32")[:, None, None, None] * 1000, 0
     known = Split(pixels, digits.labels)  # so that each pixel tells whose it is
-    for images, share, partner in mixed(known, 200, cutmix_alpha=1.0):
+    for images, share, partner in mixed(known, 100, cutmix_alpha=1.0):
         theirs = images[..., 0] // 1000 == partner[:, None, None]
         theirs &= (partner != np.arange(32))[:, None, None]
         box = theirs.any(axis=0)
@@ -80,24 +78,22 @@ def test_cutmix_labels_have_the_share_of_the_pixels_that_are_left_after_clipping
         rows, columns = box.any(axis=1), box.any(axis=0)
         assert (box == rows[:, None] & columns).all()  # a rectangle
         cut += rows.sum() != columns.sum()
-    assert cut > 20  # the images are squares: a box that is none was cut off at the border
+    assert cut > 10  # the images are squares: a box that is none was cut off at the border
 
 
 def test_with_both_alphas_half_of_the_batches_have_each(digits):
     whole = digits.images.astype("float32")
     kinds = [
         (images == np.where(images == whole, whole, whole[partner])).all()
-        for images, _, partner in mixed(digits, 200, mixup_alpha=1.0, cutmix_alpha=1.0)
+        for images, _, partner in mixed(digits, 100, mixup_alpha=1.0, cutmix_alpha=1.0)
     ]
-    assert 70 < sum(kinds) < 130
+    assert 30 < sum(kinds) < 70
 
 
-@pytest.mark.parametrize("randaugment", [0.0, pytest.param(0.5, marks=pytest.mark.slow)])
-def test_a_batch_is_a_function_of_epoch_and_step_with_all_of_the_recipe(digits, randaugment):
-    recipe = dataclasses.replace(ALL, randaugment=randaugment)
-
+@pytest.mark.slow
+def test_a_batch_is_a_function_of_epoch_and_step_with_all_of_the_recipe(digits):
     def batches(first):
-        dataset = pipeline.training_dataset(digits, 12, 5, first, 3, "crop", recipe=recipe)
+        dataset = pipeline.training_dataset(digits, 12, 5, first, 3, "crop", recipe=ALL)
         return list(dataset.as_numpy_iterator())
 
     whole, continued = batches(0), batches(2)
