@@ -32,9 +32,9 @@ class ClassBalancedFocalCrossentropy(ClassBalancedLoss):
             `power`), used as they are.
         from_logits: Whether `y_pred` are logits (default) or probabilities.
         fused: Which of two ways to the same values. `"auto"` (default): the native op of
-            `cb_keras.fused` where it is built and can be used (TensorFlow, eager or in a graph,
-            float32 logits), `keras.ops` elsewhere (XLA, JAX, PyTorch). False: always `keras.ops`.
-            True: always the op, or an error when the loss is called.
+            `cb_keras.fused` where it is built and can be used (logits of at most 32 bits, on
+            TensorFlow, JAX and PyTorch; not in exports), `keras.ops` elsewhere. False: always
+            `keras.ops`. True: always the op, or an error when the loss is called.
         reduction: `"sum_over_batch_size"` (default; divides by the number of examples, the
             official code's number of positives), `"mean"`, `"sum"`,
             `"mean_with_sample_weight"` or None.

@@ -29,7 +29,7 @@ class LDAMCrossentropy(LogitSideLoss):
         power: Power of the class-balanced weights on top; 0 (default): every class has weight 1.
         class_weights: `[C]`, finite and >= 0, in place of those that `beta` and `power` make. They
             multiply the loss and are not in p.
-        fused: As in `ClassBalancedSoftmaxCrossentropy`.
+        fused: As in `ClassBalancedSoftmaxCrossentropy`; the op takes class ids alone.
         reduction: As there.
         name: Name of the loss.
         dtype: As in `keras.losses.Loss`; a type below float32 computes in float32 all the same.

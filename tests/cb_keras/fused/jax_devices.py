@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cb_keras import fused
+from cb_keras.losses import LDAMCrossentropy
 
 ROWS, CLASSES = 16, 6
 SPREADS = {  # of logits and of labels, over the axes "data" and "model"
@@ -33,17 +34,24 @@ def main():
         "ids": jnp.asarray(rng.integers(0, CLASSES, ROWS)),
         "soft": jnp.asarray(rng.uniform(size=(ROWS, CLASSES)), "float32"),
     }
+    labels["margins"] = labels["ids"]
     weights = jnp.asarray(rng.uniform(0.5, 2, CLASSES), "float32")
     upstream = jnp.arange(ROWS, dtype="float32")
 
-    def loss(logits, labels):
+    def focal(logits, labels):
         losses = fused.crossentropy("focal", labels, logits, weights, 2.0, 1 / ROWS)
         return losses.mean() + upstream @ losses
 
-    step = jax.jit(jax.value_and_grad(loss))
+    of_margins = LDAMCrossentropy([900, 90, 90, 9, 9, 9], fused=True)
+
+    def ldam(logits, labels):
+        losses = of_margins.call(labels, logits)
+        return losses.mean() + upstream @ losses
+
     found = {}
     for spread, axes in SPREADS.items():
         for form, given in labels.items():
+            step = jax.jit(jax.value_and_grad(ldam if form == "margins" else focal))
             right = step(logits, given)
             spread_logits = jax.device_put(logits, NamedSharding(mesh, PartitionSpec(*axes)))
             axes_of_labels = axes[: given.ndim]

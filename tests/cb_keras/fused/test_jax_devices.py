@@ -21,7 +21,7 @@ def test_rows_stay_on_their_device_and_classes_are_brought_together():
     found = json.loads(process.stdout.splitlines()[-1])
     assert found.pop("pmap") < 1e-5
     rows = {"rows": 4, "some rows": 8, "classes": 8, "nothing": 16}
-    assert len(found) == 2 * len(rows)
+    assert len(found) == 3 * len(rows)
     for name, of_spread in found.items():
         spread = name.split(",")[0]
         assert of_spread["error"] < 1e-4, name
