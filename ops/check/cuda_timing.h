@@ -44,6 +44,7 @@ inline double MedianMicroseconds(const std::function<void(int)>& run) {
 
 struct Timing {
   Case what;
+  bool adjusted;  // whether the classes have factors, offsets and margins
   double microseconds, copy_microseconds, bytes;
 
   double GigabytesPerSecond() const { return bytes / microseconds / 1e3; }
@@ -56,14 +57,18 @@ struct TimedProblem {
   TimedProblem(const HostProblem& host, const std::vector<unsigned char>& copied)
       : logits(DeviceArray::kInput, static_cast<int64_t>(host.logits.size()), 0),
         labels(DeviceArray::kInput, static_cast<int64_t>(host.labels.size()), 0),
-        weights(DeviceArray::kInput, 4 * host.what.classes, 0),
+        weights(DeviceArray::kInput, 4 * 4 * host.what.classes, 0),
         losses(DeviceArray::kInput, 4 * host.what.rows, 0),
         gradient(DeviceArray::kInput, static_cast<int64_t>(host.logits.size()), 0),
         copy_source(DeviceArray::kInput, static_cast<int64_t>(copied.size()), 0),
         copy_target(DeviceArray::kInput, static_cast<int64_t>(copied.size()), 0) {
     logits.Upload(host.logits.data());
     labels.Upload(host.labels.data());
-    weights.Upload(host.class_weights.data());
+    std::vector<float> of_classes;  // weights, factors, offsets and margins
+    for (int i = 0; i < 4; ++i) {
+      of_classes.insert(of_classes.end(), host.class_weights.begin(), host.class_weights.end());
+    }
+    weights.Upload(of_classes.data());
     copy_source.Upload(copied.data());
     problem.float_type = host.what.float_type;
     problem.labels_type = host.what.labels_type;
@@ -76,9 +81,10 @@ struct TimedProblem {
     problem.losses = static_cast<float*>(losses.data());
   }
 
-  void Run(int loss, bool with_gradient) const {
+  void Run(int loss, bool with_gradient, bool adjusted) const {
     CbkProblem one = problem;
     one.loss = loss;
+    CbkSetClassArrays(&one, problem.class_weights, adjusted ? kCbkAllAdjustments : 0);
     one.gradient = with_gradient ? gradient.data() : nullptr;
     Require(CbkCudaLoss(&one, nullptr), "CbkCudaLoss");
   }
@@ -118,8 +124,9 @@ inline HostProblem UsualProblem(const Case& what) {
   return problem;
 }
 
-// Every loss of one problem, with its gradient and alone. Turns between as many equal problems as
-// exceed the cache several times, up to a limit that only the smallest problems meet.
+// Every loss of one problem, and the softmax loss of adjusted logits, with its gradient and alone.
+// Turns between as many equal problems as exceed the cache several times, up to a limit that only the
+// smallest problems meet.
 template <typename Add>
 void TimeLosses(const Case& of, int64_t cache_bytes, const Add& add) {
   const HostProblem host = UsualProblem(of);
@@ -140,12 +147,14 @@ void TimeLosses(const Case& of, int64_t cache_bytes, const Add& add) {
     // A copy reads and writes its bytes: half as many do.
     const double copy = MedianMicroseconds(
         [&](int i) { turn(i).Copy(static_cast<size_t>(bytes / 2)); });
-    for (int loss = 0; loss < kCbkLossCount; ++loss) {
+    for (int i = 0; i <= kCbkLossCount; ++i) {
+      const bool adjusted = i == kCbkLossCount;
       Case what = of;
-      what.loss = loss;
+      what.loss = adjusted ? kCbkSoftmax : i;
       what.gradient = gradient;
-      const double own = MedianMicroseconds([&](int i) { turn(i).Run(loss, gradient); });
-      add(Timing{what, own, copy, static_cast<double>(bytes)});
+      const double own =
+          MedianMicroseconds([&](int j) { turn(j).Run(what.loss, gradient, adjusted); });
+      add(Timing{what, adjusted, own, copy, static_cast<double>(bytes)});
     }
   }
 }
@@ -190,10 +199,10 @@ inline void TimeAll(uint64_t seed, const std::string& json_path) {
          "classes", "us", "copy us", "GB/s", "ratio");
   std::vector<Timing> timings;
   const auto add = [&](const Timing& timing) {
-    timings.push_back(timing);
+    if (!timing.adjusted) timings.push_back(timing);
     printf("%-13s %-8s %-8s %7lld %7lld %10.2f %10.2f %8.0f %6.2f\n",
-           CbkLossName(timing.what.loss), floats[timing.what.float_type],
-           timing.what.gradient ? "yes" : "no", static_cast<long long>(timing.what.rows),
+           timing.adjusted ? "adjusted" : CbkLossName(timing.what.loss),
+           floats[timing.what.float_type], timing.what.gradient ? "yes" : "no", static_cast<long long>(timing.what.rows),
            static_cast<long long>(timing.what.classes), timing.microseconds,
            timing.copy_microseconds, timing.GigabytesPerSecond(), timing.RatioToCopy());
     fflush(stdout);
