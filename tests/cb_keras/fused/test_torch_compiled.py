@@ -133,6 +133,8 @@ _REPLICAS = """
         gradient(ids[rank::2], inputs[rank::2], model)
         if rank == 0:
             np.save(f"{folder}/found.npy", model.module.weight.grad.numpy())
+        torch.distributed.barrier()  # a group that is left while the other still sends may hang
+        del model
         torch.distributed.destroy_process_group()
 
     if __name__ == "__main__":
