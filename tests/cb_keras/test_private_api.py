@@ -129,6 +129,7 @@ def test_jax_has_64_bits_in_their_context_alone():
 @still_there("lowering_parameters.for_export or jax._src.dispatch", jax_version)
 def test_the_lowering_of_a_primitive_sees_the_devices_and_whether_it_is_for_an_export():
     import jax
+    import jax.export
     from jax.extend.core import Primitive
     from jax.interpreters import mlir
 

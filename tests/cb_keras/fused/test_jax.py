@@ -1,6 +1,7 @@
 """The fused op on JAX: values, gradients and higher derivatives, in every way of calling it."""
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import keras
 import numpy as np
