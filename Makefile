@@ -58,7 +58,8 @@ test-torch: .venv/tests
 	KERAS_BACKEND=torch $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" tests/cb_keras
 
 # Both ends of the ranges in pyproject.toml. The wheels of PyTorch bring CUDA along (gigabytes), see
-# TORCH above. The op belongs to one TensorFlow, so each has its own.
+# TORCH above. The op belongs to one TensorFlow, so each has its own. Triton, which PyTorch's compiler
+# needs on a GPU only, and TensorFlow in one process end in a segmentation fault.
 OLDEST_PYTHON ?= python3.11
 NEWEST_PYTHON ?= python3.13
 OLDEST := keras==3.10.0 tensorflow==2.19.1 jax==0.6.0 torch==2.6.0 numpy==1.26.4 pandas==2.2.3 \
@@ -78,11 +79,13 @@ test-oldest test-newest: test-%: build/%/installed
 build/oldest/installed: Makefile
 	$(OLDEST_PYTHON) -m venv --clear build/oldest
 	build/oldest/bin/python -m pip install -qq $(OLDEST) $(VERSIONS_NEED)
+	build/oldest/bin/python -m pip uninstall -qqy triton
 	touch $@
 
 build/newest/installed: Makefile
 	$(NEWEST_PYTHON) -m venv --clear build/newest
 	build/newest/bin/python -m pip install -qq $(NEWEST) $(VERSIONS_NEED)
+	build/newest/bin/python -m pip uninstall -qqy triton
 	touch $@
 
 check: lint types sanitize

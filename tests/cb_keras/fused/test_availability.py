@@ -51,7 +51,8 @@ def library(fused_op):
 def test_the_status_names_the_library_and_its_kernels(library):
     assert fused.available()
     assert re.fullmatch(
-        r"fused op: in use: .*\.so \(CPU kernels: (baseline|avx2|avx512); (no CUDA|CUDA [\d.]+)\)",
+        r"fused op: in use: .*\.so "
+        r"\(CPU kernels: (baseline|avx2|avx512); (no CUDA|CUDA [\d.]+)(, no XLA)?\)",
         fused.status(),
     )
     assert library.is_file()
