@@ -191,9 +191,9 @@ def test_eval_batch_size_is_that_of_the_evaluations(tmp_path, train_tiny, monkey
     sizes = []
     evaluation_dataset, evaluate = pipeline.evaluation_dataset, evaluation.evaluate
 
-    def during(split, batch_size):
+    def during(split, batch_size, one_hot):
         sizes.append(batch_size)
-        return evaluation_dataset(split, batch_size)
+        return evaluation_dataset(split, batch_size, one_hot)
 
     def after(folder, description, split, batch_size):
         sizes.append(batch_size)
