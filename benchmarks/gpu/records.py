@@ -8,6 +8,7 @@ name the data set and its cut, as `experiments.train --dataset=cifar10` records 
 """
 
 import argparse
+import copy
 import json
 import pathlib
 
@@ -41,7 +42,7 @@ def records(training, data_dir):
         if "metrics" not in (step.get("figures") or {}):
             continue
         figures = step["figures"]
-        config = json.loads(json.dumps(figures["config"]))
+        config = copy.deepcopy(figures["config"])
         if {part: config["data"][part] for part in archived} != archived:
             raise SystemExit(f"{run} was not trained on the long tail of the data in {data_dir}")
         config["flags"] |= {"dataset": "cifar10", **_FLAGS}

@@ -41,14 +41,15 @@ CB_BETA = Parameter(
     check=checked_by("check_beta"),
     in_name="beta",
 )
+_NORMALIZED = ("classes", "examples")
 CB_NORMALIZE = Parameter(
     name="cb_normalize",
     default="classes",
     help="How the class weights are scaled: classes, to the sum C as Cui et al.; examples, to the "
     "mean 1 over the training images, so that the power does not change the size of a step.",
-    check=one_of("normalize", ("classes", "examples")),
+    check=one_of("normalize", _NORMALIZED),
     in_name="normalize",
-    choices=("classes", "examples"),
+    choices=_NORMALIZED,
 )
 GAMMA = Parameter(
     name="gamma",

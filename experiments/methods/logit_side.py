@@ -58,7 +58,7 @@ DRW_START = Parameter(
 )
 
 
-def _make(name, **parameters):
+def make_of_counts(name, **parameters):
     """Function that makes the class `name` of `cb_keras.losses`, by argument and `Parameter`."""
 
     def make(settings, fused, class_counts, class_weights=None):
@@ -97,21 +97,21 @@ def _softmax(make, head="softmax", logit_scale=None):
     return (Loss("softmax", head, make, fused_op=True, logit_scale=logit_scale),)
 
 
-_VECTOR_SCALING = _make("VectorScalingCrossentropy", gamma=VS_GAMMA, tau=TAU)
-_LDAM = _make("LDAMCrossentropy", max_margin=MAX_MARGIN, scale=SCALE)
+_VECTOR_SCALING = make_of_counts("VectorScalingCrossentropy", gamma=VS_GAMMA, tau=TAU)
+_LDAM = make_of_counts("LDAMCrossentropy", max_margin=MAX_MARGIN, scale=SCALE)
 _DEFERRED = (*CLASS_BALANCED.parameters, DRW_START)
 
 METHODS = (
     Method(
         name="logit_adjusted",
         title="log class frequencies added to the logits in training (Menon et al. 2021)",
-        losses=_softmax(_make("LogitAdjustedCrossentropy", tau=TAU)),
+        losses=_softmax(make_of_counts("LogitAdjustedCrossentropy", tau=TAU)),
         parameters=(TAU,),
     ),
     Method(
         name="balanced_softmax",
         title="logit_adjusted with tau 1 (Ren et al. 2020)",
-        losses=_softmax(_make("LogitAdjustedCrossentropy")),
+        losses=_softmax(make_of_counts("LogitAdjustedCrossentropy")),
         balances=True,
     ),
     Method(

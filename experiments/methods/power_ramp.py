@@ -19,14 +19,15 @@ RAMP_START = Parameter(
     in_name="start",
     balances=True,
 )
+_SHAPES = ("linear", "cosine", "step")
 RAMP_SHAPE = Parameter(
     name="ramp_shape",
     default="linear",
     help="How the power of power_ramp goes from one to the other: linear, cosine, or step, in the "
     "middle of the epochs.",
-    check=one_of("ramp_shape", ("linear", "cosine", "step")),
+    check=one_of("ramp_shape", _SHAPES),
     in_name="ramp",
-    choices=("linear", "cosine", "step"),
+    choices=_SHAPES,
 )
 
 

@@ -1,6 +1,7 @@
 """Second stages: another head on the frozen trunk of a finished run."""
 
 from experiments.methods.class_balanced import checked_by
+from experiments.methods.logit_side import make_of_counts
 from experiments.methods.method import NEW_HEAD, SCALED_HEAD, Loss, Method, Parameter
 
 SMOOTH_HEAD = Parameter(
@@ -29,14 +30,7 @@ def _plain(settings, fused, class_counts=None, class_weights=None):
     return losses.ClassBalancedSoftmaxCrossentropy(class_weights=class_weights, fused=fused)
 
 
-def _smoothed(settings, fused, class_counts, class_weights=None):
-    from cb_keras import losses
-
-    shares = {"head": SMOOTH_HEAD.value(settings), "tail": SMOOTH_TAIL.value(settings)}
-    return losses.LabelAwareSmoothingCrossentropy(
-        class_counts, **shares, class_weights=class_weights, fused=fused
-    )
-
+_SMOOTHED = make_of_counts("LabelAwareSmoothingCrossentropy", head=SMOOTH_HEAD, tail=SMOOTH_TAIL)
 
 METHODS = (
     Method(
@@ -49,7 +43,7 @@ METHODS = (
         name="mislas",
         title="the head of --first_stage with learnt scales, and label-aware smoothing, on its "
         "frozen trunk (Zhong et al. 2021)",
-        losses=(Loss("softmax", "softmax", _smoothed),),
+        losses=(Loss("softmax", "softmax", _SMOOTHED),),
         parameters=(SMOOTH_HEAD, SMOOTH_TAIL),
         second_stage=SCALED_HEAD,
     ),

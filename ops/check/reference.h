@@ -248,8 +248,8 @@ inline ExpectedRow ReferenceRow(const HostProblem& problem, int64_t row, bool wi
   const double gamma = focal ? double{problem.what.gamma} : 0.0;
   const bool multi_hot = problem.what.labels_type == kCbkMultiHot;
   double of_terms = weight;
-  for (int64_t c = 0; multi_hot && c < problem.what.classes; ++c) {
-    if (CbkOfSoftmax(problem.what.loss)) of_terms += fabs(problem.Target(row, c));
+  if (multi_hot && CbkOfSoftmax(problem.what.loss)) {
+    for (int64_t c = 0; c < problem.what.classes; ++c) of_terms += fabs(problem.Target(row, c));
   }
   expected.loss.tiny_factor =
       static_cast<double>(problem.what.classes) * of_terms * (1.0 + log1p(gamma));
