@@ -37,9 +37,19 @@ def parsed():
     parser.add_argument("--output_dir", type=pathlib.Path, required=True)
     parser.add_argument("--data_dir", help="Of pack: tensorflow-datasets with CIFAR-10.")
     parser.add_argument("--python", default="3.12", help="Of pack: version of Python there.")
+    parser.add_argument(
+        "--with_rest", action="store_true", help="Of pack: the rest of the images, DIR_rest."
+    )
     parser.add_argument("--work_dir", type=pathlib.Path, default=stages.ROOT / "build" / "gpu")
     parser.add_argument("--wheels", type=pathlib.Path, help="Folder of the packed wheels.")
     parser.add_argument("--data", type=pathlib.Path, help="Folder of the packed images.")
+    parser.add_argument("--rest", type=pathlib.Path, help="Folder of the rest of the images.")
+    parser.add_argument(
+        "--runs",
+        type=pathlib.Path,
+        default=stages.ROOT / "benchmarks" / "gpu" / "table2.runs",
+        help="File of the trainings: a line a run, NAME: FLAGS.",
+    )
     parser.add_argument("--device", choices=["gpu", "cpu"], default="gpu")
     parser.add_argument("--small", action="store_true", help="Everything tiny: a rehearsal.")
     parser.add_argument("--seconds", type=float, default=540.0, help="For everything.")
@@ -91,7 +101,9 @@ def _architecture():
 def main():
     arguments = parsed()
     if arguments.what == "pack":
-        packing.pack(arguments.output_dir, arguments.data_dir, arguments.python)
+        packing.pack(
+            arguments.output_dir, arguments.data_dir, arguments.python, rest=arguments.with_rest
+        )
         return
     start = time.monotonic()
     for folder in (arguments.output_dir, arguments.work_dir):
@@ -108,6 +120,8 @@ def main():
         device=arguments.device,
         small=arguments.small,
         data=arguments.data and arguments.data.absolute(),
+        rest=arguments.rest and arguments.rest.absolute(),
+        runs=arguments.runs.absolute(),
         deadline=start + arguments.seconds,
         environment=environment(arguments, site),
         train_flags=tuple(arguments.train_flags.split()),

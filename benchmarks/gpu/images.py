@@ -1,6 +1,8 @@
-"""The images that travel: CIFAR-10's long tail and its test set, losslessly compressed.
+"""The images that travel: CIFAR-10's long tail, its test set and the rest, losslessly compressed.
 
-python -m benchmarks.gpu.images FOLDER FILE.npz     writes the archive that experiments.train reads
+python -m benchmarks.gpu.images FOLDER FILE.npz [--rest=FOLDER]
+
+writes the archive that experiments.train reads: of the tail, or with the rest of all images.
 """
 
 import argparse
@@ -10,6 +12,7 @@ import pathlib
 
 import numpy as np
 
+_PARTS = ("train", "test")
 _ROWS = 500  # images in a strip, which is as high as WebP allows
 
 
@@ -18,13 +21,14 @@ def pack(arrays, folder):
 
     Args:
         arrays: Dict of `x_train`, `x_test` (uint8 `[N, H, W, 3]`), `y_train`, `y_test` and
-            `class_names`.
+            `class_names`; one without test images may have `positions` of the others.
         folder: Where to.
     """
     from PIL import Image
 
     folder.mkdir(parents=True, exist_ok=True)
-    for part in ("train", "test"):
+    parts = [part for part in _PARTS if f"x_{part}" in arrays]
+    for part in parts:
         images = arrays[f"x_{part}"]
         for i, start in enumerate(range(0, len(images), _ROWS)):
             strip = images[start : start + _ROWS]
@@ -34,7 +38,8 @@ def pack(arrays, folder):
     about = {
         "height": int(arrays["x_train"].shape[1]),
         "class_names": list(arrays["class_names"]),
-        **{f"y_{part}": arrays[f"y_{part}"].tolist() for part in ("train", "test")},
+        **{f"y_{part}": arrays[f"y_{part}"].tolist() for part in parts},
+        **({"positions": arrays["positions"].tolist()} if "positions" in arrays else {}),
     }
     (folder / "labels.json").write_text(json.dumps(about))
 
@@ -45,7 +50,9 @@ def unpack(folder, most=None):
 
     about = json.loads((folder / "labels.json").read_text())
     arrays = {"class_names": np.array(about["class_names"])}
-    for part in ("train", "test"):
+    if "positions" in about:
+        arrays["positions"] = np.array(about["positions"], "int64")
+    for part in (part for part in _PARTS if f"y_{part}" in about):
         labels = np.array(about[f"y_{part}"], "int32")[:most]
         strips, found = [], 0
         for file in sorted(folder.glob(f"{part}_*.webp")):
@@ -55,6 +62,23 @@ def unpack(folder, most=None):
             strips.append(pixels.reshape(-1, about["height"], *pixels.shape[1:]))
             found += len(strips[-1])
         arrays |= {f"x_{part}": np.concatenate(strips)[: len(labels)], f"y_{part}": labels}
+    return arrays
+
+
+def whole(tail, rest):
+    """The arrays of all images in their own order, of the tail's and the rest's.
+
+    Args:
+        tail: Dict of arrays, its training images in the order of the whole.
+        rest: Dict of `x_train`, `y_train` and their `positions` in the whole.
+    """
+    number = len(tail["y_train"]) + len(rest["y_train"])
+    of_tail = np.setdiff1d(np.arange(number), rest["positions"])
+    arrays = dict(tail)
+    for name in ("x_train", "y_train"):
+        array = np.empty((number, *tail[name].shape[1:]), tail[name].dtype)
+        array[of_tail], array[rest["positions"]] = tail[name], rest[name]
+        arrays[name] = array
     return arrays
 
 
@@ -81,14 +105,36 @@ def of_cifar10(data_dir, factor=0.02, seed=0):
     }
 
 
+def rest_of_cifar10(data_dir, factor=0.02, seed=0):
+    """The arrays of the images that the tail leaves out, with their `positions` in all."""
+    from cb_keras import choose_long_tail, long_tailed_counts
+    from experiments import datasets
+
+    data = datasets.load("cifar10", data_dir)
+    labels = data.train.labels
+    counts = long_tailed_counts(len(data.class_names), int(np.bincount(labels).min()), factor)
+    kept = choose_long_tail(labels, counts, seed)
+    positions = np.setdiff1d(np.arange(len(labels)), kept)
+    return {
+        "x_train": data.train.images[positions],
+        "y_train": labels[positions],
+        "positions": positions,
+        "class_names": data.class_names,
+    }
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("file", type=pathlib.Path)
+    parser.add_argument("--rest", type=pathlib.Path, help="Folder of the images that FOLDER lacks.")
     parser.add_argument("--most", type=int, help="Images of each part, the first ones.")
     arguments = parser.parse_args()
     part = arguments.file.with_suffix(".part.npz")
-    np.savez(part, **unpack(arguments.folder, arguments.most))
+    arrays = unpack(arguments.folder, arguments.most)
+    if arguments.rest:
+        arrays = whole(arrays, unpack(arguments.rest))
+    np.savez(part, **arrays)
     part.replace(arguments.file)
 
 

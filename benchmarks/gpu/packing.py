@@ -18,13 +18,15 @@ _WHEELS = (
 _PLATFORMS = ("2_28", "2_27", "2_17")
 
 
-def pack(output, data_dir, python):
+def pack(output, data_dir, python, rest=False):
     """Writes the folder that travels, and how large it is.
 
     Args:
         output: A folder that is not there yet, or empty.
         data_dir: Folder of tensorflow-datasets with CIFAR-10; None for its own.
         python: Version of Python there, e.g. "3.12".
+        rest: Whether to write the images that the long tail leaves out, too: a folder of its own
+            beside this one, of 55 MiB, for a second journey.
     """
     if output.exists() and any(output.iterdir()):
         sys.exit(f"--output_dir={output} is not empty; give a new folder.")
@@ -36,6 +38,8 @@ def pack(output, data_dir, python):
     from benchmarks.gpu import images  # which needs more than this module
 
     images.pack(images.of_cifar10(data_dir), output / "data")
+    if rest:
+        images.pack(images.rest_of_cifar10(data_dir), output.with_name(f"{output.name}_rest"))
     size = sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
     print(f"{output}: {size / 2**20:.1f} MiB; there, in {output.name}/tree:")
     print("  python3 -m benchmarks.gpu --wheels=../wheels --data=../data --output_dir=DIR")

@@ -18,8 +18,8 @@ from experiments.datasets import Split
 from experiments.runs import data_record, naming
 from experiments.training import flags as train_flags
 
-# What the archive was read with, and what the data set is read with.
-_FLAGS = {"long_tail": "exponential", "augmentation": "auto"}
+# What the archive of a tail was read without, and what the data set is read with.
+_CUT = {"long_tail": "exponential"}
 
 
 def records(training, data_dir):
@@ -34,21 +34,30 @@ def records(training, data_dir):
     """
     data = datasets.load("cifar10", data_dir)
     tail = images.of_cifar10(data_dir)
+    whole = data_record.of(data)
     archived = {
         part: data_record.of_split(Split(tail[f"x_{part}"], tail[f"y_{part}"]))
         for part in ("train", "test")
     }
+    names = {}  # of the directories there, to those of the records
     for run, step in training["steps"].items():
         if "metrics" not in (step.get("figures") or {}):
             continue
         figures = step["figures"]
         config = copy.deepcopy(figures["config"])
-        if {part: config["data"][part] for part in archived} != archived:
-            raise SystemExit(f"{run} was not trained on the long tail of the data in {data_dir}")
-        config["flags"] |= {"dataset": "cifar10", **_FLAGS}
-        config["data"] = data_record.of(data)
+        read = {part: config["data"][part] for part in archived}
+        if read not in (archived, {part: whole[part] for part in archived}):
+            raise SystemExit(
+                f"{run} was trained neither on the data in {data_dir} nor on their long tail"
+            )
+        config["flags"] |= {"dataset": "cifar10", "augmentation": "auto"}
+        config["flags"] |= _CUT if read == archived else {}
+        config["data"] = whole
         config["archive"] = naming.without_folders(figures["config"]["data"]["name"])
-        name = naming.run_name(config["flags"])
+        if config["flags"].get("first_stage"):
+            first, colon, digest = config["flags"]["first_stage"].partition(":")
+            config["flags"]["first_stage"] = names.get(first, first) + colon + digest
+        name = names[run] = naming.run_name(config["flags"])
         yield name, config, figures["metrics"], figures["history"]
 
 

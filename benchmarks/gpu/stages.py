@@ -34,6 +34,8 @@ class Kit:
         device: `"gpu"` or `"cpu"`.
         small: Whether everything is to be tiny: a rehearsal.
         data: Folder with the packed images, or None.
+        rest: Folder with those that the tail leaves out, or None.
+        runs: File of the trainings, or None.
         deadline: `time.monotonic()` at which the last stage has to end.
         environment: Of the commands.
         train_flags: Of every training, after its own.
@@ -47,6 +49,8 @@ class Kit:
     data: pathlib.Path | None
     deadline: float
     environment: dict
+    rest: pathlib.Path | None = None
+    runs: pathlib.Path | None = None
     train_flags: tuple[str, ...] = ()
     at_once: int = 1
 

@@ -1,103 +1,124 @@
-"""Stages: ResNet-32 on JAX. Images per second, then runs of 200 epochs as far as the time goes.
+"""Stages: ResNet-32 on JAX. Images per second, then the runs of a file as far as the time goes.
 
-The images are CIFAR-10's long tail of factor 0.02 and seed 0, and its test set.
+The images are CIFAR-10's, its long tail of factor 0.02 and seed 0 or all of them, and its test set.
+A line of the file is
+
+    NAME: FLAGS
+
+with flags of experiments.train on top of the protocol's. `--dataset=all` means all images, which a
+tail can be cut from; `@NAME` in a flag is the directory of that run, which has to stand above.
 """
 
 import functools
 import json
-import os
+import re
+import threading
 
 from benchmarks.gpu import images, stages
 from benchmarks.gpu.stages import StepFailed
 
-# Name -> flags. Cells of table 2 in the order of their worth, every loss plain and class-balanced
-# first; then methods of the table of methods.
-_RUNS = {
-    f"{loss}_power{power}": ("--method=class_balanced", f"--loss={loss}", f"--cb_power={power}")
-    for power in (0, 1, 0.5, 2)
-    for loss in ("softmax", "focal", "sigmoid")
-} | {
-    method: (f"--method={method}",)
-    for method in ("logit_adjusted", "vs", "ldam_drw", "vs_drw", "cb_drw", "ldam")
-}
-_EPOCHS = 200
-# XLA captures a step in one CUDA graph only where convolutions may be in it, which not all can.
-_CAPTURE = "--xla_gpu_enable_command_buffer=+CONVOLUTION"
-_cannot_capture = []  # names of the runs that failed with it
+_ALL = "--dataset=all"
 
 
 def speed(stage):
     """Images per second of a training that has the GPU for itself, in two precisions."""
-    file = _images(stage)
+    file = _images(stage, "tail")
     if file is None:
         return
     epochs = 2 if stage.kit.small else 10
     for precision in ("mixed_bfloat16", "float32"):
-        train = functools.partial(
-            _train, stage, file, f"speed_{precision}", epochs, (f"--precision={precision}",)
-        )
+        flags = (f"--precision={precision}", f"--train_epochs={epochs}", "--warmup_epochs=0")
+        train = functools.partial(_train, stage, f"speed_{precision}", flags)
         stage.step(precision, train, least=30.0)
 
 
 def run(stage):
     """Trains run after run, some at once."""
-    file = _images(stage)
-    if file is None:
-        return
-    small = stage.kit.small
-    cells = {
-        name: functools.partial(_train, stage, file, name, 2 if small else _EPOCHS, flags)
-        for name, flags in list(_RUNS.items())[: 2 if small else None]
-    }
-    stage.together(cells, at_once=stage.kit.at_once, least=30.0 if small else 60.0)
+    runs = read(stage.kit.runs.read_text())
+    for name in {"all" if _ALL in flags else "tail" for flags in runs.values()}:
+        if _images(stage, name) is None:
+            return
+    ended = {name: threading.Event() for name in runs}
+    works = {name: functools.partial(_after, stage, name, runs, ended) for name in runs}
+    stage.together(works, at_once=stage.kit.at_once, least=20.0)
 
 
-def _images(stage):
+def read(text):
+    """Name to flags, a dict of tuples, of the text of a file of runs.
+
+    Raises:
+        ValueError: A line is not of that form, or names a run that does not stand above it.
+    """
+    found = {}
+    for line in filter(None, (line.partition("#")[0].strip() for line in text.splitlines())):
+        name, colon, flags = line.partition(":")
+        if not colon or not re.fullmatch(r"[\w.+-]+", name) or name in found:
+            raise ValueError(f"a line must be NAME: FLAGS, each name once, got {line!r}.")
+        for other in _needed(flags.split()):
+            if other not in found:
+                raise ValueError(f"{name} needs @{other}, which does not stand above it.")
+        found[name] = tuple(flags.split())
+    return found
+
+
+def _needed(flags):
+    return [name for flag in flags for name in re.findall(r"=@(.+)$", flag)]
+
+
+def _after(stage, name, runs, ended):
+    """Trains a run once those that it needs have ended, well or not."""
+    try:
+        for other in _needed(runs[name]):
+            ended[other].wait()
+        return _train(stage, name, runs[name])
+    finally:
+        ended[name].set()
+
+
+def _images(stage, name):
     """The archive of the images; None where there are none."""
-    file = stage.kit.work / "cifar10_tail.npz"
+    file = _archive(stage, name)
     if not file.exists():
-        stage.saved["steps"].pop("images", None)
-    return file if stage.step("images", lambda: _unpacked(stage, file)) else None
+        stage.saved["steps"].pop(f"images of {name}", None)
+    done = stage.step(f"images of {name}", lambda: _unpacked(stage, file, name == "all"))
+    return file if done else None
 
 
-def _unpacked(stage, file):
-    if stage.kit.data is None:
-        raise StepFailed("there are no images: pack writes them, --data names their folder")
-    stage.run("python", "-m", "benchmarks.gpu.images", stage.kit.data, file, *_limit(stage))
+def _archive(stage, name):
+    return stage.kit.work / f"cifar10_{name}.npz"
+
+
+def _unpacked(stage, file, rest):
+    kit = stage.kit
+    if kit.data is None or (rest and kit.rest is None):
+        raise StepFailed("there are no images: pack writes them, --data and --rest name theirs")
+    own = [f"--rest={kit.rest}"] if rest else ["--most=256"] if kit.small else []
+    stage.run("python", "-m", "benchmarks.gpu.images", kit.data, file, *own)
     return {"bytes": file.stat().st_size}
 
 
-def _limit(stage):
-    return ["--most=256"] if stage.kit.small else []
+def _folder(stage, name):
+    return stages.below_root(stage.kit.work / "runs" / name)
 
 
-def _train(stage, file, name, epochs, flags):
+def _train(stage, name, flags):
     """One run of experiments.train: its metrics, its history and how long it took in all."""
-    folder = stage.kit.work / "runs" / name
-    short = ["--warmup_epochs=0"] if epochs < 10 else []
+    own = [re.sub("@(.+)$", lambda m: str(_folder(stage, m[1])), flag) for flag in flags]
+    file = _archive(stage, "all" if _ALL in flags else "tail")
+    own = [flag for flag in own if flag != _ALL]
     if stage.kit.small:
-        short += ["--depth=8"]
-    before = stage.left
-    command = (
+        own += ["--depth=8", "--train_epochs=2", "--warmup_epochs=0"]
+    before, folder = stage.left, _folder(stage, name)
+    said = stage.run(
         *("python", "-m", "experiments.train", "--flagfile=experiments/presets/park2022.flags"),
+        *("--precision=mixed_bfloat16", *own),
         *(f"--dataset=npz:{stages.below_root(file)}", "--augmentation=crop_flip"),
-        *("--plots=false", "--resume", "--precision=mixed_bfloat16", f"--train_epochs={epochs}"),
-        *(f"--output_dir={stages.below_root(folder)}", *flags, *short, *stage.kit.train_flags),
+        *("--plots=false", "--resume", f"--output_dir={folder}", *stage.kit.train_flags),
+        KERAS_BACKEND="jax",
     )
-    captured = stage.kit.gpu and not _cannot_capture
-    try:
-        said = stage.run(*command, KERAS_BACKEND="jax", **_flags_of_xla(captured))
-    except StepFailed as error:
-        if not captured or stage.left < 30.0:
-            raise
-        print(f"{name}: once more without CUDA graphs, after: {str(error)[-1000:]}", flush=True)
-        _cannot_capture.append(name)
-        captured = False
-        said = stage.run(*command, KERAS_BACKEND="jax")
+    folder = stages.ROOT / folder
     return {
-        "epochs": epochs,
         "flags": list(flags),
-        "captured": captured,
         "train_images": images.count(file),
         "wall_seconds": round(before - stage.left, 2),
         "metrics": json.loads((folder / "metrics.json").read_text()),
@@ -105,10 +126,3 @@ def _train(stage, file, name, epochs, flags):
         "history": (folder / "history.csv").read_text(),
         "said": said[-1500:],
     }
-
-
-def _flags_of_xla(captured):
-    """Variables of the environment of a training."""
-    if not captured:
-        return {}
-    return {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {_CAPTURE}".strip()}

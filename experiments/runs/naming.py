@@ -10,7 +10,7 @@ from experiments.runs import sampling, tails
 IN_NAME = frozenset(
     {
         *("dataset", "long_tail", "imbalance_factor", "method", "loss", "train_epochs", "seed"),
-        *("backbone", "sampler"),
+        *("long_tail_seed", "backbone", "sampler"),
         *methods.PARAMETERS,
     }
 )

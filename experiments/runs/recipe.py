@@ -9,4 +9,4 @@ OFF = {
     "ema": 0.0,
     "sam_rho": 0.0,
 }
-OLDER = {**OFF, "first_stage": None}
+OLDER = {**OFF, "first_stage": None, "long_tail_seed": None}

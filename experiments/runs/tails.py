@@ -21,9 +21,19 @@ def factor(settings):
     return None if is_natural(settings) else settings.get("imbalance_factor")
 
 
+def seed(settings):
+    """Seed of the choice of the images that are kept; that of the run where none is given."""
+    own = settings.get("long_tail_seed")
+    return settings["seed"] if own is None else own
+
+
 def in_name(settings):
-    """Its part of a run's name, such as "factor0.02" or "natural"."""
-    return NATURAL if is_natural(settings) else f"factor{short(settings['imbalance_factor'])}"
+    """Its part of a run's name, such as "factor0.02", "factor0.02_tail1" or "natural"."""
+    if is_natural(settings):
+        return NATURAL
+    own = settings.get("long_tail_seed")
+    draw = "" if own is None else f"_tail{own}"
+    return f"factor{short(settings['imbalance_factor'])}{draw}"
 
 
 def in_words(settings):

@@ -10,7 +10,15 @@ from experiments.runs import data_record, directory
 
 # The data and the network of a second stage are the first's.
 SHARED = (
-    *("dataset", "test_fraction", "split_seed", "image_size", "long_tail", "imbalance_factor"),
+    *(
+        "dataset",
+        "test_fraction",
+        "split_seed",
+        "image_size",
+        "long_tail",
+        "imbalance_factor",
+        "long_tail_seed",
+    ),
     *("validation_fraction", "seed", "backbone", "depth"),
 )
 # What a second stage says itself: all but the head is frozen, and from the first stage.

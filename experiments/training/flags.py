@@ -44,6 +44,12 @@ flags.DEFINE_enum(
 flags.DEFINE_float(
     "imbalance_factor", 0.02, "Smallest / largest class size, in (0, 1]; 1: balanced."
 )
+flags.DEFINE_integer(
+    "long_tail_seed",
+    None,
+    "Seed of the choice of the tail's images; default: that of --seed. Given, the runs of several "
+    "--seed learn from the same images.",
+)
 flags.DEFINE_string(
     "sampler",
     sampling.UNIFORM,
@@ -97,7 +103,7 @@ flags.DEFINE_enum(
     "Random crop of the zero-padded image, random left-right flip; auto suits the data set.",
 )
 flags.DEFINE_integer(
-    "seed", 0, "Seed of the long tail, the weights, the order and the augmentation."
+    "seed", 0, "Seed of the weights, the order and the augmentation; and of the long tail."
 )
 
 flags.DEFINE_enum(
@@ -141,7 +147,7 @@ flags.DEFINE_bool("plots", True, "Draw pictures at the end; needs matplotlib.")
 GROUPS = {
     "Method and loss": ("method", "loss", "first_stage", *methods.PARAMETERS),
     "Data": (*data_flags.GROUPS["Data"], "validation_fraction", "image_size"),
-    "Long tail": ("long_tail", "imbalance_factor", "sampler"),
+    "Long tail": ("long_tail", "imbalance_factor", "long_tail_seed", "sampler"),
     "Network": ("backbone", "depth", "backbone_weights", "freeze_epochs"),
     "Protocol": (
         *("train_epochs", "eval_epochs", "batch_size", "learning_rate", "warmup_epochs"),

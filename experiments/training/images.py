@@ -5,7 +5,7 @@ import numpy as np
 from experiments import datasets, methods
 from experiments.cli import UserError
 from experiments.datasets import image_size
-from experiments.runs import data_record, sampling
+from experiments.runs import data_record, sampling, tails
 
 
 def load(settings):
@@ -29,7 +29,7 @@ def load(settings):
         len(data.class_names),
         settings["long_tail"],
         settings["imbalance_factor"],
-        settings["seed"],
+        tails.seed(settings),
     )
     if not settings["validation_fraction"]:
         return data, images, None, class_counts

@@ -79,8 +79,9 @@ def _range_problems(s):
             yield f"--{name} must be at least 1, got {s[name]}."
         elif s[name] >= _TOO_MANY:
             yield f"--{name} must be below 2^31, got {s[name]}."
-    if not 0 <= s["seed"] < 2**31:
-        yield f"--seed must be in [0, 2^31), got {s['seed']}."
+    for name in ("seed", "long_tail_seed"):
+        if s[name] is not None and not 0 <= s[name] < 2**31:
+            yield f"--{name} must be in [0, 2^31), got {s[name]}."
 
 
 def _schedule_problems(s):
@@ -133,6 +134,8 @@ def _contradictions(s):
     own_factor = s["imbalance_factor"] != flags.default("imbalance_factor")
     if tails.is_natural(s) and own_factor:
         yield "--imbalance_factor has no effect with --long_tail=natural; leave one of them out."
+    if tails.is_natural(s) and s["long_tail_seed"] is not None:
+        yield "--long_tail_seed has no effect with --long_tail=natural; leave one of them out."
     if s["fused_op"] == "on":
         if not fused.available():
             yield f"--fused_op=on can't be honoured; {fused.status()}"

@@ -9,7 +9,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from benchmarks.gpu import __main__ as program
-from benchmarks.gpu import images, kernels, packing
+from benchmarks.gpu import images, kernels, packing, training
 from benchmarks.gpu.stages import StepFailed
 
 
@@ -37,6 +37,27 @@ def test_packed_images_come_back_bit_for_bit(packed):
     assert found.keys() == arrays.keys()
     for name, array in arrays.items():
         np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+def test_the_tail_and_the_rest_make_all_images_in_their_order(packed, tmp_path):
+    arrays, _ = packed
+    left_out = np.flatnonzero(np.arange(1300) % 3)
+    kept = np.setdiff1d(np.arange(1300), left_out)
+    tail = arrays | {name: arrays[name][kept] for name in ("x_train", "y_train")}
+    rest = {name: arrays[name][left_out] for name in ("x_train", "y_train")}
+    images.pack({**rest, "positions": left_out, "class_names": arrays["class_names"]}, tmp_path)
+    found = images.whole(tail, images.unpack(tmp_path))
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+def test_the_file_of_runs_has_a_run_a_line_each_after_those_it_needs():
+    text = "# words\na: --x=1 --y=2  # more\n\nb: --first_stage=@a\n"
+    assert training.read(text) == {"a": ("--x=1", "--y=2"), "b": ("--first_stage=@a",)}
+    with pytest.raises(ValueError, match="b needs @a, which does not stand above it"):
+        training.read("b: --first_stage=@a\na: --x=1\n")
+    with pytest.raises(ValueError, match="NAME: FLAGS, each name once, got 'a: --x=2'"):
+        training.read("a: --x=1\na: --x=2\n")
 
 
 def test_the_first_images_alone_can_be_unpacked(packed):

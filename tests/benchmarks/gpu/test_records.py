@@ -52,8 +52,18 @@ def test_a_record_names_the_data_set_its_cut_and_no_folder(training):
 def test_a_run_on_other_images_is_refused(training):
     other = Split(np.zeros((300, 8, 8, 1), "uint8"), np.zeros(300, "int32"))
     training.archive["train"] = data_record.of_split(other)
-    with pytest.raises(SystemExit, match="softmax_power0 was not trained on the long tail"):
+    with pytest.raises(SystemExit, match="softmax_power0 was trained neither on the data"):
         list(records.records(training.saved, None))
+
+
+def test_a_run_on_all_images_keeps_its_own_cut(training):
+    for part in ("train", "test"):
+        training.archive[part] = data_record.of(training.data)[part]
+    flags = training.saved["steps"]["softmax_power0"]["figures"]["config"]["flags"]
+    flags |= {"long_tail": "exponential", "imbalance_factor": 1.0}
+    ((name, config, *_),) = records.records(training.saved, None)
+    assert name.startswith("cifar10_factor1_softmax_power")
+    assert config["flags"]["imbalance_factor"] == 1.0
 
 
 def test_flags_at_their_defaults_that_no_other_record_holds_are_left_out(tmp_path):

@@ -12,7 +12,7 @@ from experiments.cli import UserError
 from experiments.datasets import pipeline
 from experiments.exports import evaluation
 from experiments.training import flags as train_flags
-from experiments.training import protocol
+from experiments.training import images, protocol
 from tests.experiments.cases import Run
 from tests.experiments.training.cases import (
     an_average_of_every_variable,
@@ -328,6 +328,15 @@ def test_image_size_test_fraction_and_split_seed_are_handed_to_the_loader(
         {"image_size": None, "test_fraction": 0.2, "split_seed": 0},
         {"image_size": (6, 9), "test_fraction": 0.3, "split_seed": 4},
     ]
+
+
+def test_runs_with_one_long_tail_seed_learn_from_the_same_images():
+    def kept(**own):
+        given = {"dataset": "digits", "data_dir": None, "download": False, **own}
+        return images.load({**train_flags.protocol_defaults(), **given})[1].images
+
+    np.testing.assert_array_equal(kept(seed=3, long_tail_seed=1), kept(seed=1))
+    assert not np.array_equal(kept(seed=1), kept(seed=3))
 
 
 @pytest.mark.slow

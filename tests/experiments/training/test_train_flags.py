@@ -109,6 +109,11 @@ def refusal(*arguments):
             ["--long_tail=natural", "--imbalance_factor=0.1"],
             "--imbalance_factor has no effect with --long_tail=natural",
         ),
+        (
+            ["--long_tail=natural", "--long_tail_seed=1"],
+            "--long_tail_seed has no effect with --long_tail=natural; leave one of them out.",
+        ),
+        (["--long_tail_seed=-1"], "--long_tail_seed must be in [0, 2^31), got -1."),
     ],
 )
 def test_a_wrong_value_is_refused_with_the_flag_the_value_and_the_remedy(arguments, words):
