@@ -4,13 +4,14 @@ import pathlib
 
 from experiments import backbones, methods
 from experiments.methods.method import short
-from experiments.runs import sampling, tails
+from experiments.runs import recipe, sampling, tails
 
 # Settings that every name tells; a parameter that has no effect has its default.
 IN_NAME = frozenset(
     {
         *("dataset", "long_tail", "imbalance_factor", "method", "loss", "train_epochs", "seed"),
-        *("long_tail_seed", "backbone", "sampler"),
+        *("backbone", "sampler"),
+        *recipe.OLDER,
         *methods.PARAMETERS,
     }
 )
@@ -43,9 +44,10 @@ def run_name(s, also=()):
     dataset = _for_a_file(without_folders(s["dataset"]))
     network = s.get("backbone", backbones.DEFAULT)
     own = [network] if network != backbones.DEFAULT else []
-    parts = [dataset, tails.in_name(s), *own, methods.of(s).in_name(s)]
-    parts += sampling.in_name(s)
-    name = f"{'_'.join(parts)}_epochs{s['train_epochs']}_seed{s['seed']}"
+    data, seed = [dataset, tails.in_name(s), *own], f"seed{s['seed']}"
+    parts = [*data, methods.of(s).in_name(s), *sampling.in_name(s), *recipe.in_name(s)]
+    parts += map(_for_a_file, recipe.first_stage_in_name(s, ("_".join(data), seed)))
+    name = f"{'_'.join(parts)}_epochs{s['train_epochs']}_{seed}"
     return name + "".join(_added(s, setting) for setting in sorted({*also} - IN_NAME))
 
 

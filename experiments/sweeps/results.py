@@ -7,7 +7,7 @@ import pathlib
 
 from experiments import backbones, methods
 from experiments.cli import UserError
-from experiments.runs import data_record, directory, naming, sampling, schema, tails
+from experiments.runs import data_record, directory, naming, recipe, sampling, schema, tails
 from experiments.runs.figures import Statistic
 from experiments.runs.files import DamagedError, read_config
 from experiments.sweeps.cells import VALIDATION
@@ -204,9 +204,9 @@ def csv_text(runs, varied=()):
 
 
 def _usual():
-    """The words that a run has a column of where they are others than these."""
+    """The settings that a run has a column of where they are others than these."""
     words = {p.name: p.default for p in methods.PARAMETERS.values() if p.choices}
-    return {"backbone": backbones.DEFAULT, "sampler": sampling.UNIFORM, **words}
+    return {"backbone": backbones.DEFAULT, "sampler": sampling.UNIFORM, **recipe.OLDER, **words}
 
 
 def _row(run, also):

@@ -4,7 +4,7 @@ import io
 import time
 
 from experiments import methods
-from experiments.runs import atomic, naming, tails
+from experiments.runs import atomic, naming, recipe, tails
 from experiments.training import flags as train_flags
 
 # TensorBoard takes every file with "tfevents" in its name; one name is one file, however often
@@ -45,7 +45,7 @@ def _settings(flags):
         for name, value in flags.items()
         if value is not None
         and name not in left_out
-        and (name in naming.IN_NAME or value != usual.get(name))
+        and (name in naming.IN_NAME - {*recipe.OFF} or value != usual.get(name))
     }
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from experiments.runs import naming
+from experiments.runs.recipe import OLDER
 from tests.experiments.sweeps.cases import SETTINGS
 
 RUN = {
@@ -65,3 +66,23 @@ def test_numbers_that_are_nearly_equal_and_names_with_slashes_give_names_of_thei
     assert close == {"0.12345678", "0.12345679"}
     name = naming.run_name({**RUN, "jit_compile": "a/b:c"}, ["jit_compile"])
     assert name == f"{PLAIN}_jit_compile=a_b_c"
+
+
+def test_the_recipe_and_the_first_stage_are_in_the_name_and_older_records_keep_theirs():
+    recipe = {"lr_schedule": "cosine", "cutout": 16, "mixup_alpha": 1.0, "ema": 0.999}
+    recipe |= {"randaugment": 0.5, "cutmix_alpha": 0.2, "sam_rho": 0.1}
+    expected = PLAIN.replace(
+        "_epochs200", "_cosine_cutout16_randaugment0.5_mixup1_cutmix0.2_ema0.999_sam0.1_epochs200"
+    )
+    assert naming.run_name({**RUN, **recipe}, recipe) == expected
+    assert naming.added(expected, {**RUN, **recipe}) == ()
+    assert naming.run_name({**RUN, **OLDER}) == PLAIN
+    second = {**RUN, "method": "crt", "loss": "softmax", "sampler": "class_balanced"}
+    begin, end = "cifar10_factor0.02_crt_softmax_class_balanced_sampler_on", "epochs200_seed3"
+    digest = "model.keras (sha256 0123456789abcdef)"
+    for first, told in {PLAIN: "focal1_power1_beta0.9999_epochs200", "my run": "my run"}.items():
+        # As it is given, and as the run records it.
+        for given in (f"some/where/{first}/", f"{first}: {digest}"):
+            name = naming.run_name({**second, "first_stage": given})
+            assert name == f"{begin}_{told}_{end}"
+            assert naming.added(name, {**second, "first_stage": given}) == ()
