@@ -14,7 +14,9 @@ import numpy as np
 
 from experiments.runs import sampling
 
-ORDER, CROP_ROWS, CROP_COLUMNS, FLIP = range(4)  # what a stream of random numbers is for
+# What a stream of random numbers is for.
+ORDER, CROP_ROWS, CROP_COLUMNS, FLIP = range(4)
+RANDAUGMENT, CUTOUT, MIX = range(16, 19)
 
 _ROUNDS = 10
 _MULTIPLIERS = np.array([0xD2511F53, 0xCD9E8D57], "uint64")
@@ -59,7 +61,7 @@ def uniform(number, seed, epoch):
     Returns:
         int32 `[N]`, a permutation.
     """
-    drawn = _bits(_stream(seed, epoch, np.zeros(1, "int64"), ORDER), max(number - 1, 0))[0]
+    drawn = bits(stream(seed, epoch, np.zeros(1, "int64"), ORDER), max(number - 1, 0))[0]
     # The steps of Fisher and Yates depend on each other: a loop over integers of Python's own.
     others = (drawn.astype("int64") % np.arange(number, 1, -1)).tolist()
     order = list(range(number))
@@ -111,8 +113,7 @@ def augmentation(kind, image_shape, seed, epoch, steps, batch_size):
     steps = np.asarray(steps, "int64")
 
     def draw(purpose, high):
-        bits = _bits(_stream(seed, epoch, steps, purpose), batch_size)
-        return (bits % np.uint32(high)).astype("int32")
+        return integers(stream(seed, epoch, steps, purpose), batch_size, high)
 
     flip = kind == "crop_flip"
     return Draws(
@@ -122,17 +123,29 @@ def augmentation(kind, image_shape, seed, epoch, steps, batch_size):
     )
 
 
-def _stream(seed, epoch, steps, purpose):
+def integers(seeds, number, high):
+    """Integers in `[0, high)`, int32 `[S, number]`, of seeds int64 `[S, 2]`."""
+    return (bits(seeds, number) % np.uint32(high)).astype("int32")
+
+
+def stream(seed, epoch, steps, purpose):
     """Seeds int64 `[S, 2]` of one stream for each step, as `pipeline` folds them."""
     key = np.array([[seed, purpose]], "int64")
     for numbers in (np.array([epoch], "int64"), steps):
-        low, high = _bits(key, 2).astype("uint64").T
+        low, high = bits(key, 2).astype("uint64").T
         first = (low | high << np.uint64(32)).view("int64")
         key = np.stack(np.broadcast_arrays(first, numbers), axis=1)
     return key
 
 
-def _bits(seeds, number):
+def split(seeds, number):
+    """Seeds of `number` streams, each int64 `[S, 2]`, of each of seeds int64 `[S, 2]`."""
+    words = bits(seeds, 4 * number).astype("uint64").reshape(len(seeds), number, 2, 2)
+    keys = (words[..., 0] | words[..., 1] << np.uint64(32)).view("int64")
+    return [keys[:, i] for i in range(number)]
+
+
+def bits(seeds, number):
     """The first random bits of each stream, uint32 `[S, number]`, of seeds int64 `[S, 2]`."""
     words = np.ascontiguousarray(seeds).view("uint64")
     counter = [words[:, 0] & _LOW, words[:, 0] >> np.uint64(32)]

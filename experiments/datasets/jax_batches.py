@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.datasets import draws
+from experiments.datasets import draws, jax_mixing, recipe_draws
+from experiments.datasets.recipe import Recipe
 
 # Beyond so many steps a call can't be interrupted for too long, and shows no progress.
 _MOST_STEPS = 512
@@ -20,8 +21,8 @@ class Call:
 
     Attributes:
         end: The step that it ends before.
-        inputs: `(images, labels, chosen, Draws or None)`, of which `chosen` int32 `[S, B]` are
-            positions in images and labels.
+        inputs: `(images, labels, chosen, drawn)`, of which `chosen` int32 `[S, B]` are positions
+            in images and labels, and `drawn` is a dict of tuples of arrays `[S, B]` or `[S]`.
     """
 
     end: int
@@ -37,10 +38,11 @@ class Feed:
     Args:
         split: `datasets.Split`.
         batch_size: Images per step; the last batch of an epoch may be smaller.
+        recipe: `Recipe` of the training; None for nothing more.
     """
 
-    def __init__(self, split, batch_size):
-        self.split, self.batch_size = split, batch_size
+    def __init__(self, split, batch_size, recipe=None):
+        self.split, self.batch_size, self.recipe = split, batch_size, recipe or Recipe()
         self.number = len(split.labels)
         self.resident = None
         if _stays(split.images):
@@ -53,36 +55,58 @@ class Feed:
         sizes = [whole // calls + (i < whole % calls) for i in range(calls)]
         return [(steps, self.batch_size) for steps in sizes] + ([(1, rest)] if rest else [])
 
-    def plan(self, order=None, augmentation="none", seed=0, epoch=0):
-        """What is drawn for an epoch, for `calls`.
+    def as_they_are(self):
+        """A plan for `calls`: the images in the split's own order, nothing drawn."""
+        return np.arange(self.number, dtype="int32"), {}
+
+    def plan(self, order, augmentation, seed, epoch):
+        """What is drawn for an epoch of a training, for `calls`.
 
         Args:
-            order: Positions int32 `[N]`; None for the split's own order.
+            order: Positions int32 `[N]`.
             augmentation: As of `draws.augmentation`.
             seed: Seed of the run.
             epoch: From 0.
         """
-        order = np.arange(self.number, dtype="int32") if order is None else order
         steps = np.arange(draws.steps_per_epoch(self.number, self.batch_size))
         shape = self.split.images.shape[1:]
-        return order, draws.augmentation(augmentation, shape, seed, epoch, steps, self.batch_size)
+        drawn = recipe_draws.of_epoch(self.recipe, shape, seed, epoch, self.number, self.batch_size)
+        crop = draws.augmentation(augmentation, shape, seed, epoch, steps, self.batch_size)
+        if crop is not None:
+            drawn["crop"] = (crop.rows, crop.columns, crop.flips)
+        return order, drawn
 
     def calls(self, plan):
-        """Yields the `Call`s of an epoch, of what `plan` gave for it."""
+        """Yields the `Call`s of an epoch, of what `plan` or `as_they_are` gave for it."""
         order, drawn = plan
 
         def make(place):
             first, (steps, size) = place
             start, end = first * self.batch_size, first + steps
             chosen = order[start : start + steps * size].reshape(steps, size)
-            of_call = drawn and tuple(
-                getattr(drawn, field.name)[first:end, :size] for field in dataclasses.fields(drawn)
+            of_call = jax.tree.map(
+                lambda d: d[first:end] if d.ndim == 1 else d[first:end, :size], drawn
             )
             return Call(end, (*self._images(chosen), of_call))
 
         layout = self.layout()
         firsts = np.cumsum([0, *(steps for steps, _ in layout)]).tolist()
         return ahead(make, zip(firsts, layout, strict=False))
+
+    def batch(self, images, labels, chosen, drawn):
+        """A batch as the network takes it, of one step of a `Call`'s inputs.
+
+        Returns:
+            `(images uint8 [B, H, W, channels], labels int32 [B])`; where images are mixed
+            `(float32, float32 [B, C])` of a training, and labels `[B, C]` of `as_they_are` too.
+        """
+        recipe = self.recipe
+        x, y = pixels(images, chosen, drawn.get("crop")), labels[chosen]
+        if "cutout" in drawn:
+            x = jax_mixing.cutout(x, recipe.cutout, *drawn["cutout"])
+        if "mix" in drawn:
+            return jax_mixing.mix(x, y, recipe.num_classes, drawn["mix"])
+        return x, jax.nn.one_hot(y, recipe.num_classes) if recipe.mixes else y
 
     def _images(self, chosen):
         """`(images, labels, positions in them)` of positions in the split."""

@@ -7,16 +7,16 @@ from experiments.datasets import mixing, samplers
 from experiments.datasets.draws import (
     CROP_COLUMNS,
     CROP_ROWS,
+    CUTOUT,
     FLIP,
+    MIX,
     ORDER,
+    RANDAUGMENT,
     padding,
     steps_per_epoch,
 )
 from experiments.datasets.randaugment import RandAugment
 from experiments.datasets.recipe import Recipe
-
-# What a stream of random numbers is for, next to those of `draws`.
-_RANDAUGMENT, _CUTOUT, _MIX = range(16, 19)
 
 
 def training_dataset(
@@ -74,17 +74,17 @@ def _changes(recipe, channels, seed):
     def before(images, epoch, step):
         if randaugment is None:
             return images
-        return randaugment(images, _stream(seed, epoch, step, _RANDAUGMENT))
+        return randaugment(images, _stream(seed, epoch, step, RANDAUGMENT))
 
     def after(images, epoch, step):
         if not recipe.cutout:
             return images
-        return mixing.cutout(images, recipe.cutout, _stream(seed, epoch, step, _CUTOUT))
+        return mixing.cutout(images, recipe.cutout, _stream(seed, epoch, step, CUTOUT))
 
     def mixed(images, labels, epoch, step):
         if not recipe.mixes:
             return images, labels
-        key = _stream(seed, epoch, step, _MIX)
+        key = _stream(seed, epoch, step, MIX)
         alphas = recipe.mixup_alpha, recipe.cutmix_alpha
         return mixing.mix(images, labels, recipe.num_classes, *alphas, key)
 

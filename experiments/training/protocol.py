@@ -82,7 +82,7 @@ def train(run, settings, flags):
         *_callbacks(run, progress, settings, schedule, record["data"], averages),
     ]
     evaluated = held_out or data.test
-    _fit(model, settings, resolved, images, evaluated, first_epoch, callbacks)
+    _fit(model, settings, resolved, images, evaluated, first_epoch, callbacks, averages)
     _check_trained(run, model, settings, resolved)
     if averages:
         averages.use()
@@ -225,13 +225,15 @@ def _write_config(run, flags, resolved, record, begun, first_epoch):
     run.write_json("config.json", config)
 
 
-def _fit(model, settings, resolved, images, evaluated, first_epoch, callbacks):
+def _fit(model, settings, resolved, images, evaluated, first_epoch, callbacks, averages):
     """Trains from `first_epoch`, counted from 0, to the last."""
     augmentation = resolved["augmentation"]
     if machine.backend() == "jax":
         from experiments.training import jax_training
 
-        jax_training.fit(model, images, evaluated, settings, augmentation, first_epoch, callbacks)
+        jax_training.fit(
+            model, images, evaluated, settings, augmentation, first_epoch, callbacks, averages
+        )
         return
     from experiments.datasets import pipeline
 

@@ -49,8 +49,7 @@ flags.DEFINE_float(
 NAMES = tuple(OFF)
 GROUPS = {"Strong recipe": NAMES}
 _ALPHAS = ("mixup_alpha", "cutmix_alpha")
-# What the steps of TensorFlow alone do.
-_TENSORFLOW = ("cutout", "randaugment", *_ALPHAS, "ema", "sam_rho")
+_TENSORFLOW = ("randaugment",)  # alone
 _OWN_STEP = ("ema", "sam_rho")
 
 

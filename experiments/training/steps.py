@@ -1,10 +1,14 @@
 """Training steps that do more than Keras' own: sharpness-aware ones, and those that average."""
 
+import keras
+
 from experiments.training.averaging import Averages
 
 
 def install(model, settings):
     """Gives the network the training step of the settings, where it is not Keras' own.
+
+    On JAX, whose steps are those of `jax_training`, it only makes the averages.
 
     Args:
         model: A compiled `keras.Model`, its optimizer built.
@@ -14,12 +18,14 @@ def install(model, settings):
         The `Averages` that its steps update, or None.
     """
     rho, momentum = settings["sam_rho"], settings["ema"]
+    averages = Averages(model, momentum) if momentum else None
+    if keras.backend.backend() == "jax":
+        return averages
     step = model.train_step
     if rho:
         from experiments.training.sharpness import SharpnessAwareStep  # TensorFlow's
 
         step = SharpnessAwareStep(model, rho)
-    averages = Averages(model, momentum) if momentum else None
 
     def step_and_average(data):
         figures = step(data)

@@ -5,6 +5,7 @@ python -m tests.experiments.training.jax_steps NAME.npz
 
 import sys
 
+import jax
 import keras
 import numpy as np
 
@@ -73,8 +74,9 @@ def by_keras(train, test):
             order = draws.order("progressive", train.labels, 3, epoch, 2)
             for call in feed.calls(feed.plan(order, "crop", 3, epoch)):
                 images, labels, chosen, drawn = call.inputs
-                drawn = tuple(d[0] for d in drawn)
-                yield np.asarray(jax_batches.pixels(images, chosen[0], drawn)), labels[chosen[0]]
+                drawn = jax.tree.map(lambda d: d[0], drawn)
+                x, y = feed.batch(images, labels, chosen[0], drawn)
+                yield np.asarray(x), np.asarray(y)
 
     model.fit(
         batches(),

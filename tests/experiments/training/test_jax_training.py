@@ -113,20 +113,25 @@ def digits_of(tmp_path_factory, real_digits):
 
 
 SETTINGS = (*SHORT, "--train_epochs=3", "--batch_size=128", "--precision=mixed_bfloat16")
+RECIPE = ("--cutout=3", "--mixup_alpha=1", "--cutmix_alpha=1", "--ema=0.9", "--sam_rho=0.1")
+OWN = {"npz": ("--loss=softmax", *RECIPE), "folder": ()}
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, digits_of):
-    """Function of a kind of data that trains a run once, without TensorFlow; returns the `Run`."""
+    """Function of a kind of data that trains a run once, without TensorFlow, the strong recipe on
+    one of them; returns the `Run` and its flags.
+    """
     there = {}
 
     def train(kind):
         if kind not in there:
             folder = tmp_path_factory.mktemp(kind) / "run"
             data = [f"--dataset={digits_of(kind)}", f"--data_dir={folder.parent / 'cache'}"]
-            words = program("train", *SETTINGS, *data, f"--output_dir={folder}")
+            flags = [*SETTINGS, *OWN[kind], *data]
+            words = program("train", *flags, f"--output_dir={folder}")
             assert "nothing is written for TensorBoard, which takes TensorFlow" in words
-            there[kind] = Run(folder), data
+            there[kind] = Run(folder), flags
         return there[kind]
 
     return train
@@ -147,10 +152,11 @@ def test_a_run_trains_and_its_model_gives_the_figures_that_it_wrote(runs, kind, 
     assert json.loads(output.read_text()) == whole.metrics
 
 
-def test_a_run_that_was_stopped_goes_on_to_the_same_bits(runs, tmp_path):
-    whole, data = runs("folder")
+@pytest.mark.parametrize("kind", ["npz", "folder"])
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(runs, kind, tmp_path):
+    whole, flags = runs(kind)
     folder = tmp_path / "run"
-    arguments = (*SETTINGS, *data, f"--output_dir={folder}")
+    arguments = (*flags, f"--output_dir={folder}")
     assert "epoch 1 of 3 is saved" in program("train", *arguments, status=130, before=STOPPED)
     assert "continuing after epoch 1 of 3" in program("train", *arguments, "--resume")
     assert_same(Run(folder), whole)
