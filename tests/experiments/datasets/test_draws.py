@@ -81,7 +81,7 @@ def assert_as_tensorflow(module, split, kind, seed, batch_size=16, epoch=5, reci
     for batch, of_tensorflow in zip(found, expected.as_numpy_iterator(), strict=True):
         for array, right in zip(batch, of_tensorflow, strict=True):
             assert array.dtype == right.dtype
-            # XLA rounds once where TensorFlow rounds the product and the sum; integers are the same.
+            # XLA rounds once where TensorFlow rounds product and sum; integers are the same.
             np.testing.assert_allclose(array, right, rtol=1e-6 if array.dtype == "float32" else 0)
 
 
