@@ -130,7 +130,7 @@ def main():
     for name in (name for name in STAGES if name in arguments.stages.split(",")):
         run, seconds = STAGES[name]
         stage = stages.Stage(kit, name, seconds if kit.gpu else _PATIENCE * seconds)
-        if not stage.finished:
+        if not stage.finished or name == "training":  # whose file of runs may have grown
             run(stage)
             stage.finish()
         print(_summary(stage), flush=True)

@@ -78,8 +78,9 @@ def _after(stage, name, runs, ended):
 def _images(stage, name):
     """The archive of the images; None where there are none."""
     file = _archive(stage, name)
-    if not file.exists():
-        stage.saved["steps"].pop(f"images of {name}", None)
+    if file.exists():  # of another stage, or of an earlier call
+        return file
+    stage.saved["steps"].pop(f"images of {name}", None)
     done = stage.step(f"images of {name}", lambda: _unpacked(stage, file, name == "all"))
     return file if done else None
 

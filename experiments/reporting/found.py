@@ -11,8 +11,9 @@ FIGURES = ("accuracy", "balanced_accuracy", *schema.SHOT_FIGURES)
 _FILES = (schema.CONFIG, schema.METRICS, schema.HISTORY)
 # In the label of a run, its power or its seed; what else its method has is a setting.
 _APART = ("method", "loss", "cb_power", "seed")
-# On the figures: the fused op computes the same; what balanced_lr_decay does is in `resolved`.
-_WITHOUT_EFFECT = ("fused_op", "eval_batch_size", "balanced_lr_decay")
+# On the figures: the fused op and XLA compute the same but for rounding; what balanced_lr_decay
+# does is in `resolved`.
+_WITHOUT_EFFECT = ("fused_op", "jit_compile", "eval_batch_size", "balanced_lr_decay")
 _CURVES = ("loss", "val_accuracy")
 
 

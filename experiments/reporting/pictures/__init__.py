@@ -7,10 +7,12 @@ from experiments.reporting.pictures.of_run import (
     rehearse,
     remove,
 )
+from experiments.reporting.pictures.of_runs import draw_curves
 
 __all__ = [
     "draw_all",
     "draw_comparison",
+    "draw_curves",
     "draw_missing",
     "rehearse",
     "remove",

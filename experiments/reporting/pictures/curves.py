@@ -69,6 +69,35 @@ def above_each_other(series, title="power", limits=None):
     return figure
 
 
+def by_label(series):
+    """Training loss and test accuracy of every label, a column each, all with the same scales.
+
+    Args:
+        series: Dict of label to list of `Series`.
+    """
+    everything = [one for of_label in series.values() for one in of_label]
+    panels = [panel for panel in TO_COMPARE if is_measured(panel, everything)] or TO_COMPARE[:1]
+    limits, columns = ranges(everything), len(series)
+    size = (3.6 * columns + 0.4, 2.6 * len(panels) + 0.6)
+    figure, axes = drawing.figure(*size, rows=len(panels), columns=columns, sharex=True)
+    for i, (label, of_label) in enumerate(series.items()):
+        own = axes[i::columns]
+        for panel, panel_axes in zip(panels, own, strict=True):
+            for one in of_label:
+                for column in panel.columns:
+                    _draw(panel_axes, one, column, (one.style.color, "-"), one.label)
+        _finish(panels, own, _split(of_label[0]), limits)
+        own[0].set_title(drawing.label(label, 30), fontsize=11)
+        for panel_axes in own[:-1]:
+            panel_axes.set_xlabel("")
+        if i:
+            for panel_axes in own:
+                panel_axes.set_ylabel("")
+    fullest = max(range(columns), key=lambda i: len(list(series.values())[i]))
+    of_series.legend(figure, axes[fullest], "power")
+    return figure
+
+
 def side_by_side(one, title):
     """All columns of one series, each panel with a legend of its own."""
     panels = [panel for panel in OF_A_RUN if is_measured(panel, [one])] or OF_A_RUN[:1]
