@@ -12,7 +12,6 @@ table does not vary itself can be added.
 import dataclasses
 import pathlib
 import shlex
-import signal
 import sys
 from typing import Any
 
@@ -83,7 +82,6 @@ class Sweep:
 def main(argv):
     """Checks everything, then runs what is not finished and writes the tables."""
     del argv
-    signal.signal(signal.SIGTERM, _stop)
     sweep = plan()
     outputs.check_writable(sweep.folder)
     lock = Lock(sweep.folder)
@@ -281,10 +279,6 @@ def _report_failures(sweep):
             file=sys.stderr,
         )
         sys.exit(1)
-
-
-def _stop(*_):
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import threading
 import time
 
 ROOT = pathlib.Path(__file__).parents[2]
+_PATIENCE = 4.0  # seconds to end in
 _SHOWN = 4000  # characters of what a failed command said
 
 
@@ -194,7 +195,11 @@ class Stage:
 
 
 def _end(process):
-    """Ends a command and what it started."""
+    """Ends a command and what it started; one that is running may put its things in order."""
+    with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+        if process.poll() is None:
+            process.terminate()
+            process.wait(_PATIENCE)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -1,5 +1,6 @@
 """How every program starts and ends."""
 
+import signal
 import sys
 
 from absl import app, flags, logging
@@ -35,6 +36,7 @@ def run(main, arguments=(), groups=None):
         except flags.Error as error:
             fail(error, status=1)
 
+    signal.signal(signal.SIGTERM, _interrupt)  # as of a cluster that wants the machine back
     logging.set_verbosity(logging.WARNING)  # Keras reports every file that it saves at INFO
     open_streams()
     avoid_broken_fusions()
@@ -49,6 +51,10 @@ def run(main, arguments=(), groups=None):
         if flags.FLAGS.is_parsed():
             raise
         fail(f"{error}.")  # a mistake in the flags that absl takes for its own, as --noplots=1
+
+
+def _interrupt(*_):
+    raise KeyboardInterrupt
 
 
 def _guarded(main, arguments):

@@ -92,8 +92,9 @@ def test_the_command_that_an_interrupted_training_tells_goes_on(tmp_path):
     )
     lines = iter(again.stdout.readline, "")
     assert any(line.startswith(f"continuing after epoch {epoch} of 200") for line in lines)
-    again.send_signal(signal.SIGINT)
+    again.send_signal(signal.SIGTERM)  # means the same
     again.communicate(timeout=HANG_SECONDS)
+    assert again.returncode == 130
 
 
 def test_a_continued_run_is_the_uninterrupted_one(whole, stopped, train_tiny, capsys):
