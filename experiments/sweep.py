@@ -51,7 +51,10 @@ RECORDS = flags.DEFINE_string(
     "Folder of finished runs, such as results/runs: of them the tables are made, without training.",
 )
 TABLE_OPTIONS = {
-    option.name: flags.DEFINE_integer(option.name, None, option.help) for option in OPTIONS
+    option.name: (flags.DEFINE_list if option.is_list else flags.DEFINE_integer)(
+        option.name, None, option.help
+    )
+    for option in OPTIONS
 }
 GROUPS = {
     "What is run": ("table", "grid", "seeds", *TABLE_OPTIONS),
@@ -126,7 +129,7 @@ def _how_to_go_on(sweep, summary):
     lines = [summary]
     for cell, job in zip(sweep.cells, sweep.jobs, strict=True):
         epochs = saved_epochs.saved(job.folder)
-        if job.state == "running" and epochs:
+        if job.state == "running" and job.trains and epochs:
             lines.append(f"{job.name}: epoch {epochs} of {cell.settings['train_epochs']} is saved")
     return "\n  ".join([*lines, "go on with", _command()])
 
@@ -158,7 +161,7 @@ def plan():
     if RECORDS.value is not None:
         records = cli.local_path("--records", RECORDS.value)
         for job in own:
-            job.folder = records / job.name
+            job.folder = records / job.folder.name
     return Sweep(table, axes, folder, made, own)
 
 
@@ -205,11 +208,11 @@ def _option_problems(table):
     for owner in TABLES.values():
         for option in owner.options:
             value = TABLE_OPTIONS[option.name].value
-            if value is not None and (owner is not table or value < 1):
-                yield (
-                    f"--{option.name}={value}: it must be at least 1, and belongs to "
-                    f"--table={owner.name}."
-                )
+            wrong = value is not None and not option.is_list and value < 1
+            if wrong or (value is not None and owner is not table):
+                least = "" if option.is_list else "must be at least 1, and "
+                given = ",".join(value) if option.is_list else value
+                yield f"--{option.name}={given}: it {least}belongs to --table={owner.name}."
 
 
 def _seeds():
@@ -233,17 +236,20 @@ def _check_folder(sweep):
     if not all(job.is_complete() for job in sweep.jobs):
         settings = sweep.cells[0].settings
         data_name = datasets.full_name(settings["dataset"], settings["data_dir"])
-    results.check_folder(sweep.folder, expected, sweep.table.varies, data_name)
+    differs = {name for table in TABLES.values() for name in table.differs}
+    results.check_folder(sweep.folder, expected, sweep.table.varies, data_name, differs)
+    for job in sweep.jobs:
+        network = job.first and job.first.folder / jobs.NETWORK
+        if network and job.first.is_complete() and not (job.is_complete() or network.exists()):
+            raise cli.UserError(
+                f"{job.name} begins with {network}, which is not there, though its run is "
+                "finished: delete the metrics.json next to it, or leave out rows with --rows."
+            )
 
 
 def _expected(sweep):
     """Dict of run directory of each cell to the settings that it records."""
-    from experiments.training.settings import checked
-
-    return {
-        job.folder: train_flags.recorded(checked(cell.settings))
-        for cell, job in zip(sweep.cells, sweep.jobs, strict=True)
-    }
+    return {job.folder: job.recorded() for job in sweep.jobs}
 
 
 def _write(sweep):
@@ -258,15 +264,20 @@ def _write(sweep):
     if RECORDS.value is None:
         runs, left_out = results.finished(sweep.folder, {job.folder for job in sweep.jobs})
     else:
-        there = [job.folder for job in sweep.jobs if job.is_complete()]
+        there = [_figures(job) for job in sweep.jobs if job.is_complete()]
         runs, left_out = results.read(there), []
     text = results.csv_text(runs.values(), sweep.grid)
     atomic.write_atomically(sweep.folder / "results.csv", text.encode())
-    own = {i: runs[job.folder] for i, job in enumerate(sweep.jobs) if job.folder in runs}
+    own = {i: runs[_figures(job)] for i, job in enumerate(sweep.jobs) if _figures(job) in runs}
     outcome = cells.Outcome(sweep.table, sweep.cells, {i: run.metrics for i, run in own.items()})
     text = document.text(outcome, _command(), document.notes(outcome, own.values()))
     atomic.write_atomically(sweep.folder / sweep.table.document, text.encode())
     return left_out
+
+
+def _figures(job):
+    """What `results.read` calls the figures of a job."""
+    return job.folder if job.trains else job.folder / job.figures
 
 
 def _report_failures(sweep):

@@ -51,7 +51,10 @@ def records(training, data_dir):
                 f"{run} was trained neither on the data in {data_dir} nor on their long tail"
             )
         config["flags"] |= {"dataset": "cifar10", "augmentation": "auto"}
-        config["flags"] |= _CUT if read == archived else {}
+        if read == archived:
+            config["flags"] |= _CUT
+            if config["flags"]["seed"] != 0:  # the tail is that of seed 0, whatever the run's is
+                config["flags"]["long_tail_seed"] = 0
         config["data"] = whole
         config["archive"] = naming.without_folders(figures["config"]["data"]["name"])
         if config["flags"].get("first_stage"):

@@ -1,5 +1,6 @@
 """The ResNets for small images, of `cb_keras.resnet_cifar`: `--backbone=resnet8`, `--depth=8`."""
 
+import itertools
 import re
 
 from experiments.backbones.family import Family
@@ -66,6 +67,14 @@ def _make(settings, input_shape, num_classes, head):
         weight_decay=settings["weight_decay"],
         dtype=settings["precision"],
     )
+
+
+def parameters(depth, channels, num_classes):
+    """Number of parameters that are trained, with a head of a kernel and a bias."""
+    per_stage = (depth - 2) // 3  # convolutions
+    widths = [16, 16, *(f for f in (16, 32, 64) for _ in range(per_stage))][1:]
+    kernels = sum(9 * a * b for a, b in itertools.pairwise(widths))
+    return 9 * channels * 16 + kernels + 2 * sum(widths) + (64 + 1) * num_classes
 
 
 FAMILY = Family(

@@ -36,10 +36,15 @@ def first_stage_in_name(settings, shared):
         settings: The settings; `first_stage` is a path, or the name and digest of a record.
         shared: Beginnings and ends of run names that both stages have, which are left out.
     """
-    given = settings.get("first_stage")
-    if given is None:
+    name = first_stage(settings)
+    if name is None:
         return []
-    name = pathlib.PurePath(given.partition(_NETWORK)[0]).name
     for text in shared:
         name = name.removeprefix(f"{text}_").removesuffix(f"_{text}")
     return [f"on_{name}"]
+
+
+def first_stage(settings):
+    """The name of the run directory that a second stage begins with; None of another training."""
+    given = settings.get("first_stage")
+    return None if given is None else pathlib.PurePath(given.partition(_NETWORK)[0]).name

@@ -10,17 +10,22 @@ VALIDATION = "validation_balanced_accuracy"  # which `runs.schema` adds to metri
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One run of a table.
+    """One run of a table, or what was made of the network of one.
 
     Attributes:
         row: Label of its row in the table.
         column: Label of its column.
-        settings: Settings of experiments.train.
+        settings: Settings of experiments.train; without `first_stage` where it has a `first`.
+        first: Row of the run that it begins with, in its column and of its seed.
+        posthoc: Flags of experiments.evaluate where it is no training, but figures of the network
+            of `first` after them.
     """
 
     row: str
     column: str
     settings: dict
+    first: str | None = None
+    posthoc: dict | None = None
 
 
 class Outcome:
@@ -47,9 +52,13 @@ class Outcome:
         """Positions of the cells there, one a seed."""
         return [i for i, c in enumerate(self.cells) if (c.row, c.column) == (row, column)]
 
+    def at_hand(self, row, column):
+        """The `metrics.json` of the cells there that are finished."""
+        return [self.metrics[i] for i in self.at(row, column) if i in self.metrics]
+
     def statistic(self, row, column, figure="accuracy"):
         """`Statistic` of a figure of `metrics.json` over the seeds that are finished."""
-        there = [self.metrics[i] for i in self.at(row, column) if i in self.metrics]
+        there = self.at_hand(row, column)
         if figure == "seconds_per_epoch":
             return Statistic.of(m["train_seconds"] / m["epochs"] for m in there)
         return Statistic.of(m.get(figure) for m in there)
@@ -57,7 +66,8 @@ class Outcome:
     @property
     def chosen_by(self):
         """The figure by which a best is chosen: of held-out images, where all runs have some."""
-        known = [m.get(VALIDATION) is not None for m in self.metrics.values()]
+        trained = (m for i, m in self.metrics.items() if not self.cells[i].posthoc)
+        known = [m.get(VALIDATION) is not None for m in trained]
         return VALIDATION if known and all(known) else "accuracy"
 
     def published(self, row, column):
@@ -83,9 +93,9 @@ def of_table(table, settings, seeds, options=None):
     """
     shape = list(table.cells(settings, options or {}))
     return [
-        Cell(row, column, {**settings, **own, "seed": seed})
+        Cell(row, column, {**settings, **own, "seed": seed}, *rest)
         for seed in seeds
-        for row, column, own in shape
+        for row, column, own, *rest in shape
     ]
 
 

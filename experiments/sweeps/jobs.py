@@ -4,22 +4,31 @@ import dataclasses
 import os
 import pathlib
 import sys
+from typing import Any
 
 from experiments import cli
-from experiments.runs import naming
+from experiments.runs import naming, schema
 from experiments.runs.figures import counted
 from experiments.training import flags as train_flags
+
+TRAIN, EVALUATE = "experiments.train", "experiments.evaluate"
+NETWORK = "model.keras"
+POSTHOC = "posthoc_"  # beginning of the file of the figures after something was done
 
 
 @dataclasses.dataclass
 class Job:
-    """One training.
+    """One training, or one evaluation of the network of another.
 
     Attributes:
-        name: Name of its run directory.
-        folder: Run directory; the job is done when `metrics.json` is in it.
+        name: Name of its run directory, and of what is evaluated.
+        folder: Run directory; the job is done when its figures are in it.
         log: File that its output is appended to.
-        arguments: Flags of experiments.train.
+        arguments: Flags of its program.
+        settings: Checked settings of experiments.train.
+        first: The job that it begins with the network of, which has to be done before.
+        program: `experiments.train` or `experiments.evaluate`.
+        figures: File of its figures.
         state: `waiting`, `running`, `done` or `failed`.
         attempts: How often it was started by this process.
         log_start: Bytes that were in the log before its last start.
@@ -30,6 +39,10 @@ class Job:
     folder: pathlib.Path
     log: pathlib.Path
     arguments: list
+    settings: dict | None = None
+    first: Any = None
+    program: str = TRAIN
+    figures: str = schema.METRICS
     state: str = "waiting"
     attempts: int = 0
     log_start: int = 0
@@ -37,12 +50,26 @@ class Job:
 
     @property
     def command(self):
-        """The command that trains, a list of words."""
-        return [sys.executable, "-m", "experiments.train", *self.arguments]
+        """The command that does it, a list of words."""
+        return [sys.executable, "-m", self.program, *self.arguments]
+
+    @property
+    def trains(self):
+        """Whether it is a training."""
+        return self.program == TRAIN
 
     def is_complete(self):
-        """Whether its figures are there."""
-        return (self.folder / "metrics.json").exists()
+        """Whether its figures are there, and those of its run."""
+        return all((self.folder / name).exists() for name in (schema.METRICS, self.figures))
+
+    def recorded(self):
+        """The settings that its run records; of a first stage that is not there its name alone."""
+        if self.first is None or not self.trains:
+            return train_flags.recorded(self.settings)
+        if (self.first.folder / NETWORK).exists():
+            return train_flags.recorded({**self.settings, "first_stage": str(self.first.folder)})
+        own = train_flags.recorded({**self.settings, "first_stage": None})
+        return {**own, "first_stage": self.first.name}
 
     def epochs_done(self):
         """Epochs in its history."""
@@ -53,7 +80,7 @@ class Job:
         return max(0, text.count("\n") - 1)
 
 
-def training(settings, folder, varied=()):
+def training(settings, folder, varied=(), first=None):
     """The job that trains with these settings, or goes on with it.
 
     Args:
@@ -61,18 +88,47 @@ def training(settings, folder, varied=()):
         folder: Folder of many trainings: their runs are in `runs/`, what they print in `logs/`; as
             the user gave it, so that no home folder gets into the commands that are recorded.
         varied: Flags that the cells of a grid differ in, which the name of a run has to tell.
+        first: Job of its first stage, of a second one.
 
     Raises:
         UserError: The trainer would refuse them.
     """
     from experiments.training.settings import checked
 
-    settings = checked(settings)
+    if first:
+        settings = {**settings, "first_stage": os.path.join(folder, "runs", first.name)}
+    settings = checked(settings, first and first.settings)
     name = naming.run_name(settings, varied)
     own = {**settings, "output_dir": os.path.join(folder, "runs", name), "resume": True}
     folder = cli.local_path("--output_dir", folder)
     log = folder / "logs" / f"{name}.log"
-    return Job(name, folder / "runs" / name, log, train_flags.command_line(own))
+    arguments = train_flags.command_line(own)
+    return Job(name, folder / "runs" / name, log, arguments, settings, first)
+
+
+def evaluation(first, posthoc, folder):
+    """The job that evaluates the network of a training after something was done to it.
+
+    Args:
+        first: Job of the training.
+        posthoc: Flags of experiments.evaluate.
+        folder: As for `training`.
+    """
+    words = [",".join(posthoc["posthoc"])] + [
+        f"{name.removeprefix('posthoc_')}{naming.exact(value)}"
+        for name, value in posthoc.items()
+        if name != "posthoc"
+    ]
+    figures = f"{POSTHOC}{'_'.join(words)}.json"
+    name = f"{first.name}_{figures.removesuffix('.json')}"
+    run = os.path.join(folder, "runs", first.name)
+    own = {"saved_model": os.path.join(run, NETWORK), "output": os.path.join(run, figures)}
+    given = ("data_dir", "download", "eval_batch_size")
+    own |= {n: v for n in given if (v := first.settings[n]) != train_flags.default(n)}
+    own |= posthoc
+    arguments = [f"--{name}={naming.exact(value)}" for name, value in own.items()]
+    log = first.log.with_name(f"{name}.log")
+    return Job(name, first.folder, log, arguments, first.settings, first, EVALUATE, figures)
 
 
 def of_cells(cells, folder, varied=()):
@@ -86,10 +142,19 @@ def of_cells(cells, folder, varied=()):
     Raises:
         UserError: The trainer would refuse a cell, or two cells would be one run; names them.
     """
-    jobs, refused = [], {}
+    jobs, refused, places = [], {}, {}
     for cell in cells:
+        place = cell.column, cell.settings["seed"]
+        first = places.get((cell.first, *place))
+        if cell.first and not first:  # it was refused
+            continue
         try:
-            jobs.append(training(cell.settings, folder, varied))
+            if cell.posthoc:
+                job = evaluation(first, cell.posthoc, folder)
+            else:
+                job = training(cell.settings, folder, varied, first)
+            jobs.append(job)
+            places[cell.row, *place] = job
         except cli.UserError as error:
             refused.setdefault(str(error), []).append(cell)
     if refused:

@@ -113,6 +113,8 @@ class WorkClock:
         images = self._images_per_epoch()
         done = left = 0
         for cell, job, per_epoch in zip(self.cells, self.jobs, images, strict=True):
+            if not job.trains:
+                continue
             epochs = job.epochs_done()
             # A run that goes on from its checkpoint first repeats some epochs of its history.
             done += max(0, epochs - self.at_start[job.name]) * per_epoch
@@ -145,11 +147,13 @@ def _words(job):
 def _text(cell, job):
     if job.state == "done":
         return _accuracy(job)
+    if job.state == "running" and not job.trains:
+        return "[yellow]evaluating[/]"
     if job.state == "running":
         return f"[yellow]{job.epochs_done()}/{cell.settings['train_epochs']}[/]"
     return "[red]failed[/]" if job.state == "failed" else "[dim]waiting[/]"
 
 
 def _accuracy(job):
-    metrics = json.loads((job.folder / "metrics.json").read_text(encoding="utf-8"))
+    metrics = json.loads((job.folder / job.figures).read_text(encoding="utf-8"))
     return accuracy(metrics["accuracy"])

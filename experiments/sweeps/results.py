@@ -7,9 +7,10 @@ import pathlib
 
 from experiments import backbones, methods
 from experiments.cli import UserError
-from experiments.runs import data_record, directory, naming, recipe, sampling, schema, tails
+from experiments.runs import data_record, directory, files, naming, recipe, sampling, schema, tails
 from experiments.runs.figures import Statistic
 from experiments.runs.files import DamagedError, read_config
+from experiments.sweeps import jobs
 from experiments.sweeps.cells import VALIDATION
 from experiments.training import flags as train_flags
 
@@ -19,6 +20,7 @@ RESULT_COLUMNS = (
     *("train_seconds", "images_per_second", "many_accuracy", "medium_accuracy"),
     *("ece", "nll"),
 )
+_MEASURED = (VALIDATION, "posthoc")  # columns that are not settings
 # Flags that have a column of another name.
 _COLUMN_OF = {"train_epochs": "epochs"}
 # In what a run may differ from those of the table whose folder it is in.
@@ -71,6 +73,8 @@ def check_records(folder, expected):
 
 
 def _refuse_others(named, path, ours, theirs):
+    if ours.get("first_stage") == recipe.first_stage(theirs):  # whose network is not here
+        theirs = {**theirs, "first_stage": ours["first_stage"]}
     if different := directory.differences(ours, theirs):
         raise UserError(
             f"{named} holds a run with other settings, {path.name} "
@@ -78,7 +82,7 @@ def _refuse_others(named, path, ours, theirs):
         )
 
 
-def check_folder(folder, expected, varied, data_name):
+def check_folder(folder, expected, varied, data_name, differs=()):
     """Refuses a folder whose runs have other settings or data, before any cell is started.
 
     A run of another table may lie next to them; only what the tables vary may differ.
@@ -88,6 +92,7 @@ def check_folder(folder, expected, varied, data_name):
         expected: Dict of run directory of each cell to its recorded settings.
         varied: Flags that the table varies.
         data_name: Name of the data that cells are now trained on; None where none is left to do.
+        differs: Settings in which second stages and runs with the strong recipe differ too.
 
     Raises:
         UserError: A run has other settings, or other data; names it.
@@ -101,6 +106,8 @@ def check_folder(folder, expected, varied, data_name):
         ours = expected.get(path.parent)
         if ours is None:
             own = {*_VARIED, *varied, *(naming.added(path.parent, theirs) or ())}
+            if recipe.in_name(theirs) or recipe.first_stage(theirs):
+                own |= {*differs}
             ours = {**shared, **{name: theirs.get(name) for name in own}}
         _refuse_others(f"--output_dir={folder}", path.parent, ours, theirs)
     if data_name is not None:
@@ -124,24 +131,43 @@ def finished(folder, own=()):
     """
     folders = sorted(path.parent for path in (folder / "runs").glob("*/metrics.json"))
     counted = [run for run in folders if run in own or _added(run) is not None]
-    runs = read(counted)
+    after = [path for run in counted for path in sorted(run.glob(f"{jobs.POSTHOC}*.json"))]
+    runs = read([*counted, *after])
     return runs, [run for run in folders if run not in runs]
 
 
-def read(folders):
-    """Dict of run directory to `Run`.
+def read(paths):
+    """Dict of run directory, or of a file of figures after something was done, to `Run`.
 
     Raises:
         UserError: A run is damaged, or two are on different data.
     """
-    found = {run: directory.read_finished(run) for run in folders}
+    found = {path: _read(path) for path in paths}
     data_record.check_alike({run: config for run, (config, _) in found.items()})
     runs = {}
-    for run, (config, metrics) in found.items():
+    for path, (config, metrics) in found.items():
         metrics, *rules = with_todays_shot_groups(config, metrics)
         settings = {**train_flags.protocol_defaults(), **config["flags"]}
-        runs[run] = Run(settings, metrics, _added(run) or (), *rules)
+        folder = path.parent if path.suffix == ".json" else path
+        runs[path] = Run(settings, metrics, _added(folder) or (), *rules)
     return runs
+
+
+def _read(path):
+    """`(config.json, figures)` of a run directory, or of a file of other figures in one."""
+    if path.suffix != ".json":
+        return directory.read_finished(path)
+    config, _ = directory.read_finished(path.parent)
+    try:
+        metrics = files.read_metrics(path, config)
+        if not isinstance(metrics.get("posthoc"), dict):
+            raise DamagedError(f"{path.name}: `posthoc` is missing")
+    except DamagedError as error:
+        raise UserError(
+            f"{path} is not what experiments.evaluate writes after --posthoc ({error}); delete it, "
+            "and evaluate again."
+        ) from error
+    return config, metrics
 
 
 def _added(folder):
@@ -190,8 +216,9 @@ def csv_text(runs, varied=()):
     names |= dict.fromkeys(  # which a name tells without a grid
         name for name, x in _usual().items() if any(run.settings.get(name, x) != x for run in runs)
     )
-    if any(run.metrics.get(VALIDATION) is not None for run in runs):
-        names[VALIDATION] = None
+    for name in _MEASURED:
+        if any(run.metrics.get(name) is not None for run in runs):
+            names[name] = None
     also = [name for name in names if _COLUMN_OF.get(name, name) not in RESULT_COLUMNS]
     columns = (*RESULT_COLUMNS, *also)
     rows = [_row(run, also) for run in runs]
@@ -216,13 +243,22 @@ def _row(run, also):
     row = {
         **run.metrics,
         **run.settings,  # after the metrics, whose `loss` is a number
-        **{name: _exact(run.settings.get(name)) for name in also if name != VALIDATION},
+        **{name: _exact(run.settings.get(name)) for name in also if name not in _MEASURED},
         VALIDATION: run.metrics.get(VALIDATION),
+        "posthoc": _posthoc(run.metrics.get("posthoc")),
         **dict.fromkeys(without_effect),
         "method": method.name,
         "imbalance_factor": tails.factor(run.settings),
     }
     return {key: "" if value is None else value for key, value in row.items()}
+
+
+def _posthoc(about):
+    """What was done to the network, such as "logit_adjustment tau 1"; None of nothing."""
+    if about is None:
+        return None
+    numbers = [f"{n} {about[n]:g}" for n in ("tau", "temperature") if n in about]
+    return " ".join([",".join(about["steps"]), *numbers])
 
 
 def _exact(value):

@@ -51,8 +51,13 @@ def recorded(folder):
     return f"{folder.name}: {weights.recorded(folder / 'model.keras')}"
 
 
-def problems(settings):
-    """What is wrong with `--first_stage`, a line each."""
+def problems(settings, planned=None):
+    """What is wrong with `--first_stage`, a line each.
+
+    Args:
+        settings: Settings of experiments.train.
+        planned: The settings of the first stage where it may not be trained yet.
+    """
     folder = settings["first_stage"]
     try:
         method = methods.of(settings)
@@ -76,7 +81,7 @@ def problems(settings):
                 "and begins with --first_stage; leave it out."
             )
     try:
-        theirs = _read(folder)["flags"]
+        theirs = planned or _read(folder)["flags"]
     except UserError as error:
         yield f"--first_stage: {error}"
         return

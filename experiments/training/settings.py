@@ -31,8 +31,12 @@ def checked_settings():
     return settings
 
 
-def checked(settings):
+def checked(settings, first=None):
     """The settings, checked together.
+
+    Args:
+        settings: Settings of experiments.train.
+        first: Those of the first stage of a second one, where it may not be trained yet.
 
     Raises:
         UserError: Lists every setting that is out of range or contradicts another.
@@ -42,7 +46,7 @@ def checked(settings):
     problems = [*methods.problems(settings), *_range_problems(settings)]
     problems += backbones.problems(settings)
     problems += [*_contradictions(settings), *_path_problems(settings), *_data_problems(settings)]
-    problems += first_stage.problems(settings)
+    problems += first_stage.problems(settings, first)
     problems += recipe_flags.problems(settings, machine.backend())
     problems += machine.keras_problems()
     problems += exports.problems(settings["exports"], machine.backend())

@@ -79,8 +79,10 @@ def sweep_command_line(data, folder):
     with flagsaver.flagsaver():
         _parse(command_line_of(data))
         planned = sweep.plan()
-    assert len({job.folder for job in planned.jobs}) == len(planned.jobs)
+    assert len({job.name for job in planned.jobs}) == len(planned.jobs)
     for cell, job in zip(planned.cells, planned.jobs, strict=True):
+        if job.first:  # whose run would have to be there
+            continue
         settings = checked(cell.settings)
         given = pathlib.Path(cell.settings["output_dir"], "runs", job.name)  # `~` as it is
         settings = {**settings, "output_dir": str(given), "resume": True}

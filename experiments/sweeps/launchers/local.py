@@ -18,8 +18,8 @@ def run(jobs, slots, retries, on_change, on_poll):
 
     A job that fails waits until the others had their turn and is started again, up to `retries`
     times; one that the trainer refused before its first epoch (exit status 2) is not, for it would
-    be refused again. Where this process ends, however it ends, its trainings end with it; they keep
-    their checkpoints.
+    be refused again. A job that begins with another waits for it. Where this process ends, however
+    it ends, its trainings end with it; they keep their checkpoints.
 
     Args:
         jobs: List of `jobs.Job`; their state is kept up to date.
@@ -33,9 +33,12 @@ def run(jobs, slots, retries, on_change, on_poll):
     running = {}  # slot: (job, process)
     try:
         while queue or running:
+            for job in [job for job in queue if job.first and job.first.state == "failed"]:
+                queue.remove(job)
+                job.state, job.reason = "failed", f"{job.first.name} failed, with which it begins"
+                on_change(job)
             for slot in range(slots):
-                if queue and slot not in running:
-                    job = queue.pop(0)
+                if slot not in running and (job := _take(queue)):
                     running[slot] = job, _start(job, shares[slot], slots > 1)
                     on_change(job)
             time.sleep(POLL_SECONDS)
@@ -48,6 +51,15 @@ def run(jobs, slots, retries, on_change, on_poll):
             on_poll()
     finally:
         _stop([process for _, process in running.values()])
+
+
+def _take(queue):
+    """Takes out the first job that can begin; None where all wait for others."""
+    for job in queue:
+        if job.first is None or job.first.state == "done":
+            queue.remove(job)
+            return job
+    return None
 
 
 def core_shares(slots):

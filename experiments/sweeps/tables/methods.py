@@ -1,58 +1,265 @@
 """The methods side by side, each with its published parameters: one row a method, many figures."""
 
+import dataclasses
+import itertools
+
+from experiments import methods
+from experiments.backbones import resnet
+from experiments.cli import UserError
+from experiments.runs import naming
+from experiments.runs.figures import accuracy, counted
+from experiments.sweeps import presets
 from experiments.sweeps.cells import with_loss
 from experiments.sweeps.claims import chosen_in_words
-from experiments.sweeps.tables.table import Table
+from experiments.sweeps.tables.table import Option, Table
 
 _ONLY = "all figures"  # the one column of cells
-# Label -> (method, loss, its settings, what the field reports in % on CIFAR-10-LT, ratio 50, with
-# ResNet-32 and 200 epochs, often the best of the test epochs). The papers: see the methods' files.
+# What rows take of a preset; the rest is the table's, such as the number of epochs.
+_SECOND = (
+    *("sampler", "train_epochs", "eval_epochs", "learning_rate", "warmup_epochs", "lr_schedule"),
+    *("momentum", "weight_decay"),
+)
+_STRONG = ("lr_schedule", "weight_decay", "randaugment", "cutout", "ema", "sam_rho")
+_PRESETS = {"second_stage": _SECOND, "strong": _STRONG}
+# What a cosine has no use for, and a second stage; with them a row has the flags' defaults.
+_OF_STEPS = ("lr_boundaries", "lr_decay", "balanced_lr_decay")
+_OF_FIRST = ("freeze_epochs", "backbone_weights")
+_CHANNELS = {"cifar10": 3, "cifar100": 3, "digits": 1}
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A row of the table.
+
+    Attributes:
+        method: `--method`.
+        loss: `--loss`.
+        own: Its other settings.
+        reported: What the field reports in % on CIFAR-10-LT, ratio 50, with ResNet-32 and 200
+            epochs, often the best of the test epochs. The papers: see the methods' files.
+        preset: Name of the preset that it takes settings of.
+        first: Row whose run it begins with.
+    """
+
+    method: str = methods.DEFAULT
+    loss: str = "softmax"
+    own: dict = dataclasses.field(default_factory=dict)
+    reported: str | None = None
+    preset: str | None = None
+    first: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class After:
+    """A row of figures of another row's networks, after something was done to them.
+
+    Attributes:
+        first: That row.
+        posthoc: Flags of experiments.evaluate.
+        reported: As of `Row`.
+    """
+
+    first: str
+    posthoc: dict
+    reported: str | None = None
+
+
+def _weighted(power, **own):
+    return {"cb_power": power, **own}
+
+
+_STEP = {"cb_normalize": "examples"}
+_MIXED = {"mixup_alpha": 1.0}
+_VS = {"vs_gamma": 0.15, "tau": 1.0}
+_PLAIN = _weighted(0.0)
 ROWS = {
-    "softmax": ("class_balanced", "softmax", {"cb_power": 0.0}, "74.8 to 77.5"),
-    "class-balanced softmax": ("class_balanced", "softmax", {"cb_power": 1.0}, "77.5 to 79.2"),
-    "square root softmax": ("class_balanced", "softmax", {"cb_power": 0.5}, None),
-    "class-balanced focal": ("class_balanced", "focal", {"cb_power": 1.0}, "79.0 to 79.3"),
-    "class-balanced softmax focal": ("softmax_focal", "softmax", {"cb_power": 1.0}, None),
-    "deferred class-balanced softmax": ("cb_drw", "softmax", {"cb_power": 1.0}, "80.0"),
-    "ramped class-balanced softmax": ("power_ramp", "softmax", {"cb_power": 1.0}, None),
-    "Balanced Softmax": ("balanced_softmax", "softmax", {}, "81.1"),
-    "CDT": ("vs", "softmax", {"vs_gamma": 0.2, "tau": 0.0}, "81.8"),
-    "VS": ("vs", "softmax", {"vs_gamma": 0.15, "tau": 1.0}, None),
-    "deferred VS": ("vs_drw", "softmax", {"vs_gamma": 0.15, "tau": 1.0, "cb_power": 1.0}, None),
-    "LDAM": ("ldam", "softmax", {}, None),
-    "deferred LDAM": ("ldam_drw", "softmax", {"cb_power": 1.0}, "81.0"),
+    "softmax": Row(own=_PLAIN, reported="74.8 to 77.5"),
+    "square root softmax": Row(own=_weighted(0.5)),
+    "class-balanced softmax": Row(own=_weighted(1.0), reported="77.5 to 79.2"),
+    "squared softmax": Row(own=_weighted(2.0)),
+    "square root softmax (same step size)": Row(own=_weighted(0.5, **_STEP)),
+    "class-balanced softmax (same step size)": Row(own=_weighted(1.0, **_STEP)),
+    "squared softmax (same step size)": Row(own=_weighted(2.0, **_STEP)),
+    "class-balanced focal": Row(loss="focal", own=_weighted(1.0), reported="79.0 to 79.3"),
+    "class-balanced focal (same step size)": Row(loss="focal", own=_weighted(1.0, **_STEP)),
+    "class-balanced softmax focal": Row("softmax_focal", own=_weighted(1.0)),
+    "deferred class-balanced softmax": Row("cb_drw", own=_weighted(1.0), reported="80.0"),
+    "ramped class-balanced softmax": Row("power_ramp", own=_weighted(1.0)),
+    "class-balanced sampler": Row(own={**_PLAIN, "sampler": "class_balanced"}),
+    "square root sampler": Row(own={**_PLAIN, "sampler": "square_root"}),
+    "progressive sampler": Row(own={**_PLAIN, "sampler": "progressive"}),
+    "Balanced Softmax": Row("balanced_softmax", reported="81.1"),
+    "CDT": Row("vs", own={"vs_gamma": 0.2, "tau": 0.0}, reported="81.8"),
+    "VS": Row("vs", own=_VS),
+    "deferred VS": Row("vs_drw", own={**_VS, **_weighted(1.0)}),
+    "LDAM": Row("ldam"),
+    "deferred LDAM": Row("ldam_drw", own=_weighted(1.0), reported="81.0"),
+    "post-hoc logit adjustment": After(
+        "softmax", {"posthoc": ["logit_adjustment"], "posthoc_tau": 1.0}
+    ),
+    "tau-normalised classifier": After(
+        "softmax", {"posthoc": ["tau_norm"], "posthoc_tau": 1.0}, reported="79.8"
+    ),
+    "cRT": Row("crt", preset="second_stage", first="softmax", reported="80.2"),
+    "softmax with mixup": Row(own={**_PLAIN, **_MIXED}),
+    "MiSLAS": Row("mislas", preset="second_stage", first="softmax with mixup", reported="85.7"),
+    "Balanced Softmax with mixup": Row("balanced_softmax", own=_MIXED),
+    "softmax with strong recipe": Row(own=_PLAIN, preset="strong"),
+    "Balanced Softmax with strong recipe": Row("balanced_softmax", preset="strong"),
+    "deferred VS with strong recipe": Row("vs_drw", own={**_VS, **_weighted(1.0)}, preset="strong"),
 }
 
 
 def _cells(settings, options):
-    del options
-    for label, (method, loss, own, _) in ROWS.items():
-        shared = with_loss({**settings, "method": method}, loss)
-        yield label, _ONLY, {**shared, "method": method, **_defaults(), **own}
+    for label, row in _chosen(options.get("rows")).items():
+        posthoc = getattr(row, "posthoc", None)
+        first, trained = row.first, ROWS[row.first] if posthoc else row
+        yield label, _ONLY, _settings(settings, trained), first, posthoc
+
+
+def _settings(settings, row):
+    """The settings of a training."""
+    shared = with_loss({**settings, "method": row.method}, row.loss)
+    found = {**shared, "method": row.method, **_defaults()}
+    if row.preset:
+        preset = presets.settings(row.preset)
+        found |= {name: preset[name] for name in _PRESETS[row.preset]}
+        found |= {name: presets.default(name) for name in _OF_STEPS}
+    if row.first:
+        found |= {name: presets.default(name) for name in _OF_FIRST}
+    return {**found, **row.own}
+
+
+def _chosen(labels):
+    """The rows that `--rows` names, in their order; all without it."""
+    if labels is None:
+        return ROWS
+    known = ", ".join(ROWS)
+    for label in labels:
+        if label not in ROWS:
+            raise UserError(f"--rows has {label!r}, which is no row; there are {known}.")
+    found = {label: row for label, row in ROWS.items() if label in labels}
+    for label, row in found.items():
+        if row.first and row.first not in found:
+            raise UserError(
+                f"--rows={','.join(labels)}: {label!r} begins with the runs of {row.first!r}; add "
+                "it."
+            )
+    if not found:
+        raise UserError(f"--rows is empty; there are {known}.")
+    return found
 
 
 def _defaults():
-    """The parameters that rows choose, where a row does not: those of the flags."""
-    from experiments import methods
-
-    chosen = {name for _, _, own, _ in ROWS.values() for name in own}
-    return {name: methods.PARAMETERS[name].default for name in sorted(chosen)}
+    """What rows choose, where a row does not: the defaults of the methods and of the samplers."""
+    chosen = {name for row in ROWS.values() if isinstance(row, Row) for name in row.own}
+    parameters = {n: methods.PARAMETERS[n].default for n in chosen if n in methods.PARAMETERS}
+    return dict(sorted(parameters.items()))
 
 
 def _claims(outcome):
-    places = {row: (row, _ONLY) for row in outcome.rows}
-    yield chosen_in_words(outcome, outcome.cells[0].settings["dataset"], "method", places)
+    known = [row for row in outcome.rows if outcome.statistic(row, _ONLY).mean is not None]
+    choosable = [
+        r for r in known if outcome.statistic(r, _ONLY, outcome.chosen_by).mean is not None
+    ]
+    dataset = outcome.cells[0].settings["dataset"]
+    if len(known) < len(outcome.rows):
+        yield f"{dataset}: {len(known)} of {len(outcome.rows)} methods are finished; of these:"
+    if choosable:
+        yield chosen_in_words(outcome, dataset, "method", {row: (row, _ONLY) for row in choosable})
+        yield from _against(outcome, known, choosable)
+    yield from _seeds(outcome, known)
+    yield from _presets(outcome, known)
+    yield from _firsts(known)
+    yield from _parameters(outcome)
+
+
+def _against(outcome, known, choosable):
+    """How far the best is from the class-balanced focal loss, and from the plain loss."""
+
+    def mean(row, figure):
+        return outcome.statistic(row, _ONLY, figure).mean
+
+    best = max(choosable, key=lambda row: mean(row, outcome.chosen_by))
+    focal, plain = "class-balanced focal", "softmax"
+    parts = []
+    if focal in known and best != focal:
+        points = 100 * (mean(best, "accuracy") - mean(focal, "accuracy"))
+        parts.append(f"{points:+.1f} points of accuracy against {focal}")
+    errors = [mean(row, "ece") if row in known else None for row in (best, plain)]
+    if None not in errors and best != plain:
+        ours, theirs = map(accuracy, errors)
+        parts.append(f"calibration error {ours} against {theirs} of {plain}")
+    if parts:
+        yield f"{best}: {', '.join(parts)}."
+
+
+def _seeds(outcome, known):
+    """Which rows have more seeds than others."""
+    numbers = {row: len(outcome.at_hand(row, _ONLY)) for row in known}
+    if len({*numbers.values()}) > 1:
+        order = sorted(known, key=lambda row: -numbers[row])
+        groups = itertools.groupby(order, key=lambda row: numbers[row])
+        texts = [f"{counted(number, 'seed')} of {', '.join(rows)}" for number, rows in groups]
+        yield f"Finished are {'; '.join(texts)}."
+
+
+def _presets(outcome, known):
+    """What rows have that the others do not, in the words of the flags."""
+    shared = outcome.cells[0].settings
+    for preset, names in _PRESETS.items():
+        rows = [row for row in known if getattr(ROWS[row], "preset", None) == preset]
+        if rows:
+            own = outcome.cells[outcome.at(rows[0], _ONLY)[0]].settings
+            texts = [f"{n} {naming.exact(own[n])}" for n in names if own[n] != shared.get(n)]
+            yield f"{', '.join(rows)}, by the preset {preset}: {', '.join(texts)}."
+
+
+def _firsts(known):
+    """Which rows begin with the runs of another, and what their times are of."""
+    for first in dict.fromkeys(ROWS[row].first for row in known if ROWS[row].first):
+        own = [row for row in known if ROWS[row].first == first]
+        after = [row for row in own if isinstance(ROWS[row], After)]
+        if after:
+            yield f"{', '.join(after)}: the networks of {first}, whose time they show."
+        if second := [row for row in own if row not in after]:
+            yield f"{', '.join(second)}: on the trunks of {first}, whose time is not in theirs."
+
+
+def _parameters(outcome):
+    """How many parameters the network has, where that is known without making it."""
+    settings = outcome.cells[0].settings
+    channels = _CHANNELS.get(settings["dataset"])
+    sizes = {len(m["per_class_accuracy"]) for m in outcome.metrics.values()}
+    if channels and len(sizes) == 1 and settings.get("backbone", resnet.NAME) == resnet.NAME:
+        number = resnet.parameters(settings["depth"], channels, sizes.pop())
+        yield (
+            f"The network has {number:,} parameters that are trained; the heads of LDAM have no "
+            "bias, that of MiSLAS has a scale for each class."
+        )
 
 
 TABLE = Table(
     name="methods",
     title="Methods",
     document="methods.md",
-    help="re-weighting, logit adjustment, margins and deferred weights side by side",
-    varies=("method", "loss", "cb_power", "tau", "vs_gamma"),
+    help="re-weighting, sampling, logit adjustment, margins, second stages and recipes side by "
+    "side",
+    varies=(
+        *("method", "loss", "cb_power", "cb_normalize", "tau", "vs_gamma", "sampler"),
+        *("mixup_alpha", "cutmix_alpha", "randaugment", "cutout", "ema", "sam_rho", "first_stage"),
+    ),
+    differs=tuple(dict.fromkeys((*_SECOND, *_STRONG, *_OF_STEPS, *_OF_FIRST))),
     heading="method",
     cells=_cells,
     claims=_claims,
+    options=(
+        Option(
+            "rows",
+            'Some rows of the table of methods alone, by their names, such as "softmax,cRT".',
+            is_list=True,
+        ),
+    ),
     figures={
         "accuracy": "accuracy",
         "balanced_accuracy": "balanced",
@@ -63,5 +270,5 @@ TABLE = Table(
         "nll": "NLL",
         "seconds_per_epoch": "s an epoch",
     },
-    reported={label: text for label, (*_, text) in ROWS.items()},
+    reported={label: row.reported for label, row in ROWS.items()},
 )

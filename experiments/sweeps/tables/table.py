@@ -7,15 +7,17 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """A flag of experiments.sweep that one table alone has, a whole number of at least 1.
+    """A flag of experiments.sweep that one table alone has: a whole number of at least 1, or words.
 
     Attributes:
         name: Name of the flag; None is its default.
         help: What `--help` says.
+        is_list: Whether it is a list of words.
     """
 
     name: str
     help: str
+    is_list: bool = False
 
 
 def _nothing(settings):
@@ -36,11 +38,13 @@ class Table:
         heading: What the labels of the rows are.
         cells: Function of `(settings, options)`: the settings that all cells share and a dict of
             the table's own options, None where not given. It gives `(row, column, own settings)`
-            of each cell.
+            of each cell, and after them what `cells.Cell` has as `first` and `posthoc`.
         claims: Function of a `cells.Outcome` that gives sentences on its accuracies.
         published: Function of the settings of a cell that returns the accuracy in the paper, or
             None where the paper has none for them.
         options: Tuple of `Option`.
+        differs: Settings that are the same in all cells but second stages and those with the
+            strong recipe, which have their own.
         figures: Dict of figures to their headings, for a table with a column for each of them;
             empty for one table a figure, whose columns are the cells' own.
         reported: Dict of row to what the field reports there in %, a text or None, next to the
@@ -59,3 +63,4 @@ class Table:
     options: tuple[Option, ...] = ()
     figures: dict[str, str] = dataclasses.field(default_factory=dict)
     reported: dict[str, str | None] = dataclasses.field(default_factory=dict)
+    differs: tuple[str, ...] = ()

@@ -49,6 +49,14 @@ def test_a_record_names_the_data_set_its_cut_and_no_folder(training):
     assert "somewhere" not in json.dumps(config)
 
 
+def test_a_run_of_another_seed_names_the_seed_of_the_tail(training):
+    training.saved["steps"]["softmax_power0"]["figures"]["config"]["flags"]["seed"] = 2
+    ((name, config, *_),) = records.records(training.saved, None)
+    assert (config["flags"]["seed"], config["flags"]["long_tail_seed"]) == (2, 0)
+    assert name.startswith("cifar10_factor0.02_tail0_")
+    assert name.endswith("_seed2")
+
+
 def test_a_run_on_other_images_is_refused(training):
     other = Split(np.zeros((300, 8, 8, 1), "uint8"), np.zeros(300, "int32"))
     training.archive["train"] = data_record.of_split(other)

@@ -173,3 +173,14 @@ def test_a_killed_sweep_takes_its_trainings_with_it(jobs, tmp_path):
         assert alive(str(job.folder))
         sweep.kill()
     wait_for(lambda: not alive(str(job.folder)))
+
+
+def test_a_job_that_begins_with_another_waits_for_it_and_fails_with_it(jobs):
+    made = jobs(a="crash,ok", b="ok", c="crash", d="ok")
+    made[1].first, made[3].first = made[0], made[2]
+    changes = run(made, slots=2)
+    order = [change for change in changes if change[0] in "ab"]
+    assert order.index(("a", "done")) < order.index(("b", "running"))
+    assert made[1].state == "done"
+    assert (made[3].state, made[3].attempts) == ("failed", 0)
+    assert made[3].reason == "c failed, with which it begins"

@@ -1,0 +1,41 @@
+"""The runs that the kit trains for the table of methods are cells of it."""
+
+import pathlib
+
+from absl import flags
+from absl.testing import flagsaver
+
+from benchmarks.gpu import training
+from experiments import cli, sweep
+from experiments.runs import naming
+from experiments.training import flags as train_flags
+
+ROOT = pathlib.Path(__file__).parents[3]
+PROTOCOL = (f"--flagfile={ROOT}/experiments/presets/park2022.flags", "--precision=mixed_bfloat16")
+CPU = f"--flagfile={ROOT}/experiments/presets/cpu.flags"
+
+
+def cells():
+    """Name to recorded settings of the cells of the table."""
+    own = ("--table=methods", CPU, "--seeds=0,1,2", "--output_dir=out")
+    with flagsaver.flagsaver():
+        flags.FLAGS(["sweep", *cli.with_flagfiles(own)])
+        return {job.name: job.recorded() for job in sweep.plan().jobs if job.trains}
+
+
+def test_a_run_for_the_table_of_methods_has_the_settings_of_its_cell(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    known, names = cells(), {}
+    runs = training.read((ROOT / "benchmarks" / "gpu" / "methods.runs").read_text())
+    for run, own in runs.items():
+        own = [flag.replace("--dataset=all", "--dataset=cifar10") for flag in own]
+        with flagsaver.flagsaver():
+            flags.FLAGS(["train", *cli.with_flagfiles([*PROTOCOL, "--dataset=cifar10", *own])])
+            given = train_flags.given_settings()
+        first = given.pop("first_stage")
+        found = train_flags.recorded({**given, "first_stage": None})
+        found["lr_boundaries"] = [float(b) for b in found["lr_boundaries"]]
+        found["first_stage"] = names[first.removeprefix("@")] if first else None
+        names[run] = naming.run_name(found)
+        assert found == known[names[run]]
+    assert len(names) > 10
