@@ -269,6 +269,8 @@ def _write(sweep):
     text = results.csv_text(runs.values(), sweep.grid)
     atomic.write_atomically(sweep.folder / "results.csv", text.encode())
     own = {i: runs[_figures(job)] for i, job in enumerate(sweep.jobs) if _figures(job) in runs}
+    for i, run in own.items():
+        results.check_posthoc(_figures(sweep.jobs[i]), run, sweep.cells[i].posthoc)
     outcome = cells.Outcome(sweep.table, sweep.cells, {i: run.metrics for i, run in own.items()})
     text = document.text(outcome, _command(), document.notes(outcome, own.values()))
     atomic.write_atomically(sweep.folder / sweep.table.document, text.encode())

@@ -170,6 +170,23 @@ def _read(path):
     return config, metrics
 
 
+def check_posthoc(path, run, asked):
+    """Raises UserError where other things were done to a network than a cell asks for.
+
+    Args:
+        path: The file of its figures.
+        run: `Run` of them.
+        asked: `posthoc` of the cell; None of a training.
+    """
+    if asked is None:
+        return
+    about = run.metrics["posthoc"]
+    done = {"posthoc": about.get("steps")}
+    done |= {n: about.get(n.removeprefix("posthoc_")) for n in asked if n not in done}
+    if different := directory.differences(asked, done):
+        raise UserError(f"{path} is of something else ({'; '.join(different)}); delete it.")
+
+
 def _added(folder):
     """`naming.added` of a run directory; None also where its `config.json` is damaged."""
     try:

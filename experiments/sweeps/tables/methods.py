@@ -70,7 +70,9 @@ def _weighted(power, **own):
 
 _STEP = {"cb_normalize": "examples"}
 _MIXED = {"mixup_alpha": 1.0}
+_NO_RANDAUGMENT = {"randaugment": 0.0}  # which JAX does not have
 _VS = {"vs_gamma": 0.15, "tau": 1.0}
+_VS_DRW = {**_VS, **_weighted(1.0)}
 _PLAIN = _weighted(0.0)
 ROWS = {
     "softmax": Row(own=_PLAIN, reported="74.8 to 77.5"),
@@ -91,7 +93,7 @@ ROWS = {
     "Balanced Softmax": Row("balanced_softmax", reported="81.1"),
     "CDT": Row("vs", own={"vs_gamma": 0.2, "tau": 0.0}, reported="81.8"),
     "VS": Row("vs", own=_VS),
-    "deferred VS": Row("vs_drw", own={**_VS, **_weighted(1.0)}),
+    "deferred VS": Row("vs_drw", own=_VS_DRW),
     "LDAM": Row("ldam"),
     "deferred LDAM": Row("ldam_drw", own=_weighted(1.0), reported="81.0"),
     "post-hoc logit adjustment": After(
@@ -106,7 +108,16 @@ ROWS = {
     "Balanced Softmax with mixup": Row("balanced_softmax", own=_MIXED),
     "softmax with strong recipe": Row(own=_PLAIN, preset="strong"),
     "Balanced Softmax with strong recipe": Row("balanced_softmax", preset="strong"),
-    "deferred VS with strong recipe": Row("vs_drw", own={**_VS, **_weighted(1.0)}, preset="strong"),
+    "deferred VS with strong recipe": Row("vs_drw", own=_VS_DRW, preset="strong"),
+    "softmax with strong recipe (no RandAugment)": Row(
+        own={**_PLAIN, **_NO_RANDAUGMENT}, preset="strong"
+    ),
+    "Balanced Softmax with strong recipe (no RandAugment)": Row(
+        "balanced_softmax", own=_NO_RANDAUGMENT, preset="strong"
+    ),
+    "deferred VS with strong recipe (no RandAugment)": Row(
+        "vs_drw", own={**_VS_DRW, **_NO_RANDAUGMENT}, preset="strong"
+    ),
 }
 
 

@@ -106,7 +106,8 @@ def files(settings, job):
         "confusion_matrix": [[right, 1000 - right], [1000 - right, right]],
     }
     if not job.trains:
-        done = {"steps": ["logit_adjustment"], "tau": 1.0}
+        (step,) = (a[len("--posthoc=") :] for a in job.arguments if a.startswith("--posthoc="))
+        done = {"steps": [step], "tau": 1.0}
         return {job.figures: json.dumps({**metrics, "posthoc": done})}
     return {
         "config.json": json.dumps(config),

@@ -120,6 +120,9 @@ def test_rows_that_can_not_be_made_are_refused(work, arguments, words):
 
 def test_figures_that_are_not_what_evaluate_writes_are_refused(work):
     job = run(*METHODS, FIRSTS).jobs[1]
+    change(job.folder / job.figures, posthoc={"steps": ["logit_adjustment"], "tau": 2.0})
+    with pytest.raises(UserError, match=r"something else \(--posthoc_tau is 2\.0 there, 1\.0 here"):
+        run(*METHODS, FIRSTS)
     change(job.folder / job.figures, posthoc=None)
     with pytest.raises(UserError, match=r"tau1\.json is not what experiments\.evaluate writes"):
         run(*METHODS, FIRSTS)
