@@ -18,6 +18,11 @@ OLDER = {**OFF, "first_stage": None, "long_tail_seed": None}
 _NETWORK = ": model.keras (sha256 "  # what a record says after the name of a first stage
 
 
+def is_on(settings):
+    """Whether a run has any of the recipe."""
+    return any(settings.get(name, off) != off for name, off in OFF.items())
+
+
 def in_name(settings):
     """Its part of a run's name, such as "mixup1_cosine", in a list: what is not off."""
     parts = []
@@ -47,4 +52,6 @@ def first_stage_in_name(settings, shared):
 def first_stage(settings):
     """The name of the run directory that a second stage begins with; None of another training."""
     given = settings.get("first_stage")
-    return None if given is None else pathlib.PurePath(given.partition(_NETWORK)[0]).name
+    if not isinstance(given, str):
+        return None
+    return pathlib.PurePath(given.partition(_NETWORK)[0]).name

@@ -106,7 +106,7 @@ def check_folder(folder, expected, varied, data_name, differs=()):
         ours = expected.get(path.parent)
         if ours is None:
             own = {*_VARIED, *varied, *(naming.added(path.parent, theirs) or ())}
-            if recipe.in_name(theirs) or recipe.first_stage(theirs):
+            if recipe.is_on(theirs) or recipe.first_stage(theirs):
                 own |= {*differs}
             ours = {**shared, **{name: theirs.get(name) for name in own}}
         _refuse_others(f"--output_dir={folder}", path.parent, ours, theirs)
