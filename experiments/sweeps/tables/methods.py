@@ -179,6 +179,8 @@ def _claims(outcome):
     if choosable:
         yield chosen_in_words(outcome, dataset, "method", {row: (row, _ONLY) for row in choosable})
         yield from _against(outcome, known, choosable)
+        if outcome.chosen_by == "accuracy" and len(choosable) > 1:
+            yield "It is the best on the test set itself: new seeds of it are likely to do worse."
     yield from _seeds(outcome, known)
     yield from _presets(outcome, known)
     yield from _firsts(known)
@@ -210,9 +212,12 @@ def _seeds(outcome, known):
     numbers = {row: len(outcome.at_hand(row, _ONLY)) for row in known}
     if len({*numbers.values()}) > 1:
         order = sorted(known, key=lambda row: -numbers[row])
-        groups = itertools.groupby(order, key=lambda row: numbers[row])
-        texts = [f"{counted(number, 'seed')} of {', '.join(rows)}" for number, rows in groups]
-        yield f"Finished are {'; '.join(texts)}."
+        *more, (fewest, _) = [
+            (number, ", ".join(rows))
+            for number, rows in itertools.groupby(order, key=lambda row: numbers[row])
+        ]
+        texts = [f"{counted(number, 'seed')} of {rows}" for number, rows in more]
+        yield f"Finished are {'; '.join(texts)}; {counted(fewest, 'seed')} of the others."
 
 
 def _presets(outcome, known):
