@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.datasets import draws, jax_mixing, recipe_draws
+from experiments.datasets.jax_randaugment import RandAugment
 from experiments.datasets.recipe import Recipe
 
 # Beyond so many steps a call can't be interrupted for too long, and shows no progress.
@@ -44,8 +45,10 @@ class Feed:
     def __init__(self, split, batch_size, recipe=None):
         self.split, self.batch_size, self.recipe = split, batch_size, recipe or Recipe()
         self.number = len(split.labels)
-        self.resident = None
-        if _stays(split.images):
+        self.resident = self.randaugment = None
+        if self.recipe.randaugment:
+            self.randaugment = RandAugment(self.recipe.randaugment, split.images.shape[-1])
+        if _stays(split.images, copies=2 if self.randaugment else 1):
             self.resident = jax.device_put(np.asarray(split.images[:])), jnp.asarray(split.labels)
 
     def layout(self):
@@ -57,7 +60,7 @@ class Feed:
 
     def as_they_are(self):
         """A plan for `calls`: the images in the split's own order, nothing drawn."""
-        return np.arange(self.number, dtype="int32"), {}
+        return np.arange(self.number, dtype="int32"), {}, None
 
     def plan(self, order, augmentation, seed, epoch):
         """What is drawn for an epoch of a training, for `calls`.
@@ -74,11 +77,16 @@ class Feed:
         crop = draws.augmentation(augmentation, shape, seed, epoch, steps, self.batch_size)
         if crop is not None:
             drawn["crop"] = (crop.rows, crop.columns, crop.flips)
-        return order, drawn
+        return order, drawn, (seed, epoch) if self.randaugment else None
 
     def calls(self, plan):
         """Yields the `Call`s of an epoch, of what `plan` or `as_they_are` gave for it."""
-        order, drawn = plan
+        order, drawn, augmented = plan
+        resident = self.resident
+        if resident and augmented:  # all images of the epoch at once, in its order
+            images, labels = resident
+            resident = self.randaugment(images, order, *augmented), labels[order]
+            order = np.arange(self.number, dtype="int32")
 
         def make(place):
             first, (steps, size) = place
@@ -87,7 +95,8 @@ class Feed:
             of_call = jax.tree.map(
                 lambda d: d[first:end] if d.ndim == 1 else d[first:end, :size], drawn
             )
-            return Call(end, (*self._images(chosen), of_call))
+            inputs = (*resident, chosen) if resident else self._read(chosen, start, augmented)
+            return Call(end, (*inputs, of_call))
 
         layout = self.layout()
         firsts = np.cumsum([0, *(steps for steps, _ in layout)]).tolist()
@@ -108,14 +117,14 @@ class Feed:
             return jax_mixing.mix(x, y, recipe.num_classes, drawn["mix"])
         return x, jax.nn.one_hot(y, recipe.num_classes) if recipe.mixes else y
 
-    def _images(self, chosen):
-        """`(images, labels, positions in them)` of positions in the split."""
-        if self.resident:
-            return (*self.resident, chosen)
+    def _read(self, chosen, start, augmented):
+        """`(images, labels, positions in them)` of positions in the split, from a place on."""
         flat = chosen.ravel()
         images = jax.device_put(self.split.images[flat])
-        positions = np.arange(flat.size, dtype="int32").reshape(chosen.shape)
-        return images, jnp.asarray(self.split.labels[flat]), positions
+        positions = np.arange(flat.size, dtype="int32")
+        if augmented:
+            images = self.randaugment(images, positions, *augmented, first=start)
+        return images, jnp.asarray(self.split.labels[flat]), positions.reshape(chosen.shape)
 
     def _most_steps(self):
         if not rolled():
@@ -159,7 +168,7 @@ def pixels(images, chosen, drawn):
     return jnp.where(inside[..., None], found, jnp.zeros((), images.dtype))
 
 
-def _stays(images):
+def _stays(images, copies=1):
     """Whether the images are kept on the device: those in memory on the CPU, on a GPU what fits."""
     if not rolled():
         return isinstance(images, np.ndarray)
@@ -167,7 +176,7 @@ def _stays(images):
     if "bytes_limit" not in known:
         return True
     free = known["bytes_limit"] - known.get("bytes_in_use", 0)
-    return int(np.prod(images.shape)) <= free // 2  # the other half is for the training
+    return copies * int(np.prod(images.shape)) <= free // 2  # the other half is for the training
 
 
 def ahead(make, places):

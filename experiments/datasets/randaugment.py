@@ -1,30 +1,19 @@
-"""RandAugment of the layers of Keras, without state: a batch is a pure function of its key.
+"""RandAugment on TensorFlow, without state: a batch is a pure function of its key."""
 
-`keras.layers.RandAugment` itself can't be used: its `get_random_transformation` takes a seed and
-ignores it, so that its counter would break an exact resume; it gives all images of a batch the same
-operations; and its ranges grow the wrong way for posterising and solarising (a small factor leaves
-one bit, and inverts all), and one way only for the rotation. The operations are those of the paper,
-made by Keras' layers, with the paper's ranges.
-"""
-
-import keras
 import tensorflow as tf
-from keras import layers
 
-_PIXELS = (0, 255)
-_GRAY = 128.0  # outside of the image: 0 once it is standardised, as in the official code
+from experiments.datasets import image_operations
 
 
-class _Stream(keras.random.SeedGenerator):
-    """A seed for each call, of a key `[2]` and a counter that begins at 0 with every batch."""
+class _Stream(image_operations.Stream):
+    """Of a key `[2]`."""
 
-    def __init__(self, key):  # without a variable, which is what `super()` makes
-        self.key, self.drawn = key, 0
+    def __init__(self, key):
+        super().__init__(key, _fold_in)
 
-    def next(self, ordered=True):
-        del ordered
-        self.drawn += 1
-        return tf.cast(tf.random.fold_in(self.key, self.drawn, alg="philox"), tf.int32)
+
+def _fold_in(key, number):
+    return tf.cast(tf.random.fold_in(key, number, alg="philox"), tf.int32)
 
 
 class RandAugment:
@@ -46,9 +35,8 @@ class RandAugment:
 
     def __init__(self, magnitude, channels, operations=2):
         self.operations = operations
-        self._layers = _layers(magnitude)
-        if channels != 3:
-            del self._layers["color"]
+        self._names = image_operations.names(channels)
+        self._layers = image_operations.make_layers(magnitude)
 
     def __call__(self, images, key):
         """The images, uint8 `[B, H, W, channels]`, changed.
@@ -57,7 +45,7 @@ class RandAugment:
             images: uint8 `[B, H, W, channels]`.
             key: Seed `[2]` of a stateless stream, a different one for every batch.
         """
-        stream, number = _Stream(key), len(self._layers) + 1  # the last is nothing
+        stream, number = _Stream(key), len(self._names) + 1  # the last is nothing
         pixels = tf.cast(images, tf.float32)
         for _ in range(self.operations):
             chosen = tf.random.stateless_uniform(
@@ -66,43 +54,30 @@ class RandAugment:
             places = tf.dynamic_partition(tf.range(tf.shape(images)[0]), chosen, number)
             parts = tf.dynamic_partition(pixels, chosen, number)
             changed = [
-                self._changed(name, layer, part, stream)
-                for (name, layer), part in zip(self._layers.items(), parts, strict=False)
+                self._changed(name, part, stream)
+                for name, part in zip(self._names, parts, strict=False)
             ]
             pixels = tf.dynamic_stitch(places, [*changed, parts[-1]])
             pixels = tf.ensure_shape(pixels, images.shape)
-        return tf.cast(tf.clip_by_value(tf.round(pixels), *_PIXELS), tf.uint8)
+        return tf.cast(tf.clip_by_value(tf.round(pixels), *image_operations.PIXELS), tf.uint8)
 
-    def _changed(self, name, layer, pixels, stream):
+    def _changed(self, name, pixels, stream):
         """The images of one operation; none, as it happens, are too few for some of Keras'."""
         seed = _Stream(stream.next())
 
         def change():
-            # Keras solarises what is above a threshold of which a small factor makes a low one.
-            given = 255.0 - pixels if name == "solarize" else pixels
-            drawn = layer.get_random_transformation(given, training=True, seed=seed)
-            return layer.transform_images(given, drawn, training=True)
+            if name == "equalize":
+                return image_operations.equalize(pixels, _at_most(pixels))
+            return image_operations.transform(name, self._layers[name], pixels, seed)
 
         return tf.cond(tf.shape(pixels)[0] > 0, change, lambda: pixels)
 
 
-def _layers(magnitude):
-    """The layer of Keras of each operation, by name."""
-    outside = {"fill_mode": "constant", "fill_value": _GRAY}
-    moved, strength = 0.3 * magnitude, 0.9 * magnitude
-    whole = {"value_range": _PIXELS}
-    return {
-        "autocontrast": layers.AutoContrast(**whole),
-        "equalize": layers.Equalization(**whole),
-        "solarize": layers.Solarization(threshold_factor=magnitude, **whole),
-        "posterize": layers.RandomPosterization([8 - max(1, round(4 * magnitude)), 8], **whole),
-        "contrast": layers.RandomContrast(strength, **whole),
-        "brightness": layers.RandomBrightness(0.5 * magnitude, **whole),
-        "sharpness": layers.RandomSharpness([0.5 - strength / 2, 0.5 + strength / 2], **whole),
-        "rotate": layers.RandomRotation(magnitude * 30 / 360, **outside),
-        "shear_x": layers.RandomShear(moved, 0.0, **outside),
-        "shear_y": layers.RandomShear(0.0, moved, **outside),
-        "translate_x": layers.RandomTranslation(0.0, moved, **outside),
-        "translate_y": layers.RandomTranslation(moved, 0.0, **outside),
-        "color": layers.RandomColorDegeneration(strength, **whole),
-    }
+def _at_most(pixels):
+    """How many pixels of each channel have at most each value, float32 `[B, 256, channels]`."""
+    number, _, _, channels = tf.unstack(tf.shape(pixels))
+    values = tf.transpose(tf.cast(pixels, tf.int32), [0, 3, 1, 2])
+    values = tf.reshape(values, [number * channels, -1])
+    counts = tf.math.bincount(values, minlength=256, maxlength=256, axis=-1, dtype=tf.float32)
+    counts = tf.reshape(counts, [number, channels, 256])
+    return tf.transpose(tf.cumsum(counts, axis=-1), [0, 2, 1])

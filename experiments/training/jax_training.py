@@ -6,6 +6,7 @@ gives back the state; on the CPU, whose convolutions are slow in a loop, a call 
 step computes is what `model.fit` computes.
 """
 
+import dataclasses
 import warnings
 
 import jax
@@ -34,6 +35,8 @@ def fit(model, split, evaluated, settings, augmentation, first_epoch, callbacks,
     recipe = Recipe.of(settings, model.output_shape[-1])
     feed = jax_batches.Feed(split, settings["batch_size"], recipe)
     training = _Training(model, feed, settings.get("sam_rho", 0.0), averages)
+    # Its labels are as those of the training, its images as they are.
+    recipe = dataclasses.replace(recipe, randaugment=0.0)
     evaluation = _Program(model, jax_batches.Feed(evaluated, settings["eval_batch_size"], recipe))
     called = keras.callbacks.CallbackList(
         callbacks,

@@ -49,7 +49,6 @@ flags.DEFINE_float(
 NAMES = tuple(OFF)
 GROUPS = {"Strong recipe": NAMES}
 _ALPHAS = ("mixup_alpha", "cutmix_alpha")
-_TENSORFLOW = ("randaugment",)  # alone
 _OWN_STEP = ("ema", "sam_rho")
 
 
@@ -58,21 +57,13 @@ def mixes(settings):
     return any(settings.get(name) for name in _ALPHAS)
 
 
-def problems(settings, backend):
+def problems(settings):
     """What is wrong with the flags of the recipe, a line each.
 
     Args:
         settings: Settings of experiments.train.
-        backend: Keras' backend.
     """
     yield from _range_problems(settings)
-    if backend == "jax":
-        for name in _TENSORFLOW:
-            if settings[name]:
-                yield (
-                    f"--{name}={settings[name]:g} is TensorFlow's, and KERAS_BACKEND is jax: leave "
-                    "it out, or set KERAS_BACKEND=tensorflow."
-                )
     if settings["strategy"] == "mirrored":
         for name in _OWN_STEP:
             if settings[name]:

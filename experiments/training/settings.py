@@ -47,7 +47,7 @@ def checked(settings, first=None):
     problems += backbones.problems(settings)
     problems += [*_contradictions(settings), *_path_problems(settings), *_data_problems(settings)]
     problems += first_stage.problems(settings, first)
-    problems += recipe_flags.problems(settings, machine.backend())
+    problems += recipe_flags.problems(settings)
     problems += machine.keras_problems()
     problems += exports.problems(settings["exports"], machine.backend())
     if machine.backend() == "jax":

@@ -99,7 +99,7 @@ def test_so_is_every_batch_of_a_call_of_many_steps_as_on_a_gpu(
 ):
     monkeypatch.setattr(jax_batches, "rolled", lambda: True)
     monkeypatch.setattr(jax_batches, "_MOST_STEPS", most)
-    monkeypatch.setattr(jax_batches, "_stays", lambda images: stays)
+    monkeypatch.setattr(jax_batches, "_stays", lambda images, copies: stays)
     split = split_of(85, (8, 8, 1))
     layout = jax_batches.Feed(split, 16).layout()
     assert layout == ([(5, 16), (1, 5)] if most > 5 else [(3, 16), (2, 16), (1, 5)])
@@ -153,3 +153,7 @@ def test_what_stays_on_a_gpu_is_what_leaves_half_of_its_memory_free(
     assert jax_batches._stays(images) is (rolled or not mapped)
     device.memory -= 2
     assert jax_batches._stays(images) is (not rolled and not mapped)
+    device.memory = 2 * 2 * 75 * 64  # where an epoch has images of its own next to them
+    assert jax_batches._stays(images, copies=2) is (rolled or not mapped)
+    device.memory -= 2
+    assert jax_batches._stays(images, copies=2) is (not rolled and not mapped)

@@ -113,7 +113,7 @@ def augmented(real_digits):
         layers = randaugment.RandAugment(magnitude, given.shape[-1], operations=1)
         stream = randaugment._Stream(key(1, 2))
         pixels = tf.constant(given, tf.float32)
-        return given, layers._changed(name, layers._layers[name], pixels, stream).numpy()
+        return given, layers._changed(name, pixels, stream).numpy()
 
     return one
 
@@ -126,6 +126,19 @@ def test_a_small_magnitude_solarises_and_posterises_little(augmented):
     images, found = augmented("posterize", 0.25)
     assert (np.abs(found - images) < 2).all()  # one of eight bits
     assert (found != images).any()
+
+
+def test_every_image_is_equalised_by_its_own_histogram(augmented, real_digits):
+    given = np.concatenate([real_digits[0][:3], np.full((1, 8, 8, 1), 7, "uint8")])
+    _, found = augmented("equalize", 0.5, given)
+    for image, equalised in zip(given, found, strict=True):
+        at_most = [(image <= x).sum() for x in image.ravel()]
+        least = min(at_most)
+        expected = np.array([255 * (n - least) / max(64 - least, 1) for n in at_most])
+        same = np.ptp(image) == 0
+        np.testing.assert_array_equal(
+            equalised.ravel(), image.ravel() if same else np.round(expected)
+        )
 
 
 def test_every_image_has_operations_of_its_own_and_rotations_go_both_ways(augmented, digits):

@@ -10,12 +10,20 @@ import keras
 import numpy as np
 
 from cb_keras import losses, metrics
-from experiments.datasets import Split, digits, draws, jax_batches, recipe_draws
+from experiments.datasets import (
+    Split,
+    digits,
+    draws,
+    image_operations,
+    jax_batches,
+    jax_randaugment,
+    recipe_draws,
+)
 from experiments.datasets.recipe import Recipe
 from experiments.training import averaging, jax_training, steps
 from tests.experiments.training.cases import tiny_network
 
-DATA = {"cutout": 3, "mixup_alpha": 1.0, "cutmix_alpha": 1.0}
+DATA = {"cutout": 3, "mixup_alpha": 1.0, "cutmix_alpha": 1.0, "randaugment": 0.5}
 RATE, RHO, MOMENTUM = 0.2, 0.5, 0.3
 
 
@@ -151,6 +159,41 @@ def whole_recipe(keep, name):
     keep(f"{name}_figures", [list(logs.values()) for logs in epochs.logs])
 
 
+def randaugmented(keep):
+    """Operations on digits, matrices, and whole epochs of them made in several ways."""
+    images = data(64)[0].images // 2
+    operations = jax_randaugment.RandAugment(0.5, 1, operations=1)
+    pixels, keys = images.astype("float32"), jax.random.split(jax.random.PRNGKey(1), 64)
+    keep("images", [images])
+    for kind in ("equalize", "autocontrast"):
+        keep(kind, [operations._changed(kind, pixels[0], 0, keys[0])])
+    first = operations._names.index(image_operations.MOVED[0])
+    for i, name in enumerate(image_operations.MOVED):
+        matrices = [operations._matrix(images.shape[1:], first + i, k) for k in keys]
+        keep(f"matrix_{name}", matrices)
+        moved = [jax_randaugment._moved(p, m) for p, m in zip(pixels, matrices, strict=True)]
+        keep(f"moved_{name}", moved)
+
+    same = np.zeros(2000, "int32")
+    keep("of_one_image", [operations(images, same, 3, 0), operations(images, same, 3, 1)])
+    keep("from_a_place", [operations(images, same[:500], 3, 0, first=1500)])
+    backend, jax.default_backend = jax.default_backend, lambda: "gpu"
+    keep("of_all_operations", [jax_randaugment.RandAugment(0.5, 1, 1)(images, same, 3, 0)])
+    jax.default_backend = backend
+
+    def batches():
+        feed = jax_batches.Feed(Split(images, np.arange(64)), 24, Recipe(0, randaugment=0.5))
+        order = np.arange(64, dtype="int32")[::-1]
+        for call in feed.calls(feed.plan(order, "none", 3, 1)):
+            pixels, labels, chosen, _ = call.inputs
+            yield np.asarray(pixels)[chosen[0]]
+            yield np.asarray(labels)[chosen[0]]
+
+    keep("resident", batches())
+    jax_batches._stays = lambda images, copies: False
+    keep("read", batches())
+
+
 def main(path):
     """Writes what the test compares: arrays by name and number."""
     found = {}
@@ -162,8 +205,10 @@ def main(path):
     averaged_steps(keep)
     mixed_step(keep)
     whole_recipe(keep, "steps")
-    jax_batches.rolled = lambda: True  # as on a GPU
+    rolled, jax_batches.rolled = jax_batches.rolled, lambda: True  # as on a GPU
     whole_recipe(keep, "loop")
+    jax_batches.rolled = rolled
+    randaugmented(keep)
     np.savez(path, **found)
 
 

@@ -114,33 +114,25 @@ def test_averages_are_those_of_their_formula_and_what_evaluations_see(real_digit
 
 
 @pytest.mark.parametrize(
-    ("flags", "backend", "words"),
+    ("flags", "words"),
     [
-        ({"cutout": -1}, "tensorflow", "--cutout must be 0 or a side in pixels"),
-        ({"randaugment": 1.5}, "tensorflow", "--randaugment must be in [0, 1], such as 0.5; got 1"),
-        ({"mixup_alpha": 0.001}, "tensorflow", "--mixup_alpha must be 0 or a finite number >= 0.0"),
-        ({"cutmix_alpha": np.nan}, "tensorflow", "--cutmix_alpha must be 0 or a finite number"),
-        ({"ema": 1.0}, "tensorflow", "--ema must be in [0, 1), such as 0.999; got 1."),
-        ({"sam_rho": np.inf}, "tensorflow", "--sam_rho must be a finite number >= 0"),
-        ({"randaugment": 0.5}, "jax", "--randaugment=0.5 is TensorFlow's, and KERAS_BACKEND is j"),
-        ({"sam_rho": 0.1, "strategy": "mirrored"}, "tensorflow", "for one device: leave it or --s"),
-        (
-            {"mixup_alpha": 1.0, "loss": "focal"},
-            "tensorflow",
-            "--mixup_alpha can't be used with --l",
-        ),
+        ({"cutout": -1}, "--cutout must be 0 or a side in pixels"),
+        ({"randaugment": 1.5}, "--randaugment must be in [0, 1], such as 0.5; got 1"),
+        ({"mixup_alpha": 0.001}, "--mixup_alpha must be 0 or a finite number >= 0.0"),
+        ({"cutmix_alpha": np.nan}, "--cutmix_alpha must be 0 or a finite number"),
+        ({"ema": 1.0}, "--ema must be in [0, 1), such as 0.999; got 1."),
+        ({"sam_rho": np.inf}, "--sam_rho must be a finite number >= 0"),
+        ({"sam_rho": 0.1, "strategy": "mirrored"}, "for one device: leave it or --s"),
+        ({"mixup_alpha": 1.0, "loss": "focal"}, "--mixup_alpha can't be used with --l"),
     ],
 )
-def test_a_flag_of_the_recipe_that_can_not_be_honoured_is_refused(flags, backend, words):
-    (problem,) = recipe_flags.problems({**OFF, **flags}, backend)
+def test_a_flag_of_the_recipe_that_can_not_be_honoured_is_refused(flags, words):
+    (problem,) = recipe_flags.problems({**OFF, **flags})
     assert words in problem
 
 
-def test_the_default_is_no_recipe_and_most_of_it_runs_on_jax():
-    on = {"lr_schedule": "cosine", "cutout": 4, "mixup_alpha": 1.0, "cutmix_alpha": 1.0}
-    on |= {"ema": 0.9, "sam_rho": 0.1}
-    assert list(recipe_flags.problems(OFF, "jax")) == []
-    assert list(recipe_flags.problems({**OFF, **on}, "jax")) == []
+def test_the_default_is_no_recipe():
+    assert list(recipe_flags.problems(OFF)) == []
 
 
 @pytest.mark.parametrize("name", methods.METHODS)
