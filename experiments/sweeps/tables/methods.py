@@ -70,7 +70,7 @@ def _weighted(power, **own):
 
 _STEP = {"cb_normalize": "examples"}
 _MIXED = {"mixup_alpha": 1.0}
-_NO_RANDAUGMENT = {"randaugment": 0.0}  # which JAX does not have
+_NO_RANDAUGMENT = {"randaugment": 0.0}  # the rest of the recipe by itself
 _VS = {"vs_gamma": 0.15, "tau": 1.0}
 _VS_DRW = {**_VS, **_weighted(1.0)}
 _PLAIN = _weighted(0.0)
