@@ -106,6 +106,7 @@ def test_so_is_every_batch_of_a_call_of_many_steps_as_on_a_gpu(
     assert_as_tensorflow(jax_batches, split, "crop_flip", seed=3)
 
 
+@pytest.mark.slow
 def test_of_the_same_shares_the_strong_recipe_makes_the_batches_of_tensorflow(
     jax_batches, monkeypatch
 ):
