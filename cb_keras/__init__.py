@@ -25,6 +25,7 @@ from cb_keras._version import __version__
 from cb_keras.counting import binary_counts, class_counts
 from cb_keras.long_tail import choose_long_tail, long_tailed_counts
 from cb_keras.resnet import resnet_cifar
+from cb_keras.volumes import class_volumes
 from cb_keras.weights import class_balanced_weights, effective_number
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "choose_long_tail",
     "class_balanced_weights",
     "class_counts",
+    "class_volumes",
     "effective_number",
     "functional",
     "layers",

@@ -1,4 +1,4 @@
-"""Callbacks for long-tailed training: class weights by epoch."""
+"""Callbacks for long-tailed training: class weights by epoch, or by what the training finds."""
 
 import contextlib
 import functools
@@ -8,12 +8,14 @@ from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from cb_keras._progress import ThroughputProgress
-from cb_keras.checks import check_pairs_of_weights
-from cb_keras.counts import ByClass, by_class, check_class_weights
+from cb_keras.checks import check_momentum, check_pairs_of_weights, check_positive, check_power
+from cb_keras.counts import ByClass, by_class, check_class_counts, check_class_weights
+from cb_keras.metrics.base import ClassMetric
 
-__all__ = ["ClassWeightScheduler", "ThroughputProgress"]
+__all__ = ["ClassWeightScheduler", "DifficultyWeights", "ThroughputProgress"]
 
 
 class ClassWeightScheduler(keras.callbacks.Callback):
@@ -81,6 +83,157 @@ class ClassWeightScheduler(keras.callbacks.Callback):
         self._in_the_step = weights
         self.model.make_train_function(force=True)
         self.model.make_test_function(force=True)
+
+
+class DifficultyWeights(ClassWeightScheduler):
+    """Class weights times a power of each class's running training error, set every epoch.
+
+        w_c = s b_c (error_c + floor)^power,        s so that sum_c w_c = sum_c b_c
+
+    `b` are the weights that the training starts with, such as those of `class_balanced_weights`,
+    and `error_c = 1 - recall_c` of the training examples as they were seen: an average over the
+    epochs so far, `momentum` to the power of its age the weight of an epoch. It costs no pass
+    over the data: a metric of the model has counted the hits already. While no class is harder
+    than another, at the beginning and once all are learnt, the weights are `b`; the floor bounds
+    the ratio of two classes to `((1 + floor) / floor)^power` over that of `b`.
+
+    Works as `ClassWeightScheduler` does. For a training that is continued, keep `state()` with
+    the checkpoint and give it to `restore`: the weights then are the same to the last bit.
+
+    Args:
+        loss: One of `cb_keras.losses`, the one the model was compiled with; None for the only one
+            that the model has.
+        weights: `b`, class weights `[C]`, finite and >= 0; a dict or pandas Series is read by
+            class.
+        power: How much the difficulty counts, any finite number; 0 not at all.
+        momentum: Float in `[0, 1)`; 0 looks at the last epoch alone.
+        floor: What is added to the error, > 0.
+        class_counts: Training examples per class `[C]`; with them `s` keeps the mean weight of
+            the training examples, `sum_c n_c w_c = sum_c n_c b_c`, as suits weights of
+            `normalize="examples"`.
+
+    Attributes:
+        loss: The loss whose weights are set.
+
+    Raises:
+        ValueError: An argument is out of range; or, after the first batch, the model has no
+            metric that counts by class, such as `cb_keras.metrics.BalancedAccuracy`.
+
+    Examples:
+        >>> import cb_keras, keras, numpy as np
+        >>> weights = cb_keras.class_balanced_weights([3, 1])
+        >>> loss = cb_keras.losses.ClassBalancedSoftmaxCrossentropy(class_weights=weights)
+        >>> model = keras.Sequential([keras.layers.Dense(2)])
+        >>> model.compile("sgd", loss, metrics=[cb_keras.metrics.BalancedAccuracy(2)])
+        >>> difficulty = cb_keras.callbacks.DifficultyWeights(loss, weights)
+        >>> x, y = np.eye(4, dtype="float32"), np.array([0, 0, 0, 1])
+        >>> _ = model.fit(x, y, epochs=2, verbose=0, callbacks=[difficulty])
+        >>> round(float(np.sum(loss.class_weights)), 4)
+        2.0
+
+    Source: ours; Sinha et al., "Class-Wise Difficulty-Balanced Loss for Solving
+    Class-Imbalance", ACCV 2020, weight by `error_c^power` alone, the error that of held-out
+    examples.
+    """
+
+    def __init__(
+        self,
+        loss: Any,
+        weights: ByClass,
+        power: float = 1.0,
+        momentum: float = 0.9,
+        floor: float = 0.1,
+        class_counts: ByClass | None = None,
+    ) -> None:
+        super().__init__(loss, self._weights)
+        self.weights = check_class_weights("weights", weights)
+        self.power = check_power(power)
+        self.momentum = check_momentum(momentum)
+        self.floor = check_positive("floor", floor)
+        self._scaled_by = np.ones(len(self.weights))
+        if class_counts is not None:
+            self._scaled_by = check_class_counts(class_counts, minimum=0)
+        if self._scaled_by.shape != self.weights.shape:
+            raise ValueError(
+                f"`class_counts` has {len(self._scaled_by)} classes, `weights` has "
+                f"{len(self.weights)}."
+            )
+        # Sums over the epochs, the older ones faded: of the errors, and of the epochs' own weights.
+        self._errors, self._epochs = np.zeros((2, len(self.weights)))
+        self._metric: Any = None
+        self._to_read = False
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Assigns the weights."""
+        super().on_epoch_begin(epoch, logs)
+        self._to_read = True
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Finds the loss of the model."""
+        super().on_train_begin(logs)
+        self._metric = None
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Finds the metric that counts by class, which Keras makes in the first batch."""
+        if self._metric is None:
+            self._metric = _class_metric_of(self.model, len(self.weights))
+
+    def on_test_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Reads the hits of the epoch, before its validation counts anew."""
+        self._read()
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Reads the hits of an epoch without validation."""
+        self._read()
+
+    def state(self) -> dict[str, list[float]]:
+        """What a continued training needs of the epochs so far, as JSON can hold it."""
+        return {"errors": self._errors.tolist(), "epochs": self._epochs.tolist()}
+
+    def restore(self, state: Mapping[str, list[float]]) -> None:
+        """Goes on from what `state` returned."""
+        sums = [np.asarray(state[name], "float64") for name in ("errors", "epochs")]
+        if any(found.shape != self.weights.shape for found in sums):
+            raise ValueError(
+                f"`state` has {len(sums[0])} classes, `weights` has {len(self.weights)}."
+            )
+        self._errors, self._epochs = sums
+
+    def _read(self) -> None:
+        if not self._to_read or self._metric is None:
+            return
+        self._to_read = False
+        total = np.asarray(self._metric.total, "float64")
+        seen = total > 0
+        error = 1.0 - np.asarray(self._metric.correct, "float64") / np.where(seen, total, 1.0)
+        keep = np.where(seen, self.momentum, 1.0)  # an epoch without a class says nothing of it
+        self._errors = keep * self._errors + (1.0 - keep) * np.clip(error, 0.0, 1.0)
+        self._epochs = keep * self._epochs + (1.0 - keep)
+
+    def _weights(self, epoch: int) -> NDArray[np.float32]:
+        """The weights by the errors so far; a class never seen counts as the mean of the others."""
+        known = self._epochs > 0
+        if not known.any():
+            return self.weights
+        error = self._errors / np.where(known, self._epochs, 1.0)
+        factor = np.where(known, error, error[known].mean()) + self.floor
+        before = self.weights.astype("float64")
+        largest = factor.max() if self.power > 0 else factor.min()
+        after = before * (factor / largest) ** self.power  # at most `before`, so nothing overflows
+        return (after * (self._scaled_by @ before) / (self._scaled_by @ after)).astype("float32")
+
+
+def _class_metric_of(model: Any, num_classes: int) -> Any:
+    """A metric of the model that counts hits by class, or ValueError."""
+    inner = [part for metric in model.metrics for part in getattr(metric, "metrics", ())]
+    for metric in (*model.metrics, *inner):
+        counts = isinstance(metric, ClassMetric) and not metric.multi_label
+        if counts and metric.num_classes == num_classes:
+            return metric
+    raise ValueError(
+        f"the model has no metric that counts the hits of {num_classes} classes: compile it with "
+        f"metrics=[cb_keras.metrics.BalancedAccuracy({num_classes})]."
+    )
 
 
 def _loss_of(model: Any, given: Any) -> Any:

@@ -6,7 +6,7 @@ same counts give the same weights whatever accelerator the machine has.
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 from cb_keras import private_api
 from cb_keras.checks import check_beta, check_choice, check_power
-from cb_keras.counts import ByClass, check_class_counts
+from cb_keras.counts import ByClass, by_class, check_class_counts
 
 Normalize = Literal["classes", "examples"]
 Empty = Literal["raise", "zero"]
+Beta = float | Sequence[float] | NDArray[np.floating[Any]] | Mapping[Any, float]
 
 
-def effective_number(class_counts: ByClass, beta: float) -> NDArray[np.float64]:
+def effective_number(class_counts: ByClass, beta: Beta) -> NDArray[np.float64]:
     """Effective number of samples of each class.
 
     `E_n = (1 - beta^n) / (1 - beta)`, evaluated as
@@ -33,25 +34,26 @@ def effective_number(class_counts: ByClass, beta: float) -> NDArray[np.float64]:
     Args:
         class_counts: Training examples per class, shape `[C]`, integers >= 1 (whole floats too);
             a dict, Counter or pandas Series is read by class.
-        beta: Float in `[0, 1]`.
+        beta: Float in `[0, 1]`, or one for each class, `[C]`, such as `1 - 1 / volumes` of
+            `class_volumes`.
 
     Returns:
         float64 numpy array of shape `[C]`, relative error below 1e-6 for n up to 1e9.
 
     Raises:
         ValueError: A count is not a whole number >= 1, there is no class, or `beta` is outside
-            `[0, 1]`.
+            `[0, 1]`, or not one for each class.
 
     Source: Cui et al., "Class-Balanced Loss Based on Effective Number of Samples", CVPR 2019,
     equation 2.
     """
     counts = check_class_counts(class_counts)
-    return _run(_effective_number, counts, check_beta(beta))
+    return _run(_effective_number, counts, _checked_beta(beta, counts.size))
 
 
 def class_balanced_weights(
     class_counts: ByClass,
-    beta: float = 0.9999,
+    beta: Beta = 0.9999,
     power: float = 1.0,
     normalize: Normalize = "classes",
     empty: Empty = "raise",
@@ -66,7 +68,7 @@ def class_balanced_weights(
     Args:
         class_counts: Training examples per class, shape `[C]`, integers >= 1; a dict, Counter or
             pandas Series is read by class.
-        beta: Float in `[0, 1]`.
+        beta: Float in `[0, 1]`, or one for each class, as in `effective_number`.
         power: Any finite real number; a negative one favours the large classes.
         normalize: `"classes"` scales the weights to the sum C, as Cui et al. `"examples"` scales
             them so that the mean weight of the training examples is 1, as it is without weights:
@@ -95,7 +97,9 @@ def class_balanced_weights(
     by_examples = check_choice("normalize", normalize, ("classes", "examples")) == "examples"
     function = _weights_of_mean_one if by_examples else _class_balanced_weights
     weights, kept = np.zeros(counts.size), counts > 0
-    weights[kept] = _run(function, counts[kept], check_beta(beta), check_power(power))
+    betas = _checked_beta(beta, counts.size)
+    betas = betas[kept] if np.ndim(betas) else betas
+    weights[kept] = _run(function, counts[kept], betas, check_power(power))
     return weights.astype("float32")
 
 
@@ -108,6 +112,19 @@ def checked_counts(class_counts: ByClass, empty: Empty) -> NDArray[np.float64]:
     if not counts.any():
         raise ValueError(f"`class_counts` has no class with examples, got {class_counts!r}.")
     return counts
+
+
+def _checked_beta(beta: Any, num_classes: int) -> Any:
+    """One beta as a float, or that of each class as a float64 numpy array `[C]`."""
+    values = by_class("beta", beta)
+    if np.ndim(values) == 0:
+        return check_beta(values)
+    if np.shape(values) != (num_classes,):
+        raise ValueError(
+            f"`beta` must be a number, or one for each of the {num_classes} classes, got shape "
+            f"{np.shape(values)}."
+        )
+    return np.array([check_beta(value) for value in np.asarray(values)])
 
 
 def pairs_of_weights(pairs: NDArray[np.float64], beta: float, power: float) -> NDArray[np.float32]:

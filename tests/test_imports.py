@@ -30,11 +30,11 @@ LAYERS = [
     {""},
     {"losses"},
     {"fused"},
-    {"posthoc", "resnet", "weight_schedules"},
+    {"callbacks", "posthoc", "resnet", "weight_schedules"},
     {"layers"},
     {"functional"},
     {
-        *("_version", "callbacks", "long_tail", "metrics", "optimizers", "sampling", "schedules"),
+        *("_version", "long_tail", "metrics", "optimizers", "sampling", "schedules", "volumes"),
         "weights",
     },
     {"_progress", "scored"},

@@ -23,7 +23,10 @@ __all__ = [
 ]
 
 # Each has `METHODS`, a tuple of `Method`: a family of methods is one file.
-_FILES = ("class_balanced", "softmax_focal", "logit_side", "power_ramp", "two_stage")
+_FILES = (
+    *("class_balanced", "softmax_focal", "logit_side", "power_ramp", "difficulty", "class_volume"),
+    "two_stage",
+)
 
 
 def _methods():

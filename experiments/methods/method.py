@@ -106,6 +106,12 @@ class Method:
         parameters: Tuple of `Parameter` that it has with each of them.
         schedule: Function of `(settings, class_counts)` that returns the class weights by epoch, a
             function of `cb_keras.weight_schedules`; None where they stay as they are.
+        callback: Function of `(settings, class_counts)` that returns a callback that sets the class
+            weights by what the training finds; its `state()` goes into the checkpoints, and
+            `restore(state)` takes it from them. None where they do not depend on it.
+        weigh: Function of `(settings, images, class_counts)`, the images a `datasets.Split`, that
+            returns what `config.json` records of them: a dict with the `class_weights` `[C]` and
+            what they follow from. None where the class counts are enough.
         balances: Whether it is an answer to the class frequencies whatever its parameters are.
         second_stage: `NEW_HEAD` or `SCALED_HEAD` of a method that trains the head alone, on the
             trunk of a finished run; None of one that trains a network from its beginning.
@@ -116,6 +122,8 @@ class Method:
     losses: tuple[Loss, ...]
     parameters: tuple[Parameter, ...] = ()
     schedule: Callable[[Any, Any], Callable[[int], Any]] | None = None
+    callback: Callable[[Any, Any], Any] | None = None
+    weigh: Callable[[Any, Any, Any], dict[str, Any]] | None = None
     balances: bool = False
     second_stage: str | None = None
 

@@ -25,6 +25,7 @@ from experiments.training import (
     recipe_flags,
     second_stage,
     steps,
+    weighting,
 )
 from experiments.training import images as images_of
 from experiments.training.progress import ThroughputProgress
@@ -66,20 +67,23 @@ def train(run, settings, flags):
     if warning := images_of.balanced_twice(settings):
         print(f"warning: {warning}", file=sys.stderr)
 
+    weighted = weighting.Weighting(settings, images, class_counts, begun)
+    record |= weighted.measured
     keras.utils.set_random_seed(settings["seed"])
     schedule = make_schedule(settings, resolved)
     with machine.scope(settings["strategy"], settings["batch_size"], len(images.labels)):
-        model = _compiled_model(settings, resolved, schedule, data, class_counts)
+        given = class_counts, weighted.class_weights
+        model = _compiled_model(settings, resolved, schedule, data, *given)
         averages = steps.install(model, settings)
     record["class_weights"] = keras.ops.convert_to_numpy(model.loss.class_weights).tolist()
 
     first_epoch, progress = _continue(
-        run, model, averages, settings, len(images.labels), record, begun
+        run, model, averages, weighted, settings, len(images.labels), record, begun
     )
     _write_config(run, flags, resolved, record, begun, first_epoch)
     callbacks = [
-        *_class_weights(settings, class_counts),
-        *_callbacks(run, progress, settings, schedule, record["data"], averages),
+        *weighted.callbacks,
+        *_callbacks(run, progress, settings, schedule, record["data"], averages, weighted),
     ]
     evaluated = held_out or data.test
     _fit(model, settings, resolved, images, evaluated, first_epoch, callbacks, averages)
@@ -165,7 +169,7 @@ def make_optimizer(settings, schedule):
     return sgd
 
 
-def _compiled_model(settings, resolved, schedule, data, class_counts):
+def _compiled_model(settings, resolved, schedule, data, class_counts, class_weights=None):
     """The network with the method's head and loss, its optimizer built."""
     method = methods.of(settings)
     image_shape, head = data.train.images.shape[1:], method.head(settings)
@@ -174,7 +178,12 @@ def _compiled_model(settings, resolved, schedule, data, class_counts):
         weights.load(model, settings["backbone_weights"])
     if method.second_stage:
         model = second_stage.begin(model, settings, method.second_stage)
-    loss = method.make_loss(settings, class_counts=class_counts, fused=resolved["fused_op"])
+    loss = method.make_loss(
+        settings,
+        class_counts=class_counts,
+        class_weights=class_weights,
+        fused=resolved["fused_op"],
+    )
     accuracy = keras.metrics.SparseCategoricalAccuracy
     if recipe_flags.mixes(settings):
         accuracy = keras.metrics.CategoricalAccuracy  # of the class with the largest share
@@ -191,7 +200,7 @@ def _compiled_model(settings, resolved, schedule, data, class_counts):
     return model
 
 
-def _continue(run, model, averages, settings, num_images, record, begun):
+def _continue(run, model, averages, weighted, settings, num_images, record, begun):
     """First epoch to train, and the progress display; from the checkpoint where there is one."""
     progress = ThroughputProgress(num_images, settings["batch_size"], settings["train_epochs"])
     also = averages.variables if averages else ()
@@ -200,6 +209,7 @@ def _continue(run, model, averages, settings, num_images, record, begun):
         data_record.check({"data": state.get("data")}, record, run.folder)
         run.history = state["history"]
         progress.restore(**state["progress"])
+        weighted.restore(state.get("weighting"))
         print(f"continuing after epoch {first_epoch} of {settings['train_epochs']}")
     elif begun:
         checkpoint.check_lost(run, settings["eval_epochs"], settings["train_epochs"])
@@ -263,16 +273,7 @@ def _fit(model, settings, resolved, images, evaluated, first_epoch, callbacks, a
     )
 
 
-def _class_weights(settings, class_counts):
-    """The callback that sets the method's class weights by epoch, in a list; none without."""
-    method = methods.of(settings)
-    if method.schedule is None:
-        return []
-    schedule = method.schedule(settings, class_counts)
-    return [cb_keras.callbacks.ClassWeightScheduler(None, schedule)]
-
-
-def _callbacks(run, progress, settings, schedule, data, averages):
+def _callbacks(run, progress, settings, schedule, data, averages, weighted):
     frozen = settings["freeze_epochs"]
     if methods.of(settings).second_stage:
         frozen = settings["train_epochs"]
@@ -287,7 +288,12 @@ def _callbacks(run, progress, settings, schedule, data, averages):
             run.path("checkpoint"),
             settings["eval_epochs"],
             settings["train_epochs"],
-            lambda: {"history": run.history, "progress": progress.state(), "data": data},
+            lambda: {
+                "history": run.history,
+                "progress": progress.state(),
+                "data": data,
+                "weighting": weighted.state(),
+            },
             averages.variables if averages else (),
         ),
     ]

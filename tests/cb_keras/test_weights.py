@@ -32,6 +32,25 @@ def test_weights_have_six_digits_up_to_a_billion_samples(beta, power):
     np.testing.assert_allclose(result, exact_weights(COUNTS, beta, power), rtol=1e-6)
 
 
+def test_every_class_may_have_a_beta_of_its_own():
+    counts, betas = CIFAR[:6], [0, 0.9, 0.999, 1 - 1e-6, 1 - 1e-12, 1]
+    exact = [exact_effective_number(n, b) for n, b in zip(counts, betas, strict=True)]
+    expected = np.array([float(number) for number in exact])
+    np.testing.assert_allclose(cb_keras.effective_number(counts, betas), expected, rtol=1e-6)
+    raw = expected**-1.5
+    by_class = cb_keras.class_balanced_weights(counts, dict(enumerate(betas)), 1.5)
+    np.testing.assert_allclose(by_class, 6 * raw / raw.sum(), rtol=1e-6)
+    by_examples = cb_keras.class_balanced_weights(counts, betas, 1.5, normalize="examples")
+    np.testing.assert_allclose(by_examples, raw * sum(counts) / (raw @ counts), rtol=1e-6)
+    emptied = cb_keras.class_balanced_weights([0, *counts[1:]], betas, 1.5, empty="zero")
+    np.testing.assert_allclose(emptied, np.r_[0, 5 * raw[1:] / raw[1:].sum()], rtol=1e-6)
+    for function in (cb_keras.effective_number, cb_keras.class_balanced_weights):
+        with pytest.raises(ValueError, match=r"one for each of the 6 classes, got shape \(2,\)"):
+            function(counts, [0.9, 0.9])
+        with pytest.raises(ValueError, match=r"`beta` must be in \[0, 1\], got 1.5"):
+            function(counts, [*betas[:5], 1.5])
+
+
 def textbook(count, beta, dtype):
     one, count, beta = (np.dtype(dtype).type(x) for x in (1, count, beta))
     with np.errstate(invalid="ignore"):

@@ -14,7 +14,8 @@ from tests.experiments.cases import run_program
             ["--gamma=2"],
             "--gamma=2.0 has no effect on --loss=softmax; it belongs to focal and "
             "--method=softmax_focal with --loss=softmax and --method=cb_drw with --loss=focal "
-            "and --method=power_ramp with --loss=focal.",
+            "and --method=power_ramp with --loss=focal and --method=difficulty with --loss=focal "
+            "and --method=class_volume with --loss=focal.",
         ),
         (["--depth=33"], "--depth: `depth` must be 6n + 2 (8, 14, 20, 26, 32, ...), got 33."),
         (

@@ -9,7 +9,8 @@ from scipy.special import expit, softmax
 
 import cb_keras
 from experiments import methods
-from experiments.methods import class_balanced
+from experiments.datasets import Split
+from experiments.methods import class_balanced, class_volume
 from experiments.methods.method import Loss, Method, Parameter
 
 SETTINGS = {"loss": "focal", "cb_beta": 0.9, "cb_power": 0.5, "gamma": 2.0}
@@ -273,9 +274,67 @@ def test_the_power_of_a_ramp_goes_from_its_start_to_cb_power():
     assert method.in_name({**settings, "ramp_shape": "step"}).endswith("start-0.5_ramp=step")
 
 
+def test_difficulty_begins_with_the_class_balanced_weights_and_says_its_parameters():
+    own = {"method": "difficulty", "difficulty_power": 2.0, "difficulty_momentum": 0.5}
+    settings = {**SETTINGS, **own}
+    method = methods.of(settings)
+    name = "difficulty_focal2_power0.5_beta0.9_difficulty2_momentum0.5"
+    assert method.in_name(settings) == name
+    loss = method.make_loss(settings, class_counts=COUNTS)
+    callback = method.callback(settings, COUNTS)
+    for found in (keras.ops.convert_to_numpy(loss.class_weights), callback.schedule(0)):
+        np.testing.assert_allclose(found, weights(0.9, 0.5), rtol=1e-6)
+    assert (callback.power, callback.momentum) == (2.0, 0.5)
+    by_examples = method.callback({**settings, "cb_normalize": "examples"}, COUNTS)
+    by_examples.restore({"errors": [0.0, 0.5, 1.0], "epochs": [1.0, 1.0, 1.0]})
+    found = by_examples.schedule(1)
+    raw = weights(0.9, 0.5) * np.array([0.1, 0.6, 1.1]) ** 2
+    np.testing.assert_allclose(found, raw * np.sum(COUNTS) / (raw @ COUNTS), rtol=1e-5)
+
+
+def test_class_volume_weighs_by_the_volumes_of_the_images_in_small(real_digits):
+    images = Split(*real_digits).take(np.r_[0:300])
+    counts = np.bincount(images.labels)
+    settings = {"method": "class_volume", "loss": "focal", "cb_power": 0.5, "gamma": 2.0}
+    settings["volume_quantile"] = 0.25
+    method = methods.of(settings)
+    assert method.in_name(settings) == "class_volume_focal2_power0.5_quantile0.25"
+    found = method.weigh(settings, images, counts)
+    pixels = images.images.astype("float64")  # 8 by 8 already
+    volumes = np.array(found["class_volumes"])
+    np.testing.assert_array_equal(
+        volumes, cb_keras.class_volumes(pixels, images.labels, 10, quantile=0.25)
+    )
+    raw = (volumes * (1 - (1 - 1 / volumes) ** counts)) ** -0.5
+    np.testing.assert_allclose(found["class_weights"], 10 * raw / raw.sum(), rtol=1e-6)
+    loss = method.make_loss(settings, class_weights=found["class_weights"], class_counts=counts)
+    assert loss.gamma == 2.0
+    class_weights = keras.ops.convert_to_numpy(loss.class_weights)
+    np.testing.assert_allclose(class_weights, found["class_weights"], rtol=1e-7)
+    with pytest.raises(ValueError, match="weights of class_volume are those of the images"):
+        method.make_loss(settings, class_counts=counts)
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32, 3), (3, 28, 20, 1), (2, 5, 9, 1)])
+def test_pictures_in_small_are_means_of_fields(shape):
+    images = np.random.default_rng(0).integers(256, size=shape, dtype="uint8")
+    found = class_volume.small_pixels(images)
+    rows, columns = (min(8, side) for side in shape[1:3])
+    assert found.shape == (shape[0], rows, columns, shape[3])
+    for i in range(rows):
+        for j in range(columns):
+            top, left = (shape[1] * i // rows, shape[2] * j // columns)
+            bottom, right = (shape[1] * (i + 1) // rows, shape[2] * (j + 1) // columns)
+            field = images[:, top:bottom, left:right].mean((1, 2))
+            np.testing.assert_allclose(found[:, i, j], field, rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
+        ("volume_quantile", 1.0, r"`volume_quantile` must be in \(0, 1\)"),
+        ("difficulty_power", float("nan"), "`power` must be finite"),
+        ("difficulty_momentum", 1.0, r"`momentum` must be in \[0, 1\)"),
         ("ramp_start", float("inf"), "`power` must be finite"),
         ("ramp_shape", "sine", '`ramp_shape` must be "linear" or "cosine" or "step"'),
         ("cb_normalize", "mean", '`normalize` must be "classes" or "examples"'),

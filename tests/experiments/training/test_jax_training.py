@@ -114,7 +114,11 @@ def digits_of(tmp_path_factory, real_digits):
 
 SETTINGS = (*SHORT, "--train_epochs=3", "--batch_size=128", "--precision=mixed_bfloat16")
 RECIPE = ("--cutout=3", "--mixup_alpha=1", "--cutmix_alpha=1", "--ema=0.9", "--sam_rho=0.1")
-OWN = {"npz": ("--loss=softmax", "--randaugment=0.5", *RECIPE), "folder": ()}
+# Class weights that are measured on the images, and some that are others in every epoch.
+OWN = {
+    "npz": ("--loss=softmax", "--method=class_volume", "--randaugment=0.5", *RECIPE),
+    "folder": ("--method=difficulty",),
+}
 
 
 @pytest.fixture(scope="module")

@@ -158,6 +158,23 @@ def test_ramp_start_and_ramp_shape_change_the_run_of_a_ramp(change, tmp_path, on
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("change", ["--difficulty_power=2", "--difficulty_momentum=0"])
+def test_difficulty_power_and_momentum_change_the_run_of_difficulty(change, tmp_path, only_train):
+    own = ("--method=difficulty", "--loss=softmax", "--train_epochs=4")
+    run, other = only_train(tmp_path / "a", *own, change), only_train(tmp_path / "b", *own)
+    weights_differ(run, other)
+
+
+@pytest.mark.slow
+def test_volume_quantile_changes_the_weights_that_class_volume_trains_with(tmp_path, only_train):
+    own = ("--method=class_volume", "--loss=softmax")
+    run = only_train(tmp_path / "a", *own, "--volume_quantile=0.9")
+    other = only_train(tmp_path / "b", *own)
+    assert run.config["class_volumes"][0] < other.config["class_volumes"][0]
+    weights_differ(run, other)
+
+
+@pytest.mark.slow
 def test_first_stage_smooth_head_and_smooth_tail_change_a_second_stage(
     tmp_path, train_tiny, only_train
 ):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
+import cb_keras
 from experiments import methods
 from experiments.runs import files
 from tests.experiments.training.cases import stopped_after
@@ -77,6 +78,36 @@ def test_a_ramp_of_powers_has_the_weights_of_its_power_in_every_epoch(train_shor
     counts = np.array(ramp.config["class_counts"], "float64")
     raw = (1 - 0.9999) / (1 - 0.9999**counts)
     np.testing.assert_allclose(ramp.config["class_weights"], 10 * raw / raw.sum(), rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_difficulty_has_class_balanced_weights_in_the_first_epoch_and_others_after_it(
+    train_short, tmp_path
+):
+    """The recorded ones, by which the run is measured, are those it begins with."""
+    flags = (*FOUR, "--loss=softmax", "--cb_power=0.5")
+    plain = train_short(tmp_path / "plain", *flags)
+    own = train_short(tmp_path / "own", *flags, "--method=difficulty", "--difficulty_power=2")
+    assert plain.column("loss")[0] == own.column("loss")[0]
+    assert plain.column("loss")[1] != own.column("loss")[1]
+    assert plain.config["class_weights"] == own.config["class_weights"]
+
+
+@pytest.mark.slow
+def test_class_volume_continues_with_the_volumes_that_it_recorded(
+    train_short, tmp_path, monkeypatch
+):
+    flags = (*FOUR, "--loss=softmax", "--method=class_volume")
+    whole = train_short(tmp_path / "whole", *flags)
+    stopped_after(3, train_short, tmp_path / "stopped", *flags)
+    monkeypatch.setattr(cb_keras, "class_volumes", lambda *_: pytest.fail("measured again"))
+    continued = train_short(tmp_path / "stopped", *flags, "--resume")
+    for name in ("class_volumes", "class_weights"):
+        assert continued.config[name] == whole.config[name]
+    assert continued.column("loss") == whole.column("loss")
+    counts, volumes = (np.array(whole.config[f"class_{x}"]) for x in ("counts", "volumes"))
+    raw = 1 / (volumes * (1 - (1 - 1 / volumes) ** counts))
+    np.testing.assert_allclose(whole.config["class_weights"], 10 * raw / raw.sum(), rtol=1e-5)
 
 
 @pytest.mark.slow
