@@ -59,8 +59,9 @@ def class_volumes(
         >>> import cb_keras
         >>> points = [[0.0], [0.1], [0.2], [0.3], [5.0], [9.0]]
         >>> volumes = cb_keras.class_volumes(points, [0, 0, 0, 0, 1, 1], 2)
-        >>> cb_keras.class_balanced_weights([4, 2], beta=1 - 1 / volumes).round(2).tolist()
-        [0.7, 1.3]
+        >>> weights = cb_keras.class_balanced_weights([4, 2], beta=1 - 1 / volumes)
+        >>> [round(float(weight), 2) for weight in weights]
+        [0.9, 1.1]
 
     Source: ours. Cui et al., CVPR 2019, define the effective number so and take one N for all
     classes; Hurlbert, "The Nonconcept of Species Diversity", Ecology 1971, equation of step 2.
