@@ -87,6 +87,8 @@ ROWS = {
     "class-balanced softmax focal": Row("softmax_focal", own=_weighted(1.0)),
     "deferred class-balanced softmax": Row("cb_drw", own=_weighted(1.0), reported="80.0"),
     "ramped class-balanced softmax": Row("power_ramp", own=_weighted(1.0)),
+    "class-balanced softmax by class volume": Row("class_volume", own=_weighted(1.0)),
+    "class-balanced softmax by difficulty": Row("difficulty", own=_weighted(1.0)),
     "class-balanced sampler": Row(own={**_PLAIN, "sampler": "class_balanced"}),
     "square root sampler": Row(own={**_PLAIN, "sampler": "square_root"}),
     "progressive sampler": Row(own={**_PLAIN, "sampler": "progressive"}),
