@@ -20,7 +20,7 @@ from absl import flags
 from experiments import cli
 from experiments.runs import atomic, outputs, saved_epochs
 from experiments.runs.lock import Lock
-from experiments.sweeps import cells, document, grid, jobs, progress, results
+from experiments.sweeps import cells, document, grid, jobs, progress, results, retrain
 from experiments.sweeps.launchers import LAUNCHERS
 from experiments.sweeps.tables import OPTIONS, TABLES
 from experiments.sweeps.tables.grid import table as table_of_grid
@@ -50,6 +50,11 @@ RECORDS = flags.DEFINE_string(
     None,
     "Folder of finished runs, such as results/runs: of them the tables are made, without training.",
 )
+RETRAIN = flags.DEFINE_bool(
+    "retrain",
+    False,
+    "Train the cell that is best on held-out images again on all training images, with every seed.",
+)
 TABLE_OPTIONS = {
     option.name: (flags.DEFINE_list if option.is_list else flags.DEFINE_integer)(
         option.name, None, option.help
@@ -58,7 +63,7 @@ TABLE_OPTIONS = {
 }
 GROUPS = {
     "What is run": ("table", "grid", "seeds", *TABLE_OPTIONS),
-    "How it is run": ("launcher", "jobs", "retries", "records"),
+    "How it is run": ("launcher", "jobs", "retries", "records", "retrain"),
     **train_flags.GROUPS,
 }
 
@@ -73,6 +78,7 @@ class Sweep:
         folder: Folder of the sweep, a `pathlib.Path`.
         cells: List of `cells.Cell`.
         jobs: List of `jobs.Job`, one a cell.
+        output_dir: The folder as the user gave it.
     """
 
     table: Any
@@ -80,6 +86,7 @@ class Sweep:
     folder: pathlib.Path
     cells: list
     jobs: list
+    output_dir: str
 
 
 def main(argv):
@@ -87,7 +94,7 @@ def main(argv):
     del argv
     sweep = plan()
     outputs.check_writable(sweep.folder)
-    lock = Lock(sweep.folder)
+    lock, again = Lock(sweep.folder), None
     atomic.remove_temporaries(sweep.folder)
     if RECORDS.value is None:
         _check_folder(sweep)
@@ -102,15 +109,18 @@ def main(argv):
             "so may be a copy"
         )
     if RECORDS.value is None:
-        _run(sweep)
+        _run(sweep.cells, sweep.jobs, sweep)
+        again = _again(sweep)
+        if again is not None:
+            _run(again.cells, again.jobs, sweep)
     print((sweep.folder / sweep.table.document).read_text(encoding="utf-8"))
     lock.release()
-    _report_failures(sweep)
+    _report_failures(sweep.jobs if again is None else [*sweep.jobs, *again.jobs])
 
 
-def _run(sweep):
+def _run(their_cells, their_jobs, sweep):
     """Runs the cells that are not done; the tables are written again after each of them."""
-    with progress.ProgressTable(sweep.cells, sweep.jobs) as display:
+    with progress.ProgressTable(their_cells, their_jobs) as display:
 
         def on_change(job):
             display.changed(job)
@@ -119,7 +129,7 @@ def _run(sweep):
 
         launch = LAUNCHERS[LAUNCHER.value]
         try:
-            launch(sweep.jobs, JOBS.value, RETRIES.value, on_change, display.refresh)
+            launch(their_jobs, JOBS.value, RETRIES.value, on_change, display.refresh)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(_how_to_go_on(sweep, display.summary())) from None
 
@@ -162,7 +172,7 @@ def plan():
         records = cli.local_path("--records", RECORDS.value)
         for job in own:
             job.folder = records / job.folder.name
-    return Sweep(table, axes, folder, made, own)
+    return Sweep(table, axes, folder, made, own, settings["output_dir"])
 
 
 def _check_choice():
@@ -192,6 +202,10 @@ def _check_flags(settings, table):
     if flags.FLAGS["resume"].present and not settings["resume"]:
         problems.append("--noresume can't be given to a sweep; choose another --output_dir.")
     problems += _option_problems(table)
+    if RETRAIN.value and RECORDS.value is not None:
+        problems.append("--retrain trains, and --records trains nothing; leave one of them out.")
+    elif RETRAIN.value:
+        problems += retrain.problems(table, settings)
     cores = machine.cores()
     if not 1 <= JOBS.value <= cores:
         problems.append(
@@ -261,18 +275,17 @@ def _write(sweep):
         Finished run directories that would count twice, as a copy next to its original does, and
         are left out.
     """
-    if RECORDS.value is None:
-        runs, left_out = results.finished(sweep.folder, {job.folder for job in sweep.jobs})
-    else:
-        there = [_figures(job) for job in sweep.jobs if job.is_complete()]
-        runs, left_out = results.read(there), []
+    runs, left_out = _finished(sweep)
     text = results.csv_text(runs.values(), sweep.grid)
     atomic.write_atomically(sweep.folder / "results.csv", text.encode())
     own = {i: runs[_figures(job)] for i, job in enumerate(sweep.jobs) if _figures(job) in runs}
     for i, run in own.items():
         results.check_posthoc(_figures(sweep.jobs[i]), run, sweep.cells[i].posthoc)
     outcome = cells.Outcome(sweep.table, sweep.cells, {i: run.metrics for i, run in own.items()})
-    text = document.text(outcome, _command(), document.notes(outcome, own.values()))
+    again = _again(sweep, outcome)
+    sentences = again.sentences() if again else ()
+    notes = document.notes(outcome, own.values())
+    text = document.text(outcome, _command(), notes, sentences)
     atomic.write_atomically(sweep.folder / sweep.table.document, text.encode())
     return left_out
 
@@ -282,13 +295,34 @@ def _figures(job):
     return job.folder if job.trains else job.folder / job.figures
 
 
-def _report_failures(sweep):
-    failed = [job for job in sweep.jobs if job.state == "failed"]
+def _finished(sweep):
+    """Dict of run directory to `results.Run`, and the directories that are left out."""
+    if RECORDS.value is None:
+        return results.finished(sweep.folder, {job.folder for job in sweep.jobs})
+    return results.read([_figures(job) for job in sweep.jobs if job.is_complete()]), []
+
+
+def _again(sweep, outcome=None):
+    """The `retrain.Again` of `--retrain`; None without it, or while a cell is not finished."""
+    if not RETRAIN.value:
+        return None
+    if outcome is None:
+        runs, _ = _finished(sweep)
+        found = {i: runs[j.folder] for i, j in enumerate(sweep.jobs) if j.folder in runs}
+        metrics = {i: run.metrics for i, run in found.items()}
+        outcome = cells.Outcome(sweep.table, sweep.cells, metrics)
+    if len(outcome.metrics) < len(outcome.cells):
+        return None
+    return retrain.Again(outcome, sweep.output_dir, sweep.grid)
+
+
+def _report_failures(all_jobs):
+    failed = [job for job in all_jobs if job.state == "failed"]
     for job in failed:
         print(f"failed: {job.name}: {job.reason}\n  its log: {job.log}", file=sys.stderr)
     if failed:
         print(
-            f"{len(failed)} of {len(sweep.jobs)} cells failed; the same command tries them again.",
+            f"{len(failed)} of {len(all_jobs)} cells failed; the same command tries them again.",
             file=sys.stderr,
         )
         sys.exit(1)

@@ -82,6 +82,17 @@ def chosen_in_words(outcome, group, what, places):
     )
 
 
+def chosen(outcome, places):
+    """The name of the best of `places`, by the figure that a best is chosen by; all are finished.
+
+    Args:
+        outcome: `cells.Outcome`.
+        places: Dict of name to `(row, column)`.
+    """
+    means = {n: outcome.statistic(*at, outcome.chosen_by).mean for n, at in places.items()}
+    return max(means, key=means.get)
+
+
 def _best(group, what, statistics):
     """The name of the best and what follows it, or None and why there is none yet."""
     known = {name: s for name, s in statistics.items() if s.mean is not None}

@@ -58,13 +58,14 @@ def _figure(outcome, row, column, figure):
     return "" if statistic.mean is None else f"{statistic.mean:.1f}"
 
 
-def text(outcome, command, notes=()):
+def text(outcome, command, notes=(), sentences=()):
     """Text of the document.
 
     Args:
         outcome: `cells.Outcome`.
         command: The command that made it.
         notes: Paragraphs on how these runs differ from the paper's.
+        sentences: What else is said below the claims.
     """
     settings = outcome.cells[0].settings
     seeds = sorted({cell.settings["seed"] for cell in outcome.cells})
@@ -84,7 +85,7 @@ def text(outcome, command, notes=()):
         lines += [f"{words}{spread}:", "", *markdown(outcome, figure), ""]
     if outcome.chosen_by == VALIDATION:
         lines += [f"{_HELD_OUT}{spread}:", "", *markdown(outcome, VALIDATION), ""]
-    lines += [f"- {sentence}" for sentence in outcome.table.claims(outcome)]
+    lines += [f"- {sentence}" for sentence in (*outcome.table.claims(outcome), *sentences)]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 

@@ -35,13 +35,17 @@ def table(axes):
             for value in axes.get(last, ()):
                 yield row, label({last: value}), _effective({**own, last: value})
 
-    def claims(outcome):
+    def choices(outcome):
         places = {}
         for row, column in itertools.product(outcome.rows, outcome.columns):
             own = outcome.cells[outcome.at(row, column)[0]].settings
             name = label({flag: own[flag] for flag in axes})
             places[name] = row, column
-        yield chosen_in_words(outcome, outcome.cells[0].settings["dataset"], "cell", places)
+        yield outcome.cells[0].settings["dataset"], "cell", places
+
+    def claims(outcome):
+        for choice in choices(outcome):
+            yield chosen_in_words(outcome, *choice)
         if len(outcome.metrics) == len(outcome.cells) and outcome.chosen_by == "accuracy":
             yield "It is the best on the test set itself: new seeds of it are likely to do worse."
 
@@ -54,6 +58,7 @@ def table(axes):
         heading=outer[0] if len(outer) == 1 else "",
         cells=cells,
         claims=claims,
+        choices=choices,
     )
 
 

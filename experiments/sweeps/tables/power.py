@@ -13,10 +13,14 @@ def _cells(settings, options):
         yield f"{power:g}", settings["loss"], {"cb_power": power}
 
 
-def _claims(outcome):
+def _choices(outcome):
     for column in outcome.columns:
-        places = {row: (row, column) for row in outcome.rows}
-        yield chosen_in_words(outcome, column, "power", places)
+        yield column, "power", {row: (row, column) for row in outcome.rows}
+
+
+def _claims(outcome):
+    for choice in _choices(outcome):
+        yield chosen_in_words(outcome, *choice)
 
 
 TABLE = Table(
@@ -28,5 +32,6 @@ TABLE = Table(
     heading="power",
     cells=_cells,
     claims=_claims,
+    choices=_choices,
     published=published,
 )

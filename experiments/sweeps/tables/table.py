@@ -40,6 +40,8 @@ class Table:
             the table's own options, None where not given. It gives `(row, column, own settings)`
             of each cell, and after them what `cells.Cell` has as `first` and `posthoc`.
         claims: Function of a `cells.Outcome` that gives sentences on its accuracies.
+        choices: Function of a `cells.Outcome` that gives `(group, what, places)` of each best that
+            is to be named, as `claims.chosen_in_words` takes them; None where none is.
         published: Function of the settings of a cell that returns the accuracy in the paper, or
             None where the paper has none for them.
         options: Tuple of `Option`.
@@ -59,6 +61,7 @@ class Table:
     heading: str
     cells: Callable[..., Any]
     claims: Callable[..., Any]
+    choices: Callable[..., Any] | None = None
     published: Callable[..., Any] = _nothing
     options: tuple[Option, ...] = ()
     figures: dict[str, str] = dataclasses.field(default_factory=dict)

@@ -1,0 +1,79 @@
+"""The best cell of a table by held-out images, trained again on all training images."""
+
+import os
+
+from experiments.runs.figures import Statistic
+from experiments.sweeps import cells, jobs, results
+from experiments.sweeps.claims import chosen
+
+FOLDER = "chosen"  # in that of the sweep
+_FIGURES = {"accuracy": "accuracy", "balanced_accuracy": "balanced", "few_accuracy": "few"}
+
+
+def problems(table, settings):
+    """Why `--retrain` can't be given, a line each.
+
+    Args:
+        table: `tables.Table`.
+        settings: Those that all cells share.
+    """
+    if table.choices is None:
+        yield (
+            f"--retrain has no effect on --table={table.name}, of which no best is chosen; it "
+            "belongs to --grid and to --table=power."
+        )
+    if settings.get("first_stage"):
+        yield (
+            "--retrain can't be given with --first_stage, whose held-out images a second stage "
+            "shares; leave one of them out."
+        )
+    if not settings["validation_fraction"] or "validation_fraction" in table.varies:
+        yield (
+            "--retrain trains the cell again that is best on held-out images: hold some out, "
+            "--validation_fraction=0.1."
+        )
+
+
+class Again:
+    """The trainings of the best cells on all training images, one a seed.
+
+    Args:
+        outcome: `cells.Outcome`, all of its cells finished.
+        folder: Folder of the sweep, as the user gave it.
+        varied: Flags that the cells of a grid differ in.
+
+    Attributes:
+        cells: List of `cells.Cell`.
+        jobs: List of `jobs.Job`, one a cell.
+    """
+
+    def __init__(self, outcome, folder, varied):
+        self._names, self.cells = [], []
+        for group, what, places in outcome.table.choices(outcome):
+            best = chosen(outcome, places)
+            for i in outcome.at(*places[best]):
+                cell = outcome.cells[i]
+                settings = {**cell.settings, "validation_fraction": 0.0}
+                self.cells.append(cells.Cell(cell.row, cell.column, settings))
+                self._names.append(f"{group}, {what} {best}")
+        self.jobs = jobs.of_cells(self.cells, os.path.join(folder, FOLDER), varied)
+        for job in self.jobs:
+            if job.is_complete():
+                job.state = "done"
+
+    def sentences(self):
+        """What the finished ones reached on the test set."""
+        done = [job.folder for job in self.jobs if job.is_complete()]
+        found = {folder: run.metrics for folder, run in results.read(done).items()}
+        for name in dict.fromkeys(self._names):
+            own = [j.folder for j, n in zip(self.jobs, self._names, strict=True) if n == name]
+            metrics = [found[folder] for folder in own if folder in found]
+            figures = [
+                f"{words} {Statistic.of(m.get(figure) for m in metrics)}"
+                for figure, words in _FIGURES.items()
+            ]
+            if metrics:
+                yield (
+                    f"{name}, trained again on all training images ({len(metrics)} of {len(own)} "
+                    f"runs, in {FOLDER}/): {', '.join(figures)} on the test set."
+                )

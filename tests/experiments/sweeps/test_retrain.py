@@ -1,0 +1,102 @@
+"""The cell that is best on held-out images, trained again on all of them."""
+
+import json
+
+import pytest
+
+from experiments import sweep
+from experiments.cli import UserError
+from experiments.sweeps.launchers import LAUNCHERS
+from tests.experiments.cases import call
+from tests.experiments.sweeps.cases import calls, launch, prepare
+
+GRID = (
+    *("--grid=cb_power=0,0.5,1", "--output_dir=out", "--dataset=digits", "--train_epochs=20"),
+    *("--seeds=0,1", "--validation_fraction=0.1", "--retrain"),
+)
+
+
+def held_out(accuracy):
+    """Figures of held-out images, ten of each of two classes."""
+    right = round(10 * accuracy)
+    return {
+        **{"accuracy": accuracy, "balanced_accuracy": accuracy, "few_accuracy": None},
+        **{"loss": 1.0, "per_class_accuracy": [accuracy, accuracy]},
+        "confusion_matrix": [[right, 10 - right], [10 - right, right]],
+    }
+
+
+def prepared(*arguments):
+    """The sweep, whose cells are best at power 0.5 on held-out images, and at 1 on the test set."""
+    made = prepare(*arguments)
+    with open("prepared.json") as file:
+        found = json.load(file)
+    for cell, job in zip(made.cells, made.jobs, strict=True):
+        metrics = json.loads(found[job.name]["metrics.json"])
+        accuracy = 0.9 if cell.settings["cb_power"] == 0.5 else 0.8
+        metrics |= {"split": "test", "validation": held_out(accuracy)}
+        found[job.name]["metrics.json"] = json.dumps(metrics)
+    with open("prepared.json", "w") as file:
+        json.dump(found, file)
+    return made
+
+
+def test_the_cell_that_is_best_on_held_out_images_is_trained_again_on_all_images(work):
+    made = prepared(*GRID)
+    call(sweep.main, *GRID)
+    best = [
+        j.name for c, j in zip(made.cells, made.jobs, strict=True) if c.settings["cb_power"] == 0.5
+    ]
+    assert calls(work) == [*(job.name for job in made.jobs), *best]
+    text = (work / "out" / "grid.md").read_text()
+    assert "the best cell by balanced accuracy on held-out images is cb_power 0.5 (.9000" in text
+    assert (
+        "- digits, cell cb_power 0.5, trained again on all training images (2 of 2 runs, in "
+        "chosen/): accuracy .6550 ± .0071, balanced .6550 ± .0071, few .6550 ± .0071 on the test "
+        "set."
+    ) in text
+    assert sorted(p.name for p in (work / "out" / "chosen" / "runs").iterdir()) == sorted(best)
+    call(sweep.main, *GRID)  # nothing is trained twice
+    assert len(calls(work)) == 8
+
+
+def test_its_training_differs_from_the_cell_s_in_the_held_out_images_alone(work, monkeypatch):
+    made = prepared(*GRID)
+    again = {}
+
+    def remember(jobs, *others):
+        again.update((job.name, job) for job in jobs if "chosen" in job.folder.parts)
+        launch(jobs, *others)
+
+    monkeypatch.setitem(LAUNCHERS, "local", remember)
+    call(sweep.main, *GRID)
+    (first, *_) = [job for job in made.jobs if job.name in again]
+    changed = {*again[first.name].arguments} ^ {*first.arguments}
+    assert {argument.partition("=")[0] for argument in changed} == {
+        *("--output_dir", "--validation_fraction"),
+    }
+    assert "--validation_fraction=0.1" in first.arguments
+
+
+def test_while_a_cell_is_missing_nothing_is_chosen(work):
+    made = prepared(*GRID)
+    (work / "broken.txt").write_text(made.jobs[-1].name)
+    with pytest.raises(SystemExit):
+        call(sweep.main, *GRID)
+    assert not (work / "out" / "chosen").exists()
+    assert "trained again" not in (work / "out" / "grid.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (GRID[:5] + GRID[6:], "hold some out, --validation_fraction=0.1"),
+        (("--grid=validation_fraction=0,0.1", *GRID[1:5], "--retrain"), "hold some out"),
+        (("--table=2", *GRID[1:]), "--retrain has no effect on --table=2"),
+        ((*GRID, "--first_stage=runs/first"), "--retrain can't be given with --first_stage"),
+        ((*GRID, "--records=elsewhere"), "--records trains nothing; leave one of them out"),
+    ],
+)
+def test_where_nothing_can_be_chosen_it_is_refused(work, arguments, words):
+    with pytest.raises(UserError, match=words):
+        call(sweep.main, *arguments)
