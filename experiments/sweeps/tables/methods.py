@@ -70,7 +70,6 @@ def _weighted(power, **own):
 
 _STEP = {"cb_normalize": "examples"}
 _MIXED = {"mixup_alpha": 1.0}
-_NO_RANDAUGMENT = {"randaugment": 0.0}  # the rest of the recipe by itself
 _VS = {"vs_gamma": 0.15, "tau": 1.0}
 _VS_DRW = {**_VS, **_weighted(1.0)}
 _PLAIN = _weighted(0.0)
@@ -88,7 +87,13 @@ ROWS = {
     "deferred class-balanced softmax": Row("cb_drw", own=_weighted(1.0), reported="80.0"),
     "ramped class-balanced softmax": Row("power_ramp", own=_weighted(1.0)),
     "class-balanced softmax by class volume": Row("class_volume", own=_weighted(1.0)),
+    "square root softmax by class volume": Row("class_volume", own=_weighted(0.5)),
+    "class-balanced focal by class volume": Row("class_volume", "focal", own=_weighted(1.0)),
+    "softmax by difficulty": Row("difficulty", own=_PLAIN),
     "class-balanced softmax by difficulty": Row("difficulty", own=_weighted(1.0)),
+    "class-balanced softmax by difficulty (square root)": Row(
+        "difficulty", own=_weighted(1.0, difficulty_power=0.5)
+    ),
     "class-balanced sampler": Row(own={**_PLAIN, "sampler": "class_balanced"}),
     "square root sampler": Row(own={**_PLAIN, "sampler": "square_root"}),
     "progressive sampler": Row(own={**_PLAIN, "sampler": "progressive"}),
@@ -111,15 +116,6 @@ ROWS = {
     "softmax with strong recipe": Row(own=_PLAIN, preset="strong"),
     "Balanced Softmax with strong recipe": Row("balanced_softmax", preset="strong"),
     "deferred VS with strong recipe": Row("vs_drw", own=_VS_DRW, preset="strong"),
-    "softmax with strong recipe (no RandAugment)": Row(
-        own={**_PLAIN, **_NO_RANDAUGMENT}, preset="strong"
-    ),
-    "Balanced Softmax with strong recipe (no RandAugment)": Row(
-        "balanced_softmax", own=_NO_RANDAUGMENT, preset="strong"
-    ),
-    "deferred VS with strong recipe (no RandAugment)": Row(
-        "vs_drw", own={**_VS_DRW, **_NO_RANDAUGMENT}, preset="strong"
-    ),
 }
 
 
