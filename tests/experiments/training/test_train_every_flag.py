@@ -159,7 +159,7 @@ def test_ramp_start_and_ramp_shape_change_the_run_of_a_ramp(change, tmp_path, on
 
 @pytest.mark.slow
 @pytest.mark.parametrize("change", ["--difficulty_power=2", "--difficulty_momentum=0"])
-def test_difficulty_power_and_momentum_change_the_run_of_difficulty(change, tmp_path, only_train):
+def test_difficulty_power_and_difficulty_momentum_change_the_run(change, tmp_path, only_train):
     own = ("--method=difficulty", "--loss=softmax", "--train_epochs=4")
     run, other = only_train(tmp_path / "a", *own, change), only_train(tmp_path / "b", *own)
     weights_differ(run, other)
