@@ -159,11 +159,15 @@ def _chosen(labels):
     return found
 
 
+def _chosen_by_rows():
+    """Settings that rows choose."""
+    return sorted({name for row in ROWS.values() if isinstance(row, Row) for name in row.own})
+
+
 def _defaults():
-    """What rows choose, where a row does not: the defaults of the methods and of the samplers."""
-    chosen = {name for row in ROWS.values() if isinstance(row, Row) for name in row.own}
-    parameters = {n: methods.PARAMETERS[n].default for n in chosen if n in methods.PARAMETERS}
-    return dict(sorted(parameters.items()))
+    """The parameters of methods that rows choose, where a row does not: their defaults."""
+    own = [name for name in _chosen_by_rows() if name in methods.PARAMETERS]
+    return {name: methods.PARAMETERS[name].default for name in own}
 
 
 def _claims(outcome):
@@ -260,8 +264,8 @@ TABLE = Table(
     help="re-weighting, sampling, logit adjustment, margins, second stages and recipes side by "
     "side",
     varies=(
-        *("method", "loss", "cb_power", "cb_normalize", "tau", "vs_gamma", "sampler"),
-        *("mixup_alpha", "cutmix_alpha", "randaugment", "cutout", "ema", "sam_rho", "first_stage"),
+        *("method", "loss", "first_stage", *_chosen_by_rows()),
+        *("cutmix_alpha", "randaugment", "cutout", "ema", "sam_rho"),
     ),
     differs=tuple(dict.fromkeys((*_SECOND, *_STRONG, *_OF_STEPS, *_OF_FIRST))),
     heading="method",

@@ -109,6 +109,7 @@ def test_second_stages_and_the_strong_recipe_lie_next_to_the_runs_of_other_table
         (["--rows=Softmax"], "--rows has 'Softmax', which is no row; there are softmax, square"),
         (["--rows=cRT"], "--rows=cRT: 'cRT' begins with the runs of 'softmax'; add it."),
         (["--rows="], "--rows is empty; there are softmax"),
+        (["--difficulty_power=2"], "--difficulty_power can't be given with --table=methods"),
         (["--sampler=square_root"], "--sampler can't be given with --table=methods, which varies"),
     ],
 )
