@@ -1,6 +1,6 @@
 """Records of the stage `training` as those of runs on the data set itself, for tables.
 
-python -m benchmarks.gpu.records TRAINING.json --data_dir=DIR --output_dir=results/runs
+python -m benchmarks.gpu.records TRAINING.json --data_dir=DIR --output_dir=results/runs --untimed
 
 The trainings read an archive of CIFAR-10's long tail; which file that was says nothing to others.
 Here its images are compared with the tail of the data set, pixel by pixel, and the records then
@@ -88,11 +88,16 @@ def main():
     parser.add_argument("training", type=pathlib.Path)
     parser.add_argument("--data_dir")
     parser.add_argument("--output_dir", type=pathlib.Path, required=True)
+    parser.add_argument(
+        "--untimed", action="store_true", help="They ran beside others: images/s are left out."
+    )
     arguments = parser.parse_args()
     training = json.loads(arguments.training.read_text())
     known = _known_flags(arguments.output_dir)
     for name, config, metrics, history in records(training, arguments.data_dir):
         config["flags"] = _plain(config["flags"], known)
+        if arguments.untimed:
+            metrics = {**metrics, "images_per_second": None}
         folder = arguments.output_dir / name
         if folder.exists():
             print(f"{folder} is there already and stays as it is")

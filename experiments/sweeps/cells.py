@@ -60,7 +60,8 @@ class Outcome:
         """`Statistic` of a figure of `metrics.json` over the seeds that are finished."""
         there = self.at_hand(row, column)
         if figure == "seconds_per_epoch":
-            return Statistic.of(m["train_seconds"] / m["epochs"] for m in there)
+            timed = (m for m in there if m["images_per_second"] is not None)
+            return Statistic.of(m["train_seconds"] / m["epochs"] for m in timed)
         return Statistic.of(m.get(figure) for m in there)
 
     @property
