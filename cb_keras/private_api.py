@@ -171,6 +171,24 @@ def torch_dispatches(*tensors: Any) -> bool:
     return any(type(tensor).__torch_dispatch__ is not own for tensor in tensors)
 
 
+def torch_is_followed() -> bool:
+    """Whether somebody follows every operation: a transform, forward mode, a mode, a trace."""
+    import torch
+
+    return (
+        torch._C._are_functorch_transforms_active()
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch.autograd.forward_ad._current_level >= 0
+        or torch.jit.is_tracing()
+    )
+
+
+def torch_marked_by_keras(tensor: Any) -> bool:
+    """Whether Keras' layers left a mask or logits on a tensor of PyTorch."""
+    mask = getattr(tensor, "_keras_mask", None)
+    return mask is not None or getattr(tensor, "_keras_logits", None) is not None
+
+
 def torch_exports() -> bool:
     """Whether `torch.export` traces; before PyTorch 2.7 that of its strict mode can't be seen."""
     import torch

@@ -12,11 +12,14 @@ goes into one `fused=False`, or call `cb_keras.fused.load()` before `tf.saved_mo
 what jax.export makes never holds the op, whatever was traced before.
 """
 
+from types import ModuleType
+
+import keras
+
 from cb_keras.fused.availability import available, build, compiles, load, status
 from cb_keras.fused.errors import FusedOpError
 from cb_keras.fused.kinds import Form, Kind
 from cb_keras.fused.op import (
-    are_plain,
     crossentropy,
     mean_upstream,
     names_bad_labels,
@@ -24,11 +27,14 @@ from cb_keras.fused.op import (
     why_not,
 )
 
+plain: ModuleType | None = None  # the shortest way to the op, where the backend has one
+if keras.backend.backend() == "torch":
+    from cb_keras.fused.doors import torch_plain as plain
+
 __all__ = [
     "Form",
     "FusedOpError",
     "Kind",
-    "are_plain",
     "available",
     "build",
     "compiles",
@@ -36,6 +42,7 @@ __all__ = [
     "load",
     "mean_upstream",
     "names_bad_labels",
+    "plain",
     "prepared",
     "status",
     "why_not",

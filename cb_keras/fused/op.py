@@ -135,16 +135,6 @@ def names_bad_labels(y_pred: Any) -> bool:
     return door is not None and getattr(door, "names_bad_labels", lambda _: False)(y_pred)
 
 
-def are_plain(labels: Any, logits: Any, num_classes: int) -> bool:
-    """Whether these are class ids `[N]` and logits `[N, C]` that are ready for `prepared`.
-
-    Known where it saves time: on PyTorch in eager code. Values are not looked at.
-    """
-    door, _ = doors.find()
-    known = getattr(door, "are_plain", None)
-    return known is not None and known(labels, logits, num_classes)
-
-
 def mean_upstream(y_pred: Any) -> Any:
     """What each loss of `y_pred` [..., C] gets from their mean, as `prepared` takes it.
 

@@ -127,10 +127,10 @@ class ClassBalancedLoss(keras.losses.Loss):
         Labels are checked and brought into one form here, before the base class casts them, which
         would hide a class id of low precision; `call` sees by their shape that it is done.
         """
-        form = self._form_of_plain_tensors(y_true, y_pred) if sample_weight is None else None
-        if form is not None:
-            labels = self._checked_ids(y_true)
-            return self._reduced(self._by_fused_op(form, labels, y_pred, True))
+        if sample_weight is None:
+            losses = self._of_plain_tensors(y_true, y_pred)
+            if losses is not None:
+                return self._reduced(losses)
         labels, logits = to_tensors(y_true, y_pred)
         labels, sparse = canonical_labels(labels, logits, self._num_classes)
         if self.from_logits and warn_of_activation(y_pred, self._looks_at_values):
@@ -168,16 +168,25 @@ class ClassBalancedLoss(keras.losses.Loss):
     def _checked_multi_hot(self, labels: Any, losses: Any) -> Any:
         return refuse_invalid_multi_hot(labels, losses) if self._multi_hot else losses
 
-    def _form_of_plain_tensors(self, labels: Any, logits: Any) -> FusedForm | None:
-        """The op's form for arguments that need no looking into; None of all others."""
-        if self._looks_at_values or self.dtype != "float32" or self.fused is False:
+    def _of_plain_tensors(self, labels: Any, logits: Any) -> Any:
+        """Losses of arguments that need no looking into, by the shortest way; None of others."""
+        if self.fused is False or self.dtype != "float32":
             return None
         from cb_keras import fused
 
-        plain = self.from_logits and self.ignore_class is None
-        if plain and fused.are_plain(labels, logits, self._num_classes):
-            return self._usable_fused_form(logits)
-        return None
+        if fused.plain is None or not self.from_logits or self.ignore_class is not None:
+            return None
+        if not fused.plain.are_plain(labels, logits, self._num_classes, self._looks_at_values):
+            return None
+        form = self._fused_form()
+        if form is None:
+            return None
+        averaged = self.reduction not in ("sum", "none", None)
+        arrays = self._class_arrays()
+        kind, gamma, label_smoothing, adjusts = form
+        return fused.plain.losses(
+            kind, gamma, label_smoothing, adjusts, labels, logits, arrays, averaged
+        )
 
     def _leaves_labels_to_the_op(self, logits: Any, sparse: bool) -> bool:
         """Whether the fused op will look at the labels, so that a check would be the second."""
@@ -238,6 +247,8 @@ class ClassBalancedLoss(keras.losses.Loss):
 
     def _class_arrays(self) -> Any:
         """What the fused op takes of each class: the weights `[C]`, for most losses."""
+        if keras.backend.backend() == "torch":  # its value is a tensor; the conversion takes long
+            return self.class_weights.value
         return ops.convert_to_tensor(self.class_weights)
 
     def _usable_fused_form(

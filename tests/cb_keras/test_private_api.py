@@ -263,6 +263,42 @@ def test_keras_says_on_which_device_it_puts_tensors_of_pytorch():
 
 
 @only_torch
+@still_there("the marks that Keras' layers leave on tensors of PyTorch", keras_version)
+def test_marks_of_keras_on_tensors_of_pytorch_are_seen():
+    plain = ops.ones((1, 2))
+    assert not private_api.torch_marked_by_keras(plain)
+    assert private_api.torch_marked_by_keras(keras.layers.Activation("softmax")(plain))
+    assert private_api.torch_marked_by_keras(keras.layers.Masking()(ops.ones((1, 2, 1))))
+    private_api.set_keras_mask(plain, None)
+    assert not private_api.torch_marked_by_keras(plain)
+
+
+@only_torch
+@still_there("what says that operations of PyTorch are followed", torch_version)
+def test_whoever_follows_operations_of_pytorch_is_seen():
+    import torch
+    from torch.autograd import forward_ad
+    from torch.utils.flop_counter import FlopCounterMode
+
+    seen = []
+
+    def look(x):
+        seen.append(private_api.torch_is_followed())
+        return x.sum()
+
+    x = torch.ones(3)
+    look(x)
+    torch.func.grad(look)(x)
+    with FlopCounterMode(display=False):
+        look(x)
+    with forward_ad.dual_level():
+        look(x)
+    torch.jit.trace(look, (x,), check_trace=False)
+    look(x)
+    assert seen == [False, True, True, True, True, False]
+
+
+@only_torch
 @still_there("what says that torch.func or forward mode is at work", torch_version)
 def test_transforms_and_forward_mode_of_pytorch_are_seen():
     import torch

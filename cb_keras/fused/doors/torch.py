@@ -19,15 +19,12 @@ import torch
 from cb_keras import private_api
 from cb_keras.fused import core
 from cb_keras.fused.doors import torch_compiled, torch_derivatives, torch_kernels
-from cb_keras.fused.doors.torch_plain import are_plain as are_plain
 from cb_keras.fused.kinds import Form, traits
-
-_FEW = 2**14  # logits, of which PyTorch's compiler makes code that is done before a call of the op
 
 
 def why_not(dtype: str) -> str | None:
     """Why the op can't be used for logits of this dtype here and now, or None if it can."""
-    reason = _why_not_at_all(private_api.torch_device())
+    reason = why_not_at_all(private_api.torch_device())
     if reason:
         return reason
     if dtype not in ("float32", "bfloat16", "float16"):
@@ -38,7 +35,7 @@ def why_not(dtype: str) -> str | None:
 
 
 @torch.compiler.assume_constant_result
-def _why_not_at_all(device: str) -> str | None:
+def why_not_at_all(device: str) -> str | None:
     """What does not change while the process runs: nothing of it is for compilers to read."""
     library, why = core.find()
     if library is None:
@@ -52,7 +49,7 @@ def _why_not_at_all(device: str) -> str | None:
 
 
 @torch.compiler.assume_constant_result
-def _is_transformed() -> bool:
+def is_transformed() -> bool:
     """Whether what is compiled is a derivative by `torch.func`, which knows no ops by name."""
     return private_api.torch_transforms() or private_api.torch_forward_mode()
 
@@ -87,14 +84,13 @@ def _of_rows(
     logits: torch.Tensor,
     labels: torch.Tensor,
     weights: torch.Tensor,
-    expected_upstream: Any,
+    upstream: Any,
 ) -> torch.Tensor:
     """Losses `[N]` of logits `[N, C]`."""
     if torch.compiler.is_compiling():
-        is_small = logits.numel() < _FEW
-        if is_small or labels.requires_grad or weights.requires_grad or _is_transformed():
+        if labels.requires_grad or weights.requires_grad or is_transformed():
             return problem.formula(logits, labels, weights)
-        return torch_compiled.losses(problem, logits, labels, weights)
+        return torch_compiled.losses(logits, labels, weights, *problem.fixed)
     if (
         torch.jit.is_tracing()
         or private_api.torch_forward_mode()
@@ -103,12 +99,12 @@ def _of_rows(
         return problem.formula(logits, labels, weights)
     if private_api.torch_transforms():
         return torch_derivatives.TransformedLosses.apply(logits, labels, weights, problem)
-    return torch_derivatives.Losses.apply(
-        logits, labels, weights, problem, _expected(logits, expected_upstream)
-    )
+    expected = expected_upstream(logits, upstream)
+    call = torch_derivatives.Call(problem, expected)
+    return torch_derivatives.Losses.apply(logits, labels, weights, call)
 
 
-def _expected(logits: torch.Tensor, upstream: Any) -> float | None:
+def expected_upstream(logits: torch.Tensor, upstream: Any) -> float | None:
     """The upstream gradient for which one is computed with the losses, or None for none.
 
     float16 can't hold a gradient before the loss scale is in it; and on a GPU bfloat16 would be
@@ -118,7 +114,7 @@ def _expected(logits: torch.Tensor, upstream: Any) -> float | None:
         return None
     if logits.dtype != torch.float32 and logits.device.type != "cpu":
         return None
-    return torch_kernels.as_float32(upstream)
+    return upstream
 
 
 def _class_ids(labels: torch.Tensor) -> torch.Tensor:

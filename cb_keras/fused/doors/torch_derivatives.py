@@ -25,6 +25,18 @@ class Problem(NamedTuple):
     form: Form
     gamma: float
 
+    @property
+    def fixed(self) -> tuple[Any, ...]:
+        """As the ops in graphs take it."""
+        form = self.form
+        return form.kind, self.gamma, form.label_smoothing, form.ignore_class, form.adjusts
+
+    @classmethod
+    def of(cls, fixed: tuple[Any, ...]) -> "Problem":
+        """What `fixed` was made of."""
+        kind, gamma, label_smoothing, ignore_class, adjusts = fixed
+        return cls(Form(kind, label_smoothing, ignore_class, adjusts), gamma)
+
     def formula(self, logits: Any, labels: Any, weights: Any) -> Any:
         """Losses `[N]` by keras.ops."""
         return functional.prepared_crossentropy(
@@ -44,6 +56,20 @@ class Problem(NamedTuple):
         return vjp(lambda z: self.formula(z, labels, weights), logits)[1](upstream)[0]
 
 
+class Call(NamedTuple):
+    """What is fixed of a call in eager code.
+
+    Attributes:
+        problem: The loss.
+        expected: The upstream gradient that is likely, or None for no stored gradient.
+        refuse: Whether class ids that are not classes are an error on the CPU, else NaN.
+    """
+
+    problem: Problem
+    expected: float | None
+    refuse: bool = False
+
+
 class Losses(torch.autograd.Function):
     """Losses `[N]` in eager code; their gradient is computed with them where one is wanted.
 
@@ -57,15 +83,16 @@ class Losses(torch.autograd.Function):
         logits: torch.Tensor,
         labels: torch.Tensor,
         weights: torch.Tensor,
-        problem: Problem,
-        expected: float | None,
+        call: Call,
     ) -> torch.Tensor:
-        """`expected` is the upstream gradient that is likely, or None for no stored gradient."""
-        ctx.problem, ctx.expected = problem, expected
+        """The values, by the kernels."""
+        (form, gamma), expected, refuse = call
+        ctx.problem, ctx.expected = call.problem, None
         ctx.save_for_backward(logits, labels, weights)
-        upstream = 1.0 if expected is None else expected
+        if expected is not None:
+            ctx.expected = kernels.expected_factor(expected, logits.device)
         losses, ctx.stored = kernels.compute(
-            *problem, logits, labels, weights, upstream, expected is not None
+            form, gamma, logits, labels, weights, ctx.expected, expected is not None, refuse
         )
         return losses
 
@@ -84,7 +111,7 @@ class Losses(torch.autograd.Function):
                 form, gamma = ctx.problem
                 logits, labels, weights = ctx.saved_tensors
                 slope = kernels.compute(form, gamma, logits, labels, weights, upstream, memory)[1]
-        return slope, *_by_labels_and_weights(ctx, upstream), None, None
+        return slope, *_by_labels_and_weights(ctx, upstream), None
 
 
 class TransformedLosses(torch.autograd.Function):
@@ -168,6 +195,8 @@ def _differentiable_slope(ctx: Any, upstream: torch.Tensor) -> torch.Tensor:
 
 def _by_labels_and_weights(ctx: Any, upstream: torch.Tensor) -> tuple[Any, Any]:
     wanted = (False, *ctx.needs_input_grad[1:3])
+    if not any(wanted):
+        return None, None
     return _vjp(ctx.problem.formula, ctx.saved_tensors, upstream, wanted)[1:]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from cb_keras.checks import refuse_invalid_class_ids
 from cb_keras.fused import core
 from cb_keras.fused.kinds import ADJUSTMENTS, KINDS, Form
 
@@ -56,11 +57,23 @@ class _Scaling(ctypes.Structure):
     ]
 
 
+_POINTER = ctypes.c_void_p
+# Functions of the core -> the types of what they return and take.
+_TYPES: dict[str, tuple[Any, ...]] = {
+    "CbkCpuLoss": (ctypes.c_int64, _POINTER, _POINTER, _POINTER),
+    "CbkCpuScale": (None, _POINTER, _POINTER, _POINTER),
+    "CbkCpuScalesNothing": (ctypes.c_int, _POINTER),
+    "CbkCudaLoss": (ctypes.c_int, _POINTER, _POINTER),
+    "CbkCudaScale": (ctypes.c_int, _POINTER, _POINTER),
+    "CbkCudaErrorString": (ctypes.c_char_p, ctypes.c_int),
+}
+
+
 @functools.cache
-def _function(name: str, result: Any, *arguments: Any) -> Any:
+def _function(name: str) -> Any:
     """A function of the core, of its own so that nobody else's types are changed."""
     function = core.find()[0][name]
-    function.restype, function.argtypes = result, arguments
+    function.restype, *function.argtypes = _TYPES[name]
     return function
 
 
@@ -75,8 +88,9 @@ def compute(
     logits: torch.Tensor,
     labels: torch.Tensor,
     weights: torch.Tensor,
-    upstream: float | torch.Tensor = 1.0,
+    upstream: float | torch.Tensor | None = None,
     gradient: bool | torch.Tensor = False,
+    refuse: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Losses `[N]` and, where it is wanted, their gradient by the logits.
 
@@ -86,15 +100,17 @@ def compute(
         logits: `[N, C]`, of a type in `FLOATS`, on the CPU or a CUDA device.
         labels: Class ids `[N]`, or float32 `[N, C]`.
         weights: `[C]`, float32; with what the form names after them where it adjusts the logits.
-        upstream: Factor of every row's gradient, or float32 `[N]`.
+        upstream: Factor of every row's gradient, or float32 `[N]`; None for 1.
         gradient: Whether there is to be one, or the memory for it.
+        refuse: Whether a class id that is not a class is an error, on the CPU.
     """
     logits, labels, weights = _dense(logits), _dense(labels), _dense(weights)
-    losses = torch.empty(logits.shape[0], dtype=torch.float32, device=logits.device)
+    device = logits.device
+    losses = torch.empty(logits.shape[0], dtype=torch.float32, device=device)
     slope = gradient if isinstance(gradient, torch.Tensor) else None
     if gradient is True:
         slope = torch.empty_like(logits)
-    factors, is_scalar = _factors(upstream, logits)
+    factors, is_scalar = _factors(upstream, device)
     problem = _Problem(
         _LOSSES[form.kind],
         FLOATS[logits.dtype],
@@ -111,15 +127,17 @@ def compute(
         is_scalar,
         losses.data_ptr(),
         None if slope is None else slope.data_ptr(),
-        *_adjustments(form, weights),
+        *(_adjustments(form, weights) if form.adjusts else ()),
     )
-    _call("Loss", problem, logits.device)
+    invalid = _call("Loss", problem, device)
+    if refuse and invalid >= 0:
+        refuse_invalid_class_ids(labels, logits.shape[1], form.ignore_class)
     return losses, slope
 
 
 def _adjustments(form: Form, arrays: torch.Tensor) -> list[int | None]:
     """Where factors, offsets and margins are, as far as they follow the weights."""
-    rows = iter(range(1, arrays.shape[0] if form.adjusts else 1))
+    rows = iter(range(1, arrays.shape[0]))
     return [
         arrays.data_ptr() + next(rows) * arrays.stride(0) * arrays.element_size()
         if form.adjusts & bit
@@ -128,8 +146,10 @@ def _adjustments(form: Form, arrays: torch.Tensor) -> list[int | None]:
     ]
 
 
-def scale(values: torch.Tensor, upstream: torch.Tensor, applied: float) -> bool:
+def scale(values: torch.Tensor, upstream: torch.Tensor, applied: float | torch.Tensor) -> bool:
     """Multiplies the rows of `values` [N, C], dense, by upstream [N] / applied, in place.
+
+    `applied` is what `expected_factor` made.
 
     On the CPU nothing is done to bfloat16 that `upstream` would change, since it would be rounded
     twice; and a scaling that changes nothing costs a look at `upstream`.
@@ -142,7 +162,7 @@ def scale(values: torch.Tensor, upstream: torch.Tensor, applied: float) -> bool:
     if on_cpu and is_one and _float_at(upstream.data_ptr()) == applied:
         return True
     upstream = _dense(upstream)
-    factors, _ = _factors(applied, values)
+    factors, _ = _factors(applied, values.device)
     scaling = _Scaling(
         FLOATS[values.dtype],
         *values.shape,
@@ -152,8 +172,7 @@ def scale(values: torch.Tensor, upstream: torch.Tensor, applied: float) -> bool:
         values.data_ptr(),
     )
     if on_cpu:
-        nothing = _function("CbkCpuScalesNothing", ctypes.c_int, ctypes.c_void_p)
-        if nothing(ctypes.byref(scaling)):
+        if _function("CbkCpuScalesNothing")(ctypes.byref(scaling)):
             return True
         if values.dtype != torch.float32:
             return False
@@ -161,45 +180,57 @@ def scale(values: torch.Tensor, upstream: torch.Tensor, applied: float) -> bool:
     return True
 
 
-def as_float32(number: float) -> float:
-    """The number as the kernels see it."""
-    return ctypes.c_float(number).value
-
-
-def _call(name: str, what: ctypes.Structure, device: torch.device) -> None:
-    """Runs `CbkCpu{name}` or `CbkCuda{name}`: on the CPU at most as many threads as PyTorch has."""
+def expected_factor(number: float, device: torch.device) -> float | torch.Tensor:
+    """The number as the kernels of the device see it."""
     if device.type == "cpu":
-        result = ctypes.c_int64 if name == "Loss" else None
-        function = _function(f"CbkCpu{name}", result, *[ctypes.c_void_p] * 3)
+        return ctypes.c_float(number).value
+    return torch.full((), number, dtype=torch.float32, device=device)
+
+
+def _call(name: str, what: ctypes.Structure, device: torch.device) -> int:
+    """Runs `CbkCpu{name}` or `CbkCuda{name}`: on the CPU at most as many threads as PyTorch has.
+
+    Returns:
+        On the CPU what it returns, on CUDA -1.
+    """
+    if device.type == "cpu":
         threads = ctypes.c_int64(torch.get_num_threads())
-        function(ctypes.byref(what), None, ctypes.byref(threads))
-        return
-    function = _function(f"CbkCuda{name}", ctypes.c_int, *[ctypes.c_void_p] * 2)
-    with torch.cuda.device(device):  # the caller's may be another
+        return _function(f"CbkCpu{name}")(ctypes.byref(what), None, ctypes.byref(threads))
+    function = _function(f"CbkCuda{name}")
+    if device.index == torch.cuda.current_device():
         error = function(ctypes.byref(what), torch.cuda.current_stream(device).cuda_stream)
+    else:
+        with torch.cuda.device(device):
+            error = function(ctypes.byref(what), torch.cuda.current_stream(device).cuda_stream)
     if error:
-        words = _function("CbkCudaErrorString", ctypes.c_char_p, ctypes.c_int)(error)
+        words = _function("CbkCudaErrorString")(error)
         raise RuntimeError(f"the fused op failed on {device}: {words.decode()}")
+    return -1
 
 
 def _dense(tensor: torch.Tensor) -> torch.Tensor:
     """A tensor whose memory is as its shape says, each number at a multiple of its size."""
-    tensor = tensor.detach().contiguous().resolve_neg()
-    return tensor.clone() if tensor.data_ptr() % tensor.element_size() else tensor
+    if not tensor.is_contiguous() or tensor.is_neg():
+        tensor = tensor.detach().contiguous().resolve_neg()
+    return tensor.detach().clone() if tensor.data_ptr() % tensor.element_size() else tensor
 
 
-def _factors(factor: float | torch.Tensor, logits: torch.Tensor) -> tuple[Any, bool]:
+def _factors(factor: float | torch.Tensor | None, device: torch.device) -> tuple[Any, bool]:
     """Memory that holds the factors, where the kernels can read it, and whether it is one."""
+    if factor is None:
+        return None, True
     if not isinstance(factor, torch.Tensor):
-        if logits.device.type == "cpu":
+        if device.type == "cpu":
             return ctypes.c_float(factor), True
-        return torch.full((1,), factor, dtype=torch.float32, device=logits.device), True
+        return torch.full((), factor, dtype=torch.float32, device=device), True
     if factor.dim() == 1 and factor.numel() and not any(factor.stride()):
         return factor.detach()[:1].contiguous(), True
     return _dense(factor), factor.dim() == 0
 
 
-def _address(memory: Any) -> int:
+def _address(memory: Any) -> int | None:
+    if memory is None:
+        return None
     if isinstance(memory, torch.Tensor):
         return memory.data_ptr()
     return ctypes.addressof(memory)

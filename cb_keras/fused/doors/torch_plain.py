@@ -1,33 +1,94 @@
-"""Tensors of PyTorch in eager code that a loss need not look into, which takes longer than it."""
+"""The shortest way to the op on PyTorch, for tensors that a loss need not look into.
 
+What a loss does with any other arguments takes longer than the op; and every function and attribute
+that compiled code passes on that way is looked at again at each of its calls.
+"""
+
+import functools
 from typing import Any
 
 import torch
 
 from cb_keras import private_api
+from cb_keras.fused.doors import torch as door
+from cb_keras.fused.doors import torch_compiled
+from cb_keras.fused.doors.torch_derivatives import Call, Losses, Problem
 from cb_keras.fused.doors.torch_kernels import FLOATS
+from cb_keras.fused.kinds import Form, Kind, traits
 
 _IDS = (torch.int64, torch.int32)
 
 
-def are_plain(labels: Any, logits: Any, num_classes: int) -> bool:
-    """Whether these are class ids `[N]` and logits `[N, C]` as they come, where Keras computes.
+def are_plain(labels: Any, logits: Any, num_classes: int, look_at_values: bool) -> bool:
+    """Whether these are class ids `[N]` and logits `[N, C]` as they come, where the op can be used.
 
     Args:
         labels: `y_true` as it was given.
         logits: `y_pred` as it was given.
         num_classes: C.
+        look_at_values: Whether eager logits are still to be looked at.
     """
     if type(labels) is not torch.Tensor or type(logits) is not torch.Tensor:
         return False
-    return (
-        labels.dtype in _IDS
-        and logits.dtype in FLOATS
-        and labels.dim() == 1
-        and tuple(logits.shape) == (labels.shape[0], num_classes)
-        and not torch.compiler.is_compiling()
-        and labels.device == logits.device
-        and logits.device.type == private_api.torch_device().partition(":")[0]
-        and private_api.keras_mask(logits) is None
-        and private_api.keras_logits(logits) is None
+    device = logits.device
+    if (
+        labels.dtype not in _IDS
+        or logits.dtype not in FLOATS
+        or labels.dim() != 1
+        or logits.shape != (labels.shape[0], num_classes)
+        or labels.device != device
+        or door.why_not_at_all(device.type)
+        or private_api.torch_marked_by_keras(logits)
+        or private_api.torch_exports()
+    ):
+        return False
+    if torch.compiler.is_compiling():
+        return not door.is_transformed()
+    return not (look_at_values or private_api.torch_is_followed()) and (
+        private_api.torch_device().partition(":")[0] == device.type
     )
+
+
+def losses(
+    kind: Kind,
+    gamma: float,
+    label_smoothing: float,
+    adjusts: int,
+    labels: torch.Tensor,
+    logits: torch.Tensor,
+    class_weights: torch.Tensor,
+    averaged: bool,
+) -> torch.Tensor:
+    """Losses `[N]` of what `are_plain` accepts; eager code on the CPU refuses invalid class ids.
+
+    Args:
+        kind: Name of the loss.
+        gamma: Its focusing parameter, if it has one.
+        label_smoothing: Its label smoothing, or 0.
+        adjusts: What follows the class weights.
+        labels: Class ids.
+        logits: Logits.
+        class_weights: `[C]`, or `[1 + n, C]`.
+        averaged: Whether their mean is what will be differentiated.
+    """
+    weights = class_weights.to(logits.device, torch.float32)
+    if torch.compiler.is_compiling():
+        fixed = kind, gamma, label_smoothing, None, adjusts
+        if weights.requires_grad:
+            return Problem.of(fixed).formula(logits, labels, weights)
+        return _in_graph(logits, labels, weights, *fixed)
+    problem = _problem(kind, gamma, label_smoothing, adjusts)
+    expected = door.expected_upstream(logits, door.mean_upstream(logits) if averaged else 1.0)
+    return Losses.apply(logits, labels, weights, Call(problem, expected, refuse=True))
+
+
+@functools.lru_cache(maxsize=256)
+def _problem(kind: Kind, gamma: float, label_smoothing: float, adjusts: int) -> Problem:
+    form = Form(kind, label_smoothing, None, adjusts)
+    return Problem(form, gamma if traits(kind).takes_gamma else 0.0)
+
+
+@torch.compiler.allow_in_graph
+def _in_graph(logits: Any, labels: Any, weights: Any, *fixed: Any) -> torch.Tensor:
+    """The op, or for few numbers the formulas; what it does is not followed by Dynamo."""
+    return torch_compiled.losses(logits, labels, weights, *fixed)

@@ -3,6 +3,8 @@
 Derivatives of every kind are compared with those of the formulas, which are checked elsewhere.
 """
 
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -170,6 +172,30 @@ def test_an_id_that_is_no_class_is_named_by_the_loss_and_nan_in_the_op(label):
         loss(labels, logits)
     with pytest.raises(ValueError, match=r"`y_true` holds .* at position \[3\]"):
         fused.crossentropy("softmax", labels, logits, weights)
+
+
+@pytest.mark.parametrize("label", [NUMBER, -1])
+def test_an_id_that_is_no_class_is_named_in_every_batch(label):
+    labels, logits, weights = problem("softmax", "int64")
+    loss = CLASSES["softmax"](class_weights=weights.numpy(), fused=True)
+    loss(labels, logits)  # the first call has looked at more than the others do
+    labels[3] = label
+    with pytest.raises(ValueError, match=rf"`y_true` holds {label} at position \[3\]"):
+        loss(labels, logits.requires_grad_())
+
+
+def test_a_call_in_eager_code_is_short():
+    labels, logits, weights = problem("softmax", "int64")
+    loss = CLASSES["softmax"](class_weights=weights.numpy(), fused=True)
+    logits.requires_grad_()
+    loss(labels, logits)  # looks at more than the others
+    names = []
+    sys.setprofile(lambda frame, event, _: names.append(frame.f_code) if event == "call" else None)
+    try:
+        loss(labels, logits)
+    finally:
+        sys.setprofile(None)
+    assert 10 < len(names) < 90, names  # about 60; the ways around the shortest have 130 and 190
 
 
 @pytest.mark.parametrize(

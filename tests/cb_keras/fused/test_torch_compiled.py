@@ -68,8 +68,74 @@ def test_a_compiled_loss_is_one_graph_with_the_op_for_any_number_of_rows(kind, f
     function, names = compiled(lambda y, z: loss(y, z), fullgraph=True, dynamic=True)
     for rows in (32, 33, 50):
         assert_same(function, formula, *batch(rows, form))
-    assert {tuple(graph) for graph in names} >= {("cb_keras.losses.default",)}
+    assert ("cb_keras.values_and_slope.default",) in {tuple(graph) for graph in names}
     assert len(names) <= 2  # a forward and a backward graph: no size is compiled again
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rows", [4, 40])  # of few numbers and of many
+def test_compiled_code_sees_new_class_weights_and_other_settings(rows):
+    loss = CLASSES["softmax"](class_weights=np.linspace(0.1, 2, NUMBER))
+    labels, logits = batch(rows)
+    function, _ = compiled(lambda y, z: loss(y, z), fullgraph=True)
+    for change in (
+        lambda: None,
+        lambda: loss.class_weights.assign(np.linspace(2, 1, NUMBER)),
+        lambda: setattr(loss, "reduction", "sum"),
+        lambda: setattr(loss, "label_smoothing", 0.2),
+    ):
+        change()
+        before = loss.fused
+        loss.fused = False
+        right = loss(labels, logits).detach()
+        loss.fused = before
+        torch.testing.assert_close(function(labels, logits).detach(), right)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_compiled_gradient_of_16_bits_is_rounded_once(dtype):
+    loss = CLASSES["softmax"](class_weights=np.linspace(0.1, 2, NUMBER), reduction="sum")
+    labels, logits = batch(40)
+    logits = logits.detach().to(getattr(torch, dtype)).requires_grad_()
+    wide = logits.detach().double().requires_grad_()
+    right = (3.7 * torch.nn.functional.cross_entropy(wide, labels, reduction="none")).mul(
+        torch.linspace(0.1, 2, NUMBER, dtype=torch.float64)[labels]
+    )
+    right.sum().backward()
+    function, names = compiled(lambda y, z: 3.7 * loss(y, z), fullgraph=True)
+    function(labels, logits).backward()
+    assert ("cb_keras.kernel_slope.default",) in {tuple(graph) for graph in names}
+    unit = {"bfloat16": 2**-8, "float16": 2**-11}[dtype]
+    np.testing.assert_allclose(
+        logits.grad.double(), wide.grad, rtol=unit + 2e-5, atol=2**-25 + 1e-7
+    )
+
+
+@pytest.mark.slow
+def test_compiled_code_without_a_gradient_computes_none():
+    loss = CLASSES["softmax"](class_weights=np.linspace(0.1, 2, NUMBER))
+    labels, logits = batch(40)
+    function, names = compiled(lambda y, z: loss(y, z), fullgraph=True)
+    with torch.no_grad():
+        found = function(labels, logits)
+    assert names == [["cb_keras.values.default"]]
+    torch.testing.assert_close(found, loss(labels, logits).detach())
+
+
+@pytest.mark.slow
+def test_second_derivatives_of_a_graph_that_pytorch_runs_as_it_is_are_those_of_the_formula():
+    weights = np.linspace(0.1, 2, NUMBER)
+    losses = [CLASSES["focal"](class_weights=weights, fused=way) for way in (True, False)]
+    torch._dynamo.reset()
+    function = torch.compile(lambda y, z: losses[0](y, z), backend="eager", fullgraph=True)
+    labels, logits = batch(40)
+    found = []
+    for each in (function, losses[1]):
+        slope = torch.autograd.grad(each(labels, logits), logits, create_graph=True)[0]
+        found.append(torch.autograd.grad((1e3 * slope).square().sum(), logits)[0])
+    assert found[1].abs().max() > 1e-3
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.slow
