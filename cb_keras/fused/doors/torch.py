@@ -90,7 +90,9 @@ def _of_rows(
     if torch.compiler.is_compiling():
         if labels.requires_grad or weights.requires_grad or is_transformed():
             return problem.formula(logits, labels, weights)
-        return torch_compiled.losses(logits, labels, weights, *problem.fixed)
+        form, gamma = problem
+        fixed = form.kind, gamma, form.label_smoothing, form.ignore_class, form.adjusts
+        return torch_compiled.losses(logits, labels, weights, *fixed)
     if (
         torch.jit.is_tracing()
         or private_api.torch_forward_mode()

@@ -25,15 +25,9 @@ class Problem(NamedTuple):
     form: Form
     gamma: float
 
-    @property
-    def fixed(self) -> tuple[Any, ...]:
-        """As the ops in graphs take it."""
-        form = self.form
-        return form.kind, self.gamma, form.label_smoothing, form.ignore_class, form.adjusts
-
     @classmethod
     def of(cls, fixed: tuple[Any, ...]) -> "Problem":
-        """What `fixed` was made of."""
+        """Of what the ops in graphs take after the tensors."""
         kind, gamma, label_smoothing, ignore_class, adjusts = fixed
         return cls(Form(kind, label_smoothing, ignore_class, adjusts), gamma)
 
