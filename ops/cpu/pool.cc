@@ -1,7 +1,6 @@
 #include "pool.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cstdlib>
 #include <system_error>
 #include <thread>
@@ -12,30 +11,17 @@
 #include <sched.h>
 #endif
 
+#include "../ranges.h"
+
 namespace cb_keras {
 namespace {
 
-// A range of less work than this is not worth waking a thread for (cycles).
-constexpr int64_t kSmallestRange = 50000;
-// Ranges for each thread, so that one that was late, or was interrupted, leaves its work to others.
-constexpr int64_t kRangesPerThread = 4;
-
 struct Loop {
-  CbkBody body;
-  void* work;
-  int64_t n;
-  int64_t range;
-  std::atomic<int64_t> next{0};
+  Ranges ranges;
   // Under the pool's mutex:
   int64_t wanted = 0;  // threads that may still join; while there are any, it is in the list
   int64_t joined = 0;  // threads that have, and have not left
   Loop* after = nullptr;
-
-  void Run() {
-    for (int64_t begin; (begin = next.fetch_add(range)) < n;) {
-      body(work, begin, std::min(begin + range, n));
-    }
-  }
 };
 
 // Plain pthreads: std::condition_variable and std::call_once ask for a newer libstdc++ and glibc.
@@ -55,11 +41,9 @@ class Lock {
 class Pool {
  public:
   void For(int64_t most, int64_t n, int64_t cost, CbkBody body, void* work) {
-    const int64_t total = n * std::max<int64_t>(cost, 1);
-    const int64_t helpers = std::min({threads_ - 1, most - 1, total / kSmallestRange - 1});
-    if (helpers < 1 || n < 2) return body(work, 0, n);
-    const int64_t ranges = std::min({n, (helpers + 1) * kRangesPerThread, total / kSmallestRange});
-    Loop loop{body, work, n, (n + ranges - 1) / ranges};
+    const int64_t helpers = HelpersOf(n, cost, std::min(threads_, most));
+    if (helpers < 1) return body(work, 0, n);
+    Loop loop{{n, cost, helpers, body, work}};
     {
       Lock lock(&mutex_);
       Start();
@@ -67,7 +51,7 @@ class Pool {
       if (loop.wanted > 0) Add(&loop);
     }
     for (int64_t i = 0; i < helpers; ++i) pthread_cond_signal(&wake_);
-    loop.Run();
+    loop.ranges.Run();
     Lock lock(&mutex_);
     if (loop.wanted > 0) Remove(&loop);
     while (loop.joined > 0) lock.Wait(&left_);
@@ -107,7 +91,7 @@ class Pool {
       ++loop->joined;
       if (--loop->wanted == 0) Remove(loop);
       pthread_mutex_unlock(&mutex_);
-      loop->Run();
+      loop->ranges.Run();
       pthread_mutex_lock(&mutex_);
       if (--loop->joined == 0) pthread_cond_broadcast(&left_);
     }
