@@ -139,7 +139,7 @@ flags.DEFINE_list(
     "exports",
     None,
     f"What the trained model is written as besides model.keras: {', '.join(exports.EXPORTS)}. "
-    "Default: all that the backend of Keras can write, which on JAX is none of them.",
+    "Default: saved_model, on JAX none of them; there TensorFlow writes it, if it is installed.",
 )
 flags.DEFINE_bool("plots", True, "Draw pictures at the end; needs matplotlib.")
 

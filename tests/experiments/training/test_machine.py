@@ -122,8 +122,8 @@ def test_a_backend_that_no_program_trains_with_is_refused_by_the_program_itself(
 REFUSED_ON_JAX = {
     "--strategy=mirrored": "--strategy=mirrored is TensorFlow's, and KERAS_BACKEND is jax",
     "--jit_compile=false": "--jit_compile=false can't be used with KERAS_BACKEND=jax",
-    "--exports=saved_model": "--exports=saved_model is written by TensorFlow, and KERAS_BACKEND",
-    "--dataset=tfds:mnist": "--dataset=tfds:mnist is read with tensorflow_datasets, not installed",
+    "--exports=saved_model": "--exports=saved_model is written by TensorFlow, which is not",
+    "--dataset=tfds:mnist": "--dataset=tfds:mnist is read with tensorflow and",
 }
 
 
@@ -134,7 +134,8 @@ def test_what_only_tensorflow_does_is_refused_on_jax_before_anything_is_done(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(datasets, "load", lambda *_: pytest.fail("data was loaded"))
     monkeypatch.setattr(keras_settings, "backend", lambda: "jax")
-    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    for name in ("tensorflow", "tensorflow_datasets"):
+        monkeypatch.setitem(sys.modules, name, None)
     status, line = run_program(capsys, train.main, "--dataset=digits", flag)
     assert status == 2
     assert line.startswith(f"error: {REFUSED_ON_JAX[flag]}")
