@@ -142,7 +142,7 @@ def _has_known_xla(tensorflow_version):
 
     2.19 has not: its headers of XLA include some of LLVM, which are not in its package.
     """
-    return tensorflow_version.startswith("2.21.")
+    return tensorflow_version.startswith(("2.20.", "2.21."))
 
 
 def shim_digest():
