@@ -39,6 +39,9 @@ def run(stage):
         if _images(stage, name) is None:
             return
     ended = {name: threading.Event() for name in runs}
+    for name in runs:
+        if (stage.saved["steps"].get(name) or {}).get("ok"):  # of an earlier call
+            ended[name].set()
     works = {name: functools.partial(_after, stage, name, runs, ended) for name in runs}
     stage.together(works, at_once=stage.kit.at_once, least=20.0)
 
@@ -69,7 +72,8 @@ def _after(stage, name, runs, ended):
     """Trains a run once those that it needs have ended, well or not."""
     try:
         for other in _needed(runs[name]):
-            ended[other].wait()
+            if not ended[other].wait(stage.left):  # one that was not begun never ends
+                raise StepFailed(f"{other}, which it begins with, has not ended")
         return _train(stage, name, runs[name])
     finally:
         ended[name].set()

@@ -6,7 +6,7 @@ from experiments.methods.class_balanced import CB_NORMALIZE, CB_POWER, CLASS_BAL
 from experiments.methods.method import Method, Parameter
 
 _SIDE = 8  # pixels to a side of the images whose distances are measured
-_AT_A_TIME = 4096
+_MOST_BYTES = 2**26  # of the images that are read at once, as float64
 
 
 def _check_quantile(value):
@@ -34,8 +34,9 @@ def small_pixels(images):
 
     _, height, width, _ = images.shape
     found = []
-    for start in range(0, len(images), _AT_A_TIME):
-        fields = images[start : start + _AT_A_TIME].astype("float64")
+    at_a_time = max(1, _MOST_BYTES // (8 * int(np.prod(images.shape[1:]))))
+    for start in range(0, len(images), at_a_time):
+        fields = images[start : start + at_a_time].astype("float64")
         for axis, length in ((1, height), (2, width)):
             sides = min(_SIDE, length)
             edges = np.arange(sides + 1) * length // sides

@@ -61,9 +61,7 @@ def check_records(folder, expected):
     for path, ours in expected.items():
         if (path / schema.METRICS).exists():
             configs[path], _ = directory.read_finished(path)
-            _refuse_others(
-                f"--records={folder}", path, ours, {**defaults, **configs[path]["flags"]}
-            )
+            refuse_others(f"--records={folder}", path, ours, {**defaults, **configs[path]["flags"]})
     if not configs:
         raise UserError(
             f"--records={folder} holds none of the {len(expected)} cells; the first would be "
@@ -72,7 +70,18 @@ def check_records(folder, expected):
     data_record.check_alike(configs)
 
 
-def _refuse_others(named, path, ours, theirs):
+def refuse_others(named, path, ours, theirs):
+    """Refuses the run of a cell that has other settings than the cell.
+
+    Args:
+        named: The flag that names its folder, and the folder, for the message.
+        path: Directory of the run.
+        ours: Settings of the cell, as they are recorded.
+        theirs: Those of the run.
+
+    Raises:
+        UserError: They differ; says in what.
+    """
     if ours.get("first_stage") == recipe.first_stage(theirs):  # whose network is not here
         theirs = {**theirs, "first_stage": ours["first_stage"]}
     if different := directory.differences(ours, theirs):
@@ -80,6 +89,11 @@ def _refuse_others(named, path, ours, theirs):
             f"{named} holds a run with other settings, {path.name} "
             f"({'; '.join(different)}); give the flags that are there or choose another folder."
         )
+
+
+def _is_special(settings):
+    """Whether it is a second stage or has the strong recipe, which differ in more."""
+    return recipe.is_on(settings) or bool(recipe.first_stage(settings))
 
 
 def check_folder(folder, expected, varied, data_name, differs=()):
@@ -97,7 +111,8 @@ def check_folder(folder, expected, varied, data_name, differs=()):
     Raises:
         UserError: A run has other settings, or other data; names it.
     """
-    shared = next(iter(expected.values()))
+    shared = next((s for s in expected.values() if not _is_special(s)), None)
+    shared, all_special = shared or next(iter(expected.values())), shared is None
     defaults = train_flags.protocol_defaults()  # of flags that an older run did not know
     configs = {}
     for path in sorted((folder / "runs").glob("*/config.json")):
@@ -106,10 +121,10 @@ def check_folder(folder, expected, varied, data_name, differs=()):
         ours = expected.get(path.parent)
         if ours is None:
             own = {*_VARIED, *varied, *(naming.added(path.parent, theirs) or ())}
-            if recipe.is_on(theirs) or recipe.first_stage(theirs):
+            if all_special or _is_special(theirs):
                 own |= {*differs}
             ours = {**shared, **{name: theirs.get(name) for name in own}}
-        _refuse_others(f"--output_dir={folder}", path.parent, ours, theirs)
+        refuse_others(f"--output_dir={folder}", path.parent, ours, theirs)
     if data_name is not None:
         configs[data_record.TO_BE_TRAINED] = {"data": {"name": data_name}}
     data_record.check_alike(configs)

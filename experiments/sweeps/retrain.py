@@ -2,9 +2,11 @@
 
 import os
 
+from experiments.runs import directory
 from experiments.runs.figures import Statistic
 from experiments.sweeps import cells, jobs, results
 from experiments.sweeps.claims import chosen
+from experiments.training import flags as train_flags
 
 FOLDER = "chosen"  # in that of the sweep
 _FIGURES = {"accuracy": "accuracy", "balanced_accuracy": "balanced", "few_accuracy": "few"}
@@ -57,8 +59,11 @@ class Again:
                 self.cells.append(cells.Cell(cell.row, cell.column, settings))
                 self._names.append(f"{group}, {what} {best}")
         self.jobs = jobs.of_cells(self.cells, os.path.join(folder, FOLDER), varied)
+        defaults = train_flags.protocol_defaults()  # of flags that an older run did not know
         for job in self.jobs:
             if job.is_complete():
+                theirs = {**defaults, **directory.read_config(job.folder)["flags"]}
+                results.refuse_others(f"--output_dir={folder}", job.folder, job.recorded(), theirs)
                 job.state = "done"
 
     def sentences(self):

@@ -93,8 +93,11 @@ def by_label(series):
         if i:
             for panel_axes in own:
                 panel_axes.set_ylabel("")
-    fullest = max(range(columns), key=lambda i: len(list(series.values())[i]))
-    of_series.legend(figure, axes[fullest], "power")
+    known = [axis.get_legend_handles_labels() for axis in axes[:columns]]
+    entries = {text: handle for pair in known for handle, text in zip(*pair, strict=True)}
+    order = sorted(everything, key=lambda one: one.runs[0].power)
+    labels = dict.fromkeys(one.label for one in order)
+    of_series.legend_of(figure, [(entries[text], text) for text in labels], "power")
     return figure
 
 

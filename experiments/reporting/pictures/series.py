@@ -61,9 +61,13 @@ def deviations(statistics):
 
 def legend(figure, axes, title=None, columns=_MOST_COLUMNS):
     """Puts the legend of a panel above the figure, in lines that are read from left to right."""
+    legend_of(figure, list(zip(*axes.get_legend_handles_labels(), strict=True)), title, columns)
+
+
+def legend_of(figure, entries, title=None, columns=_MOST_COLUMNS):
+    """The same of pairs of what is drawn and its label."""
     from matplotlib.lines import Line2D
 
-    entries = list(zip(*axes.get_legend_handles_labels(), strict=True))
     entries = _in_lines(entries, columns)
     heading = {}
     if len(entries) > columns:

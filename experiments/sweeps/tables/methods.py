@@ -224,7 +224,8 @@ def _seeds(outcome, known):
 
 def _presets(outcome, known):
     """What rows have that the others do not, in the words of the flags."""
-    shared = outcome.cells[0].settings
+    plain = (c.settings for c in outcome.cells if getattr(ROWS[c.row], "preset", None) is None)
+    shared = next(plain, {})
     for preset, names in _PRESETS.items():
         rows = [row for row in known if getattr(ROWS[row], "preset", None) == preset]
         if rows:

@@ -122,6 +122,9 @@ def train(job):
         print(job.name, file=file)
     job.folder.mkdir(parents=True, exist_ok=not job.trains)
     for name, text in json.loads(pathlib.Path("prepared.json").read_text())[job.name].items():
+        if name == "config.json":  # as it is trained again, on all images
+            own = {"validation_fraction": job.settings["validation_fraction"]}
+            text = json.dumps({**json.loads(text), "flags": json.loads(text)["flags"] | own})
         (job.folder / name).write_text(text)
 
 

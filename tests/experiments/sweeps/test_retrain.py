@@ -8,7 +8,7 @@ from experiments import sweep
 from experiments.cli import UserError
 from experiments.sweeps.launchers import LAUNCHERS
 from tests.experiments.cases import call
-from tests.experiments.sweeps.cases import calls, launch, prepare
+from tests.experiments.sweeps.cases import calls, change, launch, prepare
 
 GRID = (
     *("--grid=cb_power=0,0.5,1", "--output_dir=out", "--dataset=digits", "--train_epochs=20"),
@@ -58,6 +58,10 @@ def test_the_cell_that_is_best_on_held_out_images_is_trained_again_on_all_images
     assert sorted(p.name for p in (work / "out" / "chosen" / "runs").iterdir()) == sorted(best)
     call(sweep.main, *GRID)  # nothing is trained twice
     assert len(calls(work)) == 8
+    config = work / "out" / "chosen" / "runs" / best[0] / "config.json"
+    change(config, flags={**json.loads(config.read_text())["flags"], "learning_rate": 0.7})
+    with pytest.raises(UserError, match=r"--learning_rate is 0\.7 there, 0\.1 here"):
+        call(sweep.main, *GRID)
 
 
 def test_its_training_differs_from_the_cell_s_in_the_held_out_images_alone(work, monkeypatch):

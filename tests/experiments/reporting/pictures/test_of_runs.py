@@ -37,6 +37,13 @@ def test_a_method_is_a_column_and_a_power_a_line_of_the_same_scale(tmp_path, mon
     assert list(axes[2].lines[0].get_xdata()) == [2, 4]
 
 
+def test_the_legend_names_the_powers_of_all_columns_once(tmp_path, monkeypatch):
+    for loss, power in (("softmax", 2.0), ("softmax", 0.0), ("sigmoid", 0.5), ("sigmoid", 0.0)):
+        write_run(tmp_path / "runs" / f"{loss}{power}", loss=loss, cb_power=power)
+    (legend,) = drawn_of(tmp_path / "runs", monkeypatch).legends
+    assert sorted(t.get_text() for t in legend.get_texts()) == ["0", "0.5", "2", "power"]
+
+
 def test_runs_that_differ_in_more_are_refused_by_the_setting(tmp_path):
     for seed, depth in ((0, 8), (1, 14)):
         write_run(tmp_path / f"run{seed}", seed=seed, depth=depth)

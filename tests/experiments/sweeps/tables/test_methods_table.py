@@ -103,6 +103,14 @@ def test_second_stages_and_the_strong_recipe_lie_next_to_the_runs_of_other_table
     assert len(before) == 3
 
 
+def test_rows_of_the_strong_recipe_alone_are_added_to_plain_ones(work):
+    run(*METHODS, "--rows=softmax")
+    run(*METHODS, "--rows=softmax with strong recipe,Balanced Softmax with strong recipe")
+    text = (work / "out" / "methods.md").read_text()
+    assert "by the preset strong: lr_schedule cosine, weight_decay 0.0005, randaugment" in text
+    assert len(rows(work / "out")) == 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
