@@ -142,7 +142,9 @@ def test_a_loss_takes_mixed_labels_exactly_where_they_mix_its_losses(name):
     a, b = rng.integers(0, 4, (2, 6))
     for own in methods.METHODS[name].losses:
         settings = {"method": name, "loss": own.name, "train_epochs": 4}
-        loss = methods.METHODS[name].make_loss(settings, class_counts=[50, 20, 10, 5])
+        loss = methods.METHODS[name].make_loss(
+            settings, class_counts=[50, 20, 10, 5], class_weights=[1.0, 1.0, 1.0, 1.0]
+        )
         loss.class_weights.assign([0.2, 0.5, 1.1, 2.2])
         mixed = float(loss(0.3 * eye[a] + 0.7 * eye[b], logits))
         of_both = 0.3 * float(loss(a, logits)) + 0.7 * float(loss(b, logits))
