@@ -111,8 +111,8 @@ def check_folder(folder, expected, varied, data_name, differs=()):
     Raises:
         UserError: A run has other settings, or other data; names it.
     """
-    shared = next((s for s in expected.values() if not _is_special(s)), None)
-    shared, all_special = shared or next(iter(expected.values())), shared is None
+    first = next(iter(expected.values()))
+    shared = next((s for s in expected.values() if not _is_special(s)), first)
     defaults = train_flags.protocol_defaults()  # of flags that an older run did not know
     configs = {}
     for path in sorted((folder / "runs").glob("*/config.json")):
@@ -121,7 +121,7 @@ def check_folder(folder, expected, varied, data_name, differs=()):
         ours = expected.get(path.parent)
         if ours is None:
             own = {*_VARIED, *varied, *(naming.added(path.parent, theirs) or ())}
-            if all_special or _is_special(theirs):
+            if _is_special(theirs) or _is_special(shared):
                 own |= {*differs}
             ours = {**shared, **{name: theirs.get(name) for name in own}}
         refuse_others(f"--output_dir={folder}", path.parent, ours, theirs)

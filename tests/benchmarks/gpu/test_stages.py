@@ -1,30 +1,20 @@
 """The stages for a GPU: what was done is not done again, and what hangs is ended."""
 
 import json
-import os
 import pathlib
 import time
 
 import pytest
 
-from benchmarks.gpu.stages import Kit, Stage, StepFailed
+from benchmarks.gpu.stages import Stage, StepFailed
 
 
 @pytest.fixture
-def stage(tmp_path):
+def stage(make_kit):
     """Function that opens the stage of a kit with so many seconds, again and again."""
 
     def open_(seconds=60.0):
-        kit = Kit(
-            output=tmp_path,
-            work=tmp_path,
-            device="cpu",
-            small=True,
-            data=None,
-            deadline=time.monotonic() + 60.0,
-            environment=dict(os.environ),
-        )
-        return Stage(kit, "check", seconds)
+        return Stage(make_kit(), "check", seconds)
 
     return open_
 
