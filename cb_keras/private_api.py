@@ -183,8 +183,8 @@ def torch_is_followed() -> bool:
     )
 
 
-def torch_marked_by_keras(tensor: Any) -> bool:
-    """Whether Keras' layers left a mask or logits on a tensor of PyTorch."""
+def marked_by_keras(tensor: Any) -> bool:
+    """Whether Keras' layers left a mask or logits on a tensor."""
     mask = getattr(tensor, "_keras_mask", None)
     return mask is not None or getattr(tensor, "_keras_logits", None) is not None
 

@@ -50,6 +50,7 @@ GUARDED = {
         "cb_keras.fused.gradients",  # the native op is TensorFlow's
         "cb_keras.fused.library",
         "cb_keras.fused.doors.tensorflow",
+        "cb_keras.fused.doors.tensorflow_plain",
         "cb_keras.tracing",
         "cb_keras.checks.class_ids",  # its graphs can assert what its eager tensors show
         "cb_keras.checks.multi_hot",

@@ -30,6 +30,8 @@ from cb_keras.fused.op import (
 plain: ModuleType | None = None  # the shortest way to the op, where the backend has one
 if keras.backend.backend() == "torch":
     from cb_keras.fused.doors import torch_plain as plain
+elif keras.backend.backend() == "tensorflow":
+    from cb_keras.fused.doors import tensorflow_plain as plain
 
 __all__ = [
     "Form",

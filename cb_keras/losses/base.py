@@ -97,6 +97,7 @@ class ClassBalancedLoss(keras.losses.Loss):
         self._check_number_of_classes()
         self.class_weights = constant_variable(self._initial_weights, "class_weights")
         self._looks_at_values = self.from_logits  # once: they are copied from the device
+        self._call_is_overridden = type(self).call is not ClassBalancedLoss.call
 
     def _given_weights(self, class_weights: ByClass | None) -> NDArray[np.float32]:
         check_no_effect(self.beta, self.power)
@@ -128,9 +129,9 @@ class ClassBalancedLoss(keras.losses.Loss):
         would hide a class id of low precision; `call` sees by their shape that it is done.
         """
         if sample_weight is None:
-            losses = self._of_plain_tensors(y_true, y_pred)
-            if losses is not None:
-                return self._reduced(losses)
+            loss = self._of_plain_tensors(y_true, y_pred)
+            if loss is not None:
+                return loss
         labels, logits = to_tensors(y_true, y_pred)
         labels, sparse = canonical_labels(labels, logits, self._num_classes)
         if self.from_logits and warn_of_activation(y_pred, self._looks_at_values):
@@ -148,10 +149,11 @@ class ClassBalancedLoss(keras.losses.Loss):
         plain = mask is None and sample_weight is None and self.ignore_class is None
         half = plain and self._op_reads_half_precision(logits, sparse)
         if plain and keras.backend.backend() == "torch" and self.dtype == "float32":
+            from cb_keras.fused.doors import torch_plain
+
             labels = ops.cast(labels, self.dtype)
-            return self._reduced(
-                self.call(labels, logits if half else ops.cast(logits, self.dtype))
-            )
+            losses = self.call(labels, logits if half else ops.cast(logits, self.dtype))
+            return torch_plain.reduced(losses, self.reduction)
         try:
             if half:
                 losses = self.call(ops.cast(labels, self.dtype), logits)
@@ -169,8 +171,8 @@ class ClassBalancedLoss(keras.losses.Loss):
         return refuse_invalid_multi_hot(labels, losses) if self._multi_hot else losses
 
     def _of_plain_tensors(self, labels: Any, logits: Any) -> Any:
-        """Losses of arguments that need no looking into, by the shortest way; None of others."""
-        if self.fused is False or self.dtype != "float32":
+        """The reduced loss of arguments that need no looking into, the shortest way; else None."""
+        if self.fused is False or self.dtype != "float32" or self._call_is_overridden:
             return None
         from cb_keras import fused
 
@@ -181,11 +183,10 @@ class ClassBalancedLoss(keras.losses.Loss):
         form = self._fused_form()
         if form is None:
             return None
-        averaged = self.reduction not in ("sum", "none", None)
         arrays = self._class_arrays()
         kind, gamma, label_smoothing, adjusts = form
-        return fused.plain.losses(
-            kind, gamma, label_smoothing, adjusts, labels, logits, arrays, averaged
+        return fused.plain.loss(
+            kind, gamma, label_smoothing, adjusts, labels, logits, arrays, self.reduction
         )
 
     def _leaves_labels_to_the_op(self, logits: Any, sparse: bool) -> bool:
@@ -203,13 +204,6 @@ class ClassBalancedLoss(keras.losses.Loss):
         dtype = keras.backend.standardize_dtype(logits.dtype)
         half = dtype in ("bfloat16", "float16") and self.dtype == "float32"
         return half and self._usable_fused_form(logits, sparse=sparse) is not None
-
-    def _reduced(self, losses: Any) -> Any:
-        """What Keras makes of losses without weights, on PyTorch: its way there costs more."""
-        if self.reduction in (None, "none") or tuple(losses.shape) in ((), (0,)):
-            return losses
-        total = losses.sum()
-        return total if self.reduction == "sum" else total / losses.numel()
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Loss per example, shape `[...]`, with the Keras mask of those that count.

@@ -266,11 +266,11 @@ def test_keras_says_on_which_device_it_puts_tensors_of_pytorch():
 @still_there("the marks that Keras' layers leave on tensors of PyTorch", keras_version)
 def test_marks_of_keras_on_tensors_of_pytorch_are_seen():
     plain = ops.ones((1, 2))
-    assert not private_api.torch_marked_by_keras(plain)
-    assert private_api.torch_marked_by_keras(keras.layers.Activation("softmax")(plain))
-    assert private_api.torch_marked_by_keras(keras.layers.Masking()(ops.ones((1, 2, 1))))
+    assert not private_api.marked_by_keras(plain)
+    assert private_api.marked_by_keras(keras.layers.Activation("softmax")(plain))
+    assert private_api.marked_by_keras(keras.layers.Masking()(ops.ones((1, 2, 1))))
     private_api.set_keras_mask(plain, None)
-    assert not private_api.torch_marked_by_keras(plain)
+    assert not private_api.marked_by_keras(plain)
 
 
 @only_torch

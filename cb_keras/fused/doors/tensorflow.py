@@ -62,7 +62,7 @@ def prepared(
     labels = _class_ids(labels) if sparse else _float32(labels)
     labels = _reshaped(labels, [-1] if sparse else [-1, num_classes])
     rows = _reshaped(logits, [-1, num_classes])
-    losses = _of_rows(form, labels, rows, weights, applied_gamma, expected_upstream)
+    losses = of_rows(form, labels, rows, weights, applied_gamma, expected_upstream)
     if len(logits.shape) == 2:
         return losses
     return tf.ensure_shape(tf.reshape(losses, tf.shape(logits)[:-1]), logits.shape[:-1])
@@ -87,7 +87,7 @@ def _on_gpu() -> bool:
     return library.on_gpu()
 
 
-def _of_rows(
+def of_rows(
     form: Form, labels: Any, logits: Any, weights: Any, gamma: Any, expected_upstream: Any
 ) -> Any:
     """Losses `[N]` of logits `[N, C]`."""

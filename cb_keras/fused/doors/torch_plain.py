@@ -38,7 +38,7 @@ def are_plain(labels: Any, logits: Any, num_classes: int, look_at_values: bool) 
         or logits.shape != (labels.shape[0], num_classes)
         or labels.device != device
         or door.why_not_at_all(device.type)
-        or private_api.torch_marked_by_keras(logits)
+        or private_api.marked_by_keras(logits)
         or private_api.torch_exports()
     ):
         return False
@@ -49,7 +49,7 @@ def are_plain(labels: Any, logits: Any, num_classes: int, look_at_values: bool) 
     )
 
 
-def losses(
+def loss(
     kind: Kind,
     gamma: float,
     label_smoothing: float,
@@ -57,9 +57,9 @@ def losses(
     labels: torch.Tensor,
     logits: torch.Tensor,
     class_weights: torch.Tensor,
-    averaged: bool,
+    reduction: str | None,
 ) -> torch.Tensor:
-    """Losses `[N]` of what `are_plain` accepts; eager code on the CPU refuses invalid class ids.
+    """The reduced loss of what `are_plain` accepts; the CPU refuses invalid ids in eager code.
 
     Args:
         kind: Name of the loss.
@@ -69,17 +69,27 @@ def losses(
         labels: Class ids.
         logits: Logits.
         class_weights: `[C]`, or `[1 + n, C]`.
-        averaged: Whether their mean is what will be differentiated.
+        reduction: As of `keras.losses.Loss`.
     """
     weights = class_weights.to(logits.device, torch.float32)
     if torch.compiler.is_compiling():
         fixed = kind, gamma, label_smoothing, None, adjusts
         if weights.requires_grad:
-            return Problem.of(fixed).formula(logits, labels, weights)
-        return _in_graph(logits, labels, weights, *fixed)
+            return reduced(Problem.of(fixed).formula(logits, labels, weights), reduction)
+        return reduced(_in_graph(logits, labels, weights, *fixed), reduction)
+    averaged = reduction not in ("sum", "none", None)
     problem = _problem(kind, gamma, label_smoothing, adjusts)
     expected = door.expected_upstream(logits, door.mean_upstream(logits) if averaged else 1.0)
-    return Losses.apply(logits, labels, weights, Call(problem, expected, refuse=True))
+    call = Call(problem, expected, refuse=True)
+    return reduced(Losses.apply(logits, labels, weights, call), reduction)
+
+
+def reduced(losses: torch.Tensor, reduction: str | None) -> torch.Tensor:
+    """What Keras makes of losses without weights; its own way there costs more."""
+    if reduction in (None, "none") or tuple(losses.shape) in ((), (0,)):
+        return losses
+    total = losses.sum()
+    return total if reduction == "sum" else total / losses.numel()
 
 
 @functools.lru_cache(maxsize=256)

@@ -1,0 +1,181 @@
+"""The short way of plain tensors, eager on TensorFlow and PyTorch, gives what the long one does."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from cb_keras import checks, fused
+from cb_keras.losses import base
+from tests.cb_keras.cases import CLASSES, COUNTS, IDS, LOGITS, kinds
+from tests.cb_keras.gradients import BACKEND
+from tests.fused_library import ensure_library
+
+pytestmark = pytest.mark.skipif(
+    BACKEND not in ("tensorflow", "torch"), reason="this backend has no such way"
+)
+on_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="a matter of TensorFlow")
+
+
+@pytest.fixture(autouse=True)
+def library():
+    ensure_library()
+
+
+@pytest.fixture
+def long_way(monkeypatch):
+    """What was looked into."""
+    seen = []
+    monkeypatch.setattr(base, "to_tensors", lambda *a: seen.append(a) or checks.to_tensors(*a))
+    return seen
+
+
+def tensors(dtype="float32", label_dtype="int64"):
+    """Class ids and logits that are nothing but eager tensors."""
+    if BACKEND == "torch":
+        import torch
+
+        logits = torch.tensor(LOGITS, dtype=getattr(torch, dtype), requires_grad=True)
+        return torch.tensor(IDS, dtype=getattr(torch, label_dtype)), logits
+    import tensorflow as tf
+
+    return tf.constant(IDS, label_dtype), tf.constant(LOGITS, dtype)
+
+
+def used(loss):
+    """The loss after its first call, which looks at the values of its predictions."""
+    loss(*tensors())
+    return loss
+
+
+def called(loss, labels, logits):
+    """The loss and the gradient of its sum, numpy arrays."""
+    if BACKEND == "torch":
+        import torch
+
+        value = loss(labels, logits)
+        return value.detach().numpy(), torch.autograd.grad(value.sum(), logits)[0].float().numpy()
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        value = loss(labels, logits)
+    return value.numpy(), tf.cast(tape.gradient(value, logits), "float32").numpy()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum", None])
+@kinds
+def test_plain_tensors_give_the_loss_and_gradient_of_any_others(kind, reduction, dtype, long_way):
+    labels, logits = tensors(dtype)
+    loss = used(CLASSES[kind](COUNTS, fused=True, reduction=reduction))
+    expected = called(loss, labels[:, None], logits)  # an axis more: the long way
+    before = len(long_way)
+    for found, right in zip(called(loss, labels, logits), expected, strict=True):
+        np.testing.assert_array_equal(found, right)
+    assert len(long_way) == before
+
+
+@pytest.mark.parametrize("label_dtype", ["int32", "int64"])
+def test_a_label_that_is_no_class_is_named_on_the_short_way_too(label_dtype):
+    labels, logits = tensors(label_dtype=label_dtype)
+    loss = used(CLASSES["softmax"](COUNTS, fused=True))
+    with pytest.raises(ValueError, match="-3"):
+        loss(labels * 0 - 3, logits)
+
+
+def test_predictions_with_a_mask_are_looked_into(long_way):
+    labels, logits = tensors()
+    loss = used(CLASSES["softmax"](COUNTS, fused=True))
+    masked = logits * 1
+    masked._keras_mask = ops.convert_to_tensor([True] * (len(IDS) - 1) + [False])
+    rest = float(loss(labels[:-1], logits[:-1]))
+    before = len(long_way)
+    np.testing.assert_allclose(float(loss(labels, masked)), rest, rtol=1e-6)
+    assert len(long_way) == before + 1
+
+
+def test_a_loss_that_overrides_call_is_asked():
+    class Doubled(CLASSES["softmax"]):
+        def call(self, y_true, y_pred):
+            return 2 * super().call(y_true, y_pred)
+
+    labels, logits = tensors()
+    once, twice = used(CLASSES["softmax"](COUNTS)), used(Doubled(COUNTS))
+    np.testing.assert_allclose(float(twice(labels, logits)), 2 * float(once(labels, logits)))
+
+
+def test_class_weights_that_were_assigned_count(long_way):
+    labels, logits = tensors()
+    loss = used(CLASSES["focal"](COUNTS, fused=True))
+    before = float(loss(labels, logits))
+    loss.class_weights.assign(3 * loss.class_weights)
+    np.testing.assert_allclose(float(loss(labels, logits)), 3 * before, rtol=1e-6)
+    assert len(long_way) == 1
+
+
+@on_tensorflow
+@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum", None])
+@kinds
+def test_derivatives_of_every_kind_are_those_of_the_long_way(kind, reduction):
+    import tensorflow as tf
+
+    labels, logits = tensors()
+    direction = tf.constant(np.random.default_rng(0).normal(size=LOGITS.shape), tf.float32)
+    loss = used(CLASSES[kind](COUNTS, fused=True, reduction=reduction))
+
+    def derivatives(labels):
+        weights = loss.class_weights.value
+        with tf.GradientTape(persistent=True) as outer:
+            outer.watch([logits, weights])
+            with tf.GradientTape() as inner:
+                inner.watch(logits)
+                value = tf.reduce_sum(loss(labels, logits)) ** 2
+            slope = inner.gradient(value, logits)
+            along = tf.reduce_sum(slope * direction)
+        with tf.autodiff.ForwardAccumulator(logits, direction) as forward:
+            forward_value = loss(labels, logits)
+        return (
+            outer.gradient(along, logits),
+            outer.gradient(value, weights),
+            outer.gradient(along, weights),
+            forward.jvp(forward_value),
+        )
+
+    for found, right in zip(derivatives(labels), derivatives(labels[:, None]), strict=True):
+        np.testing.assert_allclose(found, right, rtol=1e-5, atol=1e-6)
+
+
+@on_tensorflow
+def test_nothing_is_short_in_graphs_and_under_strategies(monkeypatch):
+    import tensorflow as tf
+
+    labels, logits = tensors()
+    loss = used(CLASSES["softmax"](COUNTS, fused=True))
+    right = float(loss(labels, logits))
+    monkeypatch.setattr(fused.plain, "loss", lambda *_: pytest.fail("the short way"))
+    np.testing.assert_allclose(float(tf.function(loss)(labels, logits)), right, rtol=1e-6)
+    with tf.distribute.OneDeviceStrategy("cpu:0").scope():
+        np.testing.assert_allclose(float(loss(labels, logits)), right, rtol=1e-6)
+
+
+@on_tensorflow
+def test_no_examples_are_left_to_keras():
+    import tensorflow as tf
+
+    loss = used(CLASSES["softmax"](COUNTS, fused=True))
+    none = tf.zeros([0], tf.int64), tf.zeros([0, len(COUNTS)])
+    assert loss(*none).shape == keras.losses.SparseCategoricalCrossentropy()(*none).shape == (0,)
+
+
+def test_what_is_plain_is_of_the_right_kind():
+    labels, logits = tensors()
+    number = len(COUNTS)
+    assert fused.plain.are_plain(labels, logits, number, False)
+    assert not fused.plain.are_plain(labels, logits, number + 1, False)
+    assert not fused.plain.are_plain(labels[:-1], logits, number, False)
+    assert not fused.plain.are_plain(labels[:, None], logits, number, False)
+    assert not fused.plain.are_plain(IDS, logits, number, False)
+    assert not fused.plain.are_plain(ops.cast(labels, "float32"), logits, number, False)
+    assert not fused.plain.are_plain(labels, ops.cast(logits, "float64"), number, False)
+    assert not fused.plain.are_plain(labels, keras.Variable(LOGITS), number, False)
