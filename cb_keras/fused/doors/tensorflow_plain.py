@@ -75,19 +75,28 @@ def loss(
         return None
     if not averaged and reduction != "sum":
         return losses
-    number = labels.shape[0]
+    size, number, axis = _constants(labels.shape[0])
 
     def total(losses: Any) -> Any:
-        value = tf.reduce_sum(losses)
+        value = tf.raw_ops.Sum(input=losses, axis=axis)
 
         def backward(upstream: Any) -> tuple[Any]:
-            return (tf.fill([number], upstream / number if averaged else upstream),)
+            share = upstream / number if averaged else upstream
+            return (tf.raw_ops.Fill(dims=size, value=share),)
 
         return value / number if averaged else value, backward
 
     if not private_api.could_record():
         return total(losses)[0]
     return private_api.with_custom_gradient(total, losses)
+
+
+@functools.lru_cache(maxsize=16)
+def _constants(number: int) -> tuple[Any, ...]:
+    """What a reduction of so many losses is told; to make these takes as long as to use them."""
+    import tensorflow as tf
+
+    return tf.constant([number]), tf.constant(float(number)), tf.constant([0])
 
 
 @functools.cache
