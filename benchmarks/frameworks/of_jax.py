@@ -23,14 +23,14 @@ def arrays(problem):
 
 def step(arrays, mode, mean_loss):
     """Function without arguments that returns the loss and its gradient."""
-    labels, logits, weights = arrays
+    labels, logits, *weights = arrays
 
-    def loss_and_gradient(logits, labels, weights):
-        return jax.value_and_grad(lambda z: mean_loss(labels, z, weights))(logits)
+    def loss_and_gradient(logits, labels, *weights):
+        return jax.value_and_grad(lambda z: mean_loss(labels, z, *weights))(logits)
 
     if mode == "jit":
         loss_and_gradient = jax.jit(loss_and_gradient)
-    return lambda: loss_and_gradient(logits, labels, weights)
+    return lambda: loss_and_gradient(logits, labels, *weights)
 
 
 def composed(problem):

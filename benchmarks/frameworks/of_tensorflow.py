@@ -24,10 +24,10 @@ def arrays(problem):
 def step(tensors, mode, mean_loss):
     """Function without arguments that returns the loss and its gradient."""
 
-    def loss_and_gradient(labels, logits, weights):
+    def loss_and_gradient(labels, logits, *weights):
         with tf.GradientTape() as tape:
             tape.watch(logits)
-            loss = mean_loss(labels, logits, weights)
+            loss = mean_loss(labels, logits, *weights)
         return loss, tape.gradient(loss, logits)
 
     if mode != "eager":
