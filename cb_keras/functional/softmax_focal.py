@@ -108,7 +108,7 @@ def _less_the_largest(logits: Any) -> Any:
 
 def _without_own(logits: Any, class_ids: Any) -> Any:
     """Logits in which each example's own class is as if it were not there."""
-    if keras.backend.backend() == "jax" or isinstance(logits, keras.KerasTensor):
+    if keras.backend.backend() != "tensorflow" or isinstance(logits, keras.KerasTensor):
         classes = ops.arange(logits.shape[-1], dtype=class_ids.dtype)  # compiled into the sum
         return ops.where(ops.equal(ops.expand_dims(class_ids, -1), classes), _NO_LOGIT, logits)
     rows = ops.reshape(logits, (-1, logits.shape[-1]))
