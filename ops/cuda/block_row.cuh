@@ -9,12 +9,17 @@
 
 namespace cb_keras {
 
-// Elements per vector. Four with multi-hot labels, whose own vectors then begin there as well.
-template <typename T, Form kForm>
-constexpr int kRowWidth = kForm == Form::kMultiHot ? 4 : kWidest<T>;
+// Elements per vector. Four with multi-hot labels, whose own vectors then begin there as well. Two of
+// adjusted logits: a thread reads what changes them one by one, and a row's vectors may begin anywhere in
+// those arrays; so a warp's reads there touch as many cache lines as a vector has elements.
+template <typename T, Form kForm, bool kAdjusted>
+constexpr int kRowWidth = kForm == Form::kMultiHot ? 4 : kAdjusted ? 2 : kWidest<T>;
 
 // What the second pass needs of a vector: its logits as they were read, or four slopes.
-constexpr int kStageBytes = 16;
+template <typename T, Form kForm, bool kAdjusted>
+constexpr int kStageBytes = kForm == Form::kMultiHot
+                                ? 16
+                                : kRowWidth<T, kForm, kAdjusted> * static_cast<int>(sizeof(T));
 
 // One row and what the block has at hand for it. `stage`, in shared memory, has kStageBytes for
 // each of the first LossArgs::staged_vectors; every thread reads only what it wrote there itself.

@@ -136,12 +136,12 @@ cudaError_t LaunchTiles(const Device& device, LossArgs args, cudaStream_t stream
 // How many vectors of a row the block keeps in shared memory between the passes: all, where two
 // blocks of a multiprocessor can, so that one reads while the other writes. Else as many as one block
 // alone can, unless that is the smaller part: then reading the row twice hides better behind two.
-int ChooseStagedVectors(const Device& device, int64_t vectors) {
+int ChooseStagedVectors(const Device& device, int64_t vectors, int bytes_each) {
   const int64_t one = device.shared_bytes_per_block;
   const int64_t two = std::min<int64_t>(
       one, device.shared_bytes_per_multiprocessor / 2 - device.reserved_shared_bytes);
   const auto staged = [&](int64_t bytes) {
-    const int64_t fit = (bytes - static_cast<int64_t>(sizeof(BlockScratch))) / kStageBytes;
+    const int64_t fit = (bytes - static_cast<int64_t>(sizeof(BlockScratch))) / bytes_each;
     return std::min(fit, vectors);
   };
   if (staged(two) == vectors) return static_cast<int>(vectors);
@@ -163,32 +163,29 @@ int ChooseRowThreads(const Device& device, int64_t rows, int64_t vectors, bool a
   return threads;
 }
 
-template <typename T, Form kForm, bool kGradient>
+template <typename T, Form kForm, bool kGradient, bool kAdjusted = false>
 cudaError_t LaunchRows(const Device& device, LossArgs args, cudaStream_t stream) {
-  const int64_t vectors = args.classes / kRowWidth<T, kForm> + 1;
+  constexpr int kStage = kStageBytes<T, kForm, kAdjusted>;
+  const int64_t vectors = args.classes / kRowWidth<T, kForm, kAdjusted> + 1;
   size_t shared_bytes = sizeof(BlockScratch);
   if (kGradient && (kForm == Form::kSoftmax || kForm == Form::kMultiHot)) {
-    args.staged_vectors = ChooseStagedVectors(device, vectors);
-    shared_bytes += static_cast<size_t>(args.staged_vectors) * kStageBytes;
+    args.staged_vectors = ChooseStagedVectors(device, vectors, kStage);
+    shared_bytes += static_cast<size_t>(args.staged_vectors) * kStage;
   }
   const bool alone = 2 * (shared_bytes + static_cast<size_t>(device.reserved_shared_bytes)) >
                      static_cast<size_t>(device.shared_bytes_per_multiprocessor);
   const int threads = ChooseRowThreads(device, args.problem.rows, vectors, alone);
-  if constexpr (kForm == Form::kSoftmax) {
-    if (args.adjusts) {
-      return Launch<&RowKernel<T, kForm, kGradient, true>>(device, args.problem.rows, threads,
-                                                           shared_bytes, stream, args);
-    }
-  }
-  return Launch<&RowKernel<T, kForm, kGradient>>(device, args.problem.rows, threads, shared_bytes,
-                                                 stream, args);
+  return Launch<&RowKernel<T, kForm, kGradient, kAdjusted>>(device, args.problem.rows, threads,
+                                                            shared_bytes, stream, args);
 }
 
 template <typename T, Form kForm, bool kGradient>
 cudaError_t LaunchLoss(const Device& device, const LossArgs& args, cudaStream_t stream) {
-  return args.classes <= kMaxTileClasses
-             ? LaunchTiles<T, kForm, kGradient>(device, args, stream)
-             : LaunchRows<T, kForm, kGradient>(device, args, stream);
+  if (args.classes <= kMaxTileClasses) return LaunchTiles<T, kForm, kGradient>(device, args, stream);
+  if constexpr (kForm == Form::kSoftmax) {
+    if (args.adjusts) return LaunchRows<T, kForm, kGradient, true>(device, args, stream);
+  }
+  return LaunchRows<T, kForm, kGradient>(device, args, stream);
 }
 
 template <typename T, Form kForm>

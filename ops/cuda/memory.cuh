@@ -58,6 +58,10 @@ struct Pair<__nv_bfloat16> {
 template <size_t kBytes>
 struct BitsOfSize;
 template <>
+struct BitsOfSize<4> {
+  using Type = uint32_t;
+};
+template <>
 struct BitsOfSize<8> {
   using Type = uint2;
 };
@@ -75,6 +79,7 @@ template <typename T>
 constexpr int kWidest = 16 / sizeof(T);
 
 // By name instead of by memcpy: the compiler then moves all words by one instruction.
+__device__ __forceinline__ void ToWords(uint32_t bits, uint32_t (&words)[1]) { words[0] = bits; }
 __device__ __forceinline__ void ToWords(uint2 bits, uint32_t (&words)[2]) {
   words[0] = bits.x;
   words[1] = bits.y;
@@ -85,6 +90,7 @@ __device__ __forceinline__ void ToWords(uint4 bits, uint32_t (&words)[4]) {
   words[2] = bits.z;
   words[3] = bits.w;
 }
+__device__ __forceinline__ uint32_t FromWords(const uint32_t (&words)[1]) { return words[0]; }
 __device__ __forceinline__ uint2 FromWords(const uint32_t (&words)[2]) {
   return {words[0], words[1]};
 }

@@ -66,6 +66,15 @@ __device__ __forceinline__ void StoreGlobal(uint2* address, uint2 bits) {
                : "l"(__cvta_generic_to_global(address)), "r"(bits.x), "r"(bits.y)
                : "memory");
 }
+__device__ __forceinline__ void StoreGlobal(uint32_t* address, uint32_t bits) { *address = bits; }
+__device__ __forceinline__ void StoreShared(uint2* address, uint2 bits) {
+  asm volatile("st.shared.v2.b32 [%0], {%1, %2};"
+               :
+               : "r"(static_cast<unsigned>(__cvta_generic_to_shared(address))), "r"(bits.x),
+                 "r"(bits.y)
+               : "memory");
+}
+__device__ __forceinline__ void StoreShared(uint32_t* address, uint32_t bits) { *address = bits; }
 __device__ __forceinline__ void StoreShared(uint4* address, uint4 bits) {
   asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};"
                :

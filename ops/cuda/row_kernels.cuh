@@ -30,7 +30,7 @@ __device__ __forceinline__ float RowLoss(const BlockRow<T, kWidth, kAdjusted>& r
 template <typename T, Form kForm, bool kGradient, bool kAdjusted = false>
 __global__ void __launch_bounds__(kMaxRowThreads) RowKernel(const LossArgs args) {
   CBK_SHARED_MEMORY(shared);
-  constexpr int kWidth = kRowWidth<T, kForm>;
+  constexpr int kWidth = kRowWidth<T, kForm, kAdjusted>;
   constexpr int kBytes = kWidth * static_cast<int>(sizeof(T));
   for (int64_t index = blockIdx.x; index < args.problem.rows; index += gridDim.x) {
     const T* const z = static_cast<const T*>(args.problem.logits) + index * args.classes;
