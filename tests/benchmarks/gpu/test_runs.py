@@ -2,6 +2,7 @@
 
 import pathlib
 
+import pytest
 from absl import flags
 from absl.testing import flagsaver
 
@@ -23,10 +24,11 @@ def cells():
         return {job.name: job.recorded() for job in sweep.plan().jobs if job.trains}
 
 
-def test_a_run_for_the_table_of_methods_has_the_settings_of_its_cell(monkeypatch):
+@pytest.mark.parametrize("file", ["methods.runs", "seeds.runs"])
+def test_a_run_for_the_table_of_methods_has_the_settings_of_its_cell(file, monkeypatch):
     monkeypatch.chdir(ROOT)
     known, names = cells(), {}
-    runs = training.read((ROOT / "benchmarks" / "gpu" / "methods.runs").read_text())
+    runs = training.read((ROOT / "benchmarks" / "gpu" / file).read_text())
     for run, own in runs.items():
         own = [flag.replace("--dataset=all", "--dataset=cifar10") for flag in own]
         with flagsaver.flagsaver():
