@@ -197,11 +197,11 @@ def _compiled(function: Callable[..., Any], backend: str) -> Callable[..., Any]:
     return function
 
 
-def constant_variable(value: NDArray[np.float32], name: str) -> keras.Variable:
-    """A float32 variable that is not trained; also while TensorFlow or JAX traces a function."""
+def constant_variable(value: NDArray[Any], name: str, dtype: str = "float32") -> keras.Variable:
+    """A variable that is not trained; also while TensorFlow or JAX traces a function."""
 
     def make() -> keras.Variable:
-        return keras.Variable(value, trainable=False, dtype="float32", name=name)
+        return keras.Variable(value, trainable=False, dtype=dtype, name=name)
 
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf

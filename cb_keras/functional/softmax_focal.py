@@ -101,8 +101,7 @@ def softmax_focal_terms(labels: Any, logits: Any, gamma: Any, margin: Any = 0.0)
 
 def _less_the_largest(logits: Any) -> Any:
     """Logits less the largest of each example where it is finite: several of 1e4 add up exactly."""
-    largest = ops.max(logits, axis=-1, keepdims=True, initial=-float("inf"))  # also of no examples
-    largest = ops.stop_gradient(largest)
+    largest = ops.stop_gradient(ops.amax(logits, axis=-1, keepdims=True))
     return logits - ops.where(ops.abs(largest) < float("inf"), largest, 0.0)
 
 

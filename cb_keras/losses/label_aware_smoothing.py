@@ -9,7 +9,7 @@ from cb_keras.functional.label_aware import label_aware, smoothing_by_class
 from cb_keras.functional.logit_side import Adjustment
 from cb_keras.functional.preparation import Prepared
 from cb_keras.losses.base import Fused, FusedForm, Reduction
-from cb_keras.losses.logit_side import LogitSideLoss
+from cb_keras.losses.logit_side import LogitSideLoss, constant
 from cb_keras.weights import Normalize
 
 
@@ -79,7 +79,7 @@ class LabelAwareSmoothingCrossentropy(LogitSideLoss):
         ignore_class: int | None = None,
         normalize: Normalize = "classes",
     ) -> None:
-        self._smoothing = smoothing_by_class(class_counts, head, tail)
+        self._smoothing = constant(smoothing_by_class(class_counts, head, tail), dtype)
         super().__init__(
             class_counts,
             Adjustment(),

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from cb_keras.losses.base import (
     FusedForm,
     Reduction,
     assigned_weights,
+    at_least_float32,
 )
 from cb_keras.weights import Normalize, constant_variable
 
@@ -45,7 +47,7 @@ class LogitSideLoss(ClassBalancedLoss):
         label_smoothing: float = 0.0,
     ) -> None:
         counts = counts_of_all(class_counts)
-        self._adjustment = adjustment
+        self._adjustment = Adjustment(*(constant(value, dtype) for value in adjustment))
         self._adjusts, rows = _for_the_op(adjustment, counts.size)
         self._rows = constant_variable(rows, "adjustment") if self._adjusts else None
         self.label_smoothing = check_label_smoothing(label_smoothing)
@@ -97,6 +99,16 @@ class LogitSideLoss(ClassBalancedLoss):
             config |= {"class_weights": assigned["class_weights"], "beta": BETA, "power": 0.0}
             config["normalize"] = "classes"
         return {**config, "label_smoothing": self.label_smoothing}
+
+
+def constant(value: Any, dtype: Any) -> Any:
+    """An array `[C]` of a loss as formulas take it; anything else as it is.
+
+    PyTorch's compiler can't follow what Keras makes of a numpy array there: it breaks the graph.
+    """
+    if keras.backend.backend() != "torch" or not isinstance(value, np.ndarray):
+        return value
+    return constant_variable(value, "of_classes", at_least_float32(dtype))
 
 
 def _for_the_op(adjustment: Adjustment, classes: int) -> tuple[int, NDArray[np.float32]]:

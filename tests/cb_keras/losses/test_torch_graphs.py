@@ -1,0 +1,64 @@
+"""PyTorch's compiler follows every loss by keras.ops without a break of its graph."""
+
+import keras
+import numpy as np
+import pytest
+
+from cb_keras import losses
+from tests.cb_keras import reference
+from tests.cb_keras.cases import COUNTS, IDS, LOGITS
+from tests.cb_keras.gradients import BACKEND
+
+if BACKEND != "torch":
+    pytest.skip("a matter of PyTorch's compiler", allow_module_level=True)
+
+import torch
+
+OF_COUNTS = [
+    losses.ClassBalancedFocalCrossentropy,
+    losses.ClassBalancedSigmoidCrossentropy,
+    losses.ClassBalancedSoftmaxCrossentropy,
+    losses.ClassBalancedSoftmaxFocalCrossentropy,
+    losses.LabelAwareSmoothingCrossentropy,
+    losses.LDAMCrossentropy,
+    losses.LogitAdjustedCrossentropy,
+    losses.VectorScalingCrossentropy,
+]
+# Name of a loss -> the loss, and whether its labels are dense.
+CASES = {
+    **{f"{loss.__name__} of ids": (loss(COUNTS, fused=False), False) for loss in OF_COUNTS},
+    **{f"{loss.__name__} of dense labels": (loss(COUNTS, fused=False), True) for loss in OF_COUNTS},
+    "float64": (losses.VectorScalingCrossentropy(COUNTS, fused=False, dtype="float64"), False),
+    "AsymmetricCrossentropy": (losses.AsymmetricCrossentropy(), True),
+    "ClassBalancedBinaryCrossentropy": (
+        losses.ClassBalancedBinaryCrossentropy([[90, 10]] * len(COUNTS)),
+        True,
+    ),
+}
+
+
+def test_there_is_a_case_of_every_loss():
+    public = {name for name in losses.__all__ if isinstance(getattr(losses, name), type)}
+    assert public == {type(loss).__name__ for loss, _ in CASES.values()}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_loss_by_formulas_is_one_graph_of_the_same_values(name):
+    loss, is_dense = CASES[name]
+    labels = torch.tensor(reference.one_hot(IDS, 3) if is_dense else IDS)
+    logits = torch.tensor(LOGITS, dtype=getattr(torch, loss.dtype), requires_grad=True)
+    torch._dynamo.reset()
+    compiled = torch.compile(lambda y, z: loss(y, z), fullgraph=True, backend="aot_eager")
+    for found, right in zip(*map(value_and_slope(labels, logits), (compiled, loss)), strict=True):
+        np.testing.assert_allclose(found, right, rtol=1e-6, atol=1e-7)
+
+
+def value_and_slope(labels, logits):
+    """What gives the loss and its gradient of a function."""
+
+    def of(function):
+        value = function(labels, logits)
+        (slope,) = torch.autograd.grad(value, logits)
+        return keras.ops.convert_to_numpy(value), keras.ops.convert_to_numpy(slope)
+
+    return of
