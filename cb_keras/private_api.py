@@ -157,6 +157,13 @@ def torch_forward_mode() -> bool:
     return forward_ad._current_level >= 0
 
 
+def torch_batched_gradients(upstream: Any) -> bool:
+    """Whether a gradient is of many at once, by `torch.autograd.grad(is_grads_batched=True)`."""
+    import torch
+
+    return bool(torch._C._functorch.is_legacy_batchedtensor(upstream))
+
+
 def torch_dispatches(*tensors: Any) -> bool:
     """Whether others than PyTorch's own kernels are to see every operation on these tensors.
 

@@ -29,6 +29,7 @@ from cb_keras.checks import (
 from cb_keras.checks.seen import in_tensorflow_graph
 from cb_keras.counts import ByClass
 from cb_keras.functional.preparation import Prepared, prepare_checked
+from cb_keras.losses.fixed import Fixed
 from cb_keras.losses.left_out import leave_out
 from cb_keras.weights import (
     Empty,
@@ -61,6 +62,9 @@ class ClassBalancedLoss(keras.losses.Loss):
     """Base of the losses whose examples have the weight of their class."""
 
     _multi_hot = False  # whether dense labels are one yes or no per class
+    class_counts = Fixed[list[int] | None]()
+    beta, power = Fixed[float](), Fixed[float]()
+    normalize, empty = Fixed[Normalize](), Fixed[Empty]()
 
     def __init__(
         self,
@@ -95,9 +99,27 @@ class ClassBalancedLoss(keras.losses.Loss):
                 class_counts, self.beta, self.power, normalize, empty
             )
         self._check_number_of_classes()
-        self.class_weights = constant_variable(self._initial_weights, "class_weights")
+        self._class_weights = constant_variable(self._initial_weights, "class_weights")
         self._looks_at_values = self.from_logits  # once: they are copied from the device
         self._call_is_overridden = type(self).call is not ClassBalancedLoss.call
+        self._formula_is_overridden = _overrides(type(self), "_formula", "_fused_form")
+
+    @property
+    def class_weights(self) -> keras.Variable:
+        """Weight of each class, float32 `[C]`; a new value is checked and assigned to it."""
+        return self._class_weights
+
+    @class_weights.setter
+    def class_weights(self, value: Any) -> None:
+        if ops.is_tensor(value) or isinstance(value, keras.Variable):
+            value = ops.convert_to_numpy(value)
+        weights = check_class_weights("class_weights", value)
+        if weights.size != self._num_classes:
+            raise ValueError(
+                f"`class_weights` has {weights.size} classes, the loss {self._num_classes}: give "
+                "one weight for each class."
+            )
+        self._class_weights.assign(weights)
 
     def _given_weights(self, class_weights: ByClass | None) -> NDArray[np.float32]:
         check_no_effect(self.beta, self.power)
@@ -181,7 +203,7 @@ class ClassBalancedLoss(keras.losses.Loss):
         if not fused.plain.are_plain(labels, logits, self._num_classes, self._looks_at_values):
             return None
         form = self._fused_form()
-        if form is None:
+        if form is None or self._formula_is_overridden:
             return None
         arrays = self._class_arrays()
         kind, gamma, label_smoothing, adjusts = form
@@ -218,7 +240,7 @@ class ClassBalancedLoss(keras.losses.Loss):
         if form is not None:
             losses = self._by_fused_op(form, labels, y_pred, sparse)
         else:
-            weights = ops.convert_to_tensor(self.class_weights)
+            weights = ops.convert_to_tensor(self._class_weights)
             prepared = prepare_checked(labels, y_pred, weights, sparse, self.ignore_class)
             losses = self._formula(prepared)
         if not sparse and (form is None or not _named_by_op(y_pred)):
@@ -242,8 +264,8 @@ class ClassBalancedLoss(keras.losses.Loss):
     def _class_arrays(self) -> Any:
         """What the fused op takes of each class: the weights `[C]`, for most losses."""
         if keras.backend.backend() == "torch":  # its value is a tensor; the conversion takes long
-            return self.class_weights.value
-        return ops.convert_to_tensor(self.class_weights)
+            return self._class_weights.value
+        return ops.convert_to_tensor(self._class_weights)
 
     def _usable_fused_form(
         self, y_pred: Any, dtype: Any = None, sparse: bool = True
@@ -262,7 +284,7 @@ class ClassBalancedLoss(keras.losses.Loss):
             return None
         from cb_keras import fused  # not before it is needed: it may load the library
 
-        form = self._fused_form(sparse)
+        form = None if self._formula_is_overridden else self._fused_form(sparse)
         of_ids = not sparse and self._fused_form() is not None
         reason: str | None = f"it does not have this loss{' of dense labels' if of_ids else ''}"
         if form is not None:
@@ -307,6 +329,12 @@ class ClassBalancedLoss(keras.losses.Loss):
         }
         assigned = assigned_weights(self.class_weights, self._initial_weights)
         return config | ({**assigned, "normalize": "classes", "empty": "raise"} if assigned else {})
+
+
+def _overrides(loss: type, name: str, other: str) -> bool:
+    """Whether a class has its own `name`, and of a parent `other`, which knows nothing of it."""
+    owners = {n: next(c for c in loss.__mro__ if n in vars(c)) for n in (name, other)}
+    return owners[name] is not owners[other] and issubclass(owners[name], owners[other])
 
 
 def _named_by_op(y_pred: Any) -> bool:

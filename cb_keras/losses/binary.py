@@ -24,6 +24,7 @@ from cb_keras.losses.base import (
     check_either,
     check_no_effect,
 )
+from cb_keras.losses.fixed import Fixed
 from cb_keras.losses.per_label import PerLabelLoss
 from cb_keras.weights import constant_variable, pairs_of_weights
 
@@ -93,6 +94,9 @@ class ClassBalancedBinaryCrossentropy(PerLabelLoss):
     Hwang 2022.
     """
 
+    class_counts = Fixed[list[Any] | None]()
+    beta, power = Fixed[float](), Fixed[float]()
+
     def __init__(
         self,
         class_counts: ArrayLike | None = None,
@@ -118,7 +122,24 @@ class ClassBalancedBinaryCrossentropy(PerLabelLoss):
         self.class_counts, self._initial_weights = self._counts_and_weights(
             class_counts, class_weights
         )
-        self.class_weights = constant_variable(self._initial_weights, "class_weights")
+        self._class_weights = constant_variable(self._initial_weights, "class_weights")
+
+    @property
+    def class_weights(self) -> keras.Variable:
+        """Weights of no and yes, float32 `[2]` or `[C, 2]`; a new value is checked and assigned."""
+        return self._class_weights
+
+    @class_weights.setter
+    def class_weights(self, value: Any) -> None:
+        if ops.is_tensor(value) or isinstance(value, keras.Variable):
+            value = ops.convert_to_numpy(value)
+        _, weights = self._counts_and_weights(None, value)
+        if weights.shape != self._initial_weights.shape:
+            raise ValueError(
+                f"`class_weights` has the shape {weights.shape}, that of the loss is "
+                f"{self._initial_weights.shape}."
+            )
+        self._class_weights.assign(weights)
 
     def _counts_and_weights(
         self, class_counts: Any, class_weights: Any

@@ -9,6 +9,7 @@ from cb_keras.functional.label_aware import label_aware, smoothing_by_class
 from cb_keras.functional.logit_side import Adjustment
 from cb_keras.functional.preparation import Prepared
 from cb_keras.losses.base import Fused, FusedForm, Reduction
+from cb_keras.losses.fixed import Fixed
 from cb_keras.losses.logit_side import LogitSideLoss, constant
 from cb_keras.weights import Normalize
 
@@ -62,6 +63,8 @@ class LabelAwareSmoothingCrossentropy(LogitSideLoss):
     Source: Zhong et al., "Improving Calibration for Long-Tailed Recognition", CVPR 2021, and its
     official code, which spreads the share over all classes; the paper over all but the own.
     """
+
+    head, tail = Fixed[float](), Fixed[float]()
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ import keras
 from cb_keras.counts import ByClass
 from cb_keras.functional.logit_side import of_ldam
 from cb_keras.losses.base import Fused, Reduction
+from cb_keras.losses.fixed import Fixed
 from cb_keras.losses.logit_side import LogitSideLoss
 from cb_keras.weights import Normalize
 
@@ -60,6 +61,8 @@ class LDAMCrossentropy(LogitSideLoss):
     Source: Cao et al., "Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss",
     NeurIPS 2019, and its official code.
     """
+
+    max_margin, scale = Fixed[float](), Fixed[float]()
 
     def __init__(
         self,

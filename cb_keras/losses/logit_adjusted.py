@@ -7,6 +7,7 @@ import keras
 from cb_keras.counts import ByClass
 from cb_keras.functional.logit_side import of_logit_adjusted
 from cb_keras.losses.base import Fused, Reduction
+from cb_keras.losses.fixed import Fixed
 from cb_keras.losses.logit_side import LogitSideLoss
 from cb_keras.weights import Normalize
 
@@ -59,6 +60,8 @@ class LogitAdjustedCrossentropy(LogitSideLoss):
     Source: Menon et al., "Long-Tail Learning via Logit Adjustment", ICLR 2021, equation 10; Ren et
     al., "Balanced Meta-Softmax", NeurIPS 2020, equation 4.
     """
+
+    tau = Fixed[float]()
 
     def __init__(
         self,

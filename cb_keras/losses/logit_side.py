@@ -68,10 +68,10 @@ class LogitSideLoss(ClassBalancedLoss):
             ignore_class=ignore_class,
             normalize=normalize,
         )
-        self.class_counts = [int(count) for count in counts]
+        self.__dict__["class_counts"] = [int(count) for count in counts]
         self._weights_are_given = given
         if given:
-            self.beta, self.power = BETA, 0.0
+            self.__dict__["power"] = 0.0  # those given are used as they are
 
     def _formula(self, prepared: Prepared) -> Any:
         return logit_side(prepared, self._adjustment, self.label_smoothing)

@@ -7,6 +7,7 @@ import keras
 from cb_keras.counts import ByClass
 from cb_keras.functional.logit_side import of_vector_scaling
 from cb_keras.losses.base import Fused, Reduction
+from cb_keras.losses.fixed import Fixed
 from cb_keras.losses.logit_side import LogitSideLoss
 from cb_keras.weights import Normalize
 
@@ -60,6 +61,8 @@ class VectorScalingCrossentropy(LogitSideLoss):
     Source: Kini et al., "Label-Imbalanced and Group-Sensitive Classification under
     Overparameterization", NeurIPS 2021, equation 3; Ye et al. 2020 (CDT).
     """
+
+    gamma, tau = Fixed[float](), Fixed[float]()
 
     def __init__(
         self,

@@ -56,6 +56,16 @@ class Outcome:
         """The `metrics.json` of the cells there that are finished."""
         return [self.metrics[i] for i in self.at(row, column) if i in self.metrics]
 
+    def of_shared_seeds(self, rows):
+        """The outcome of the seeds of which every one of these rows is finished, and these seeds."""
+        finished = [
+            {self.cells[i].settings["seed"] for i in self.metrics if self.cells[i].row == row}
+            for row in rows
+        ]
+        seeds = sorted(set.intersection(*finished))
+        kept = {i: m for i, m in self.metrics.items() if self.cells[i].settings["seed"] in seeds}
+        return Outcome(self.table, self.cells, kept), seeds
+
     def statistic(self, row, column, figure="accuracy"):
         """`Statistic` of a figure of `metrics.json` over the seeds that are finished."""
         there = self.at_hand(row, column)

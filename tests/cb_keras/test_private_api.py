@@ -274,6 +274,21 @@ def test_marks_of_keras_on_tensors_of_pytorch_are_seen():
 
 
 @only_torch
+@still_there("is_legacy_batchedtensor of torch._C._functorch", torch_version)
+def test_many_gradients_of_pytorch_at_once_are_seen():
+    import torch
+
+    seen = []
+    x = torch.ones(2, requires_grad=True)
+    y = 2 * x
+    y.register_hook(lambda upstream: seen.append(private_api.torch_batched_gradients(upstream)))
+    torch.autograd.grad(y, x, grad_outputs=torch.eye(2), is_grads_batched=True)
+    torch.autograd.grad(2 * x, x, grad_outputs=torch.ones(2))
+    assert seen == [True]
+    assert not private_api.torch_batched_gradients(x)
+
+
+@only_torch
 @still_there("what says that operations of PyTorch are followed", torch_version)
 def test_whoever_follows_operations_of_pytorch_is_seen():
     import torch

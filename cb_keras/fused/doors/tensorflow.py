@@ -54,7 +54,9 @@ def prepared(
     """As `cb_keras.fused.prepared`."""
     import tensorflow as tf
 
-    weights = _float32(tf.convert_to_tensor(class_weights))
+    # Variables too, which a tape knows by what is read from them.
+    labels, logits, class_weights = map(tf.convert_to_tensor, (labels, logits, class_weights))
+    weights = _float32(class_weights)
     applied_gamma: Any = gamma if traits(form.kind).takes_gamma else 0.0
     if not tf.executing_eagerly():  # an eager op takes the number, in less time than a tensor
         applied_gamma = tf.constant(applied_gamma, tf.float32)

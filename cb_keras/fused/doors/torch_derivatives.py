@@ -96,7 +96,9 @@ class Losses(torch.autograd.Function):
         stored, ctx.stored = ctx.stored, None
         slope = None
         if ctx.needs_input_grad[0]:
-            if torch.is_grad_enabled() or private_api.torch_forward_mode():
+            if private_api.torch_batched_gradients(upstream):
+                slope = ctx.problem.slope(*ctx.saved_tensors, upstream)
+            elif torch.is_grad_enabled() or private_api.torch_forward_mode():
                 slope = _differentiable_slope(ctx, upstream)
             elif stored is not None and kernels.scale(stored, upstream, ctx.expected):
                 slope = stored

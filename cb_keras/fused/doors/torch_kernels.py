@@ -104,6 +104,10 @@ def compute(
         gradient: Whether there is to be one, or the memory for it.
         refuse: Whether a class id that is not a class is an error, on the CPU.
     """
+    if weights.shape[-1] != logits.shape[1]:
+        raise ValueError(
+            f"`class_weights` has {weights.shape[-1]} classes, the logits have {logits.shape[1]}."
+        )
     logits, labels, weights = _dense(logits), _dense(labels), _dense(weights)
     device = logits.device
     losses = torch.empty(logits.shape[0], dtype=torch.float32, device=device)

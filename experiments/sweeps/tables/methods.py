@@ -179,14 +179,24 @@ def _claims(outcome):
     if len(known) < len(outcome.rows):
         yield f"{dataset}: {len(known)} of {len(outcome.rows)} methods are finished; of these:"
     if choosable:
-        yield chosen_in_words(outcome, dataset, "method", {row: (row, _ONLY) for row in choosable})
-        yield from _against(outcome, known, choosable)
+        group, shared = _of_the_same_seeds(outcome, dataset, choosable)
+        yield chosen_in_words(shared, group, "method", {row: (row, _ONLY) for row in choosable})
+        yield from _against(shared, known, choosable)
         if outcome.chosen_by == "accuracy" and len(choosable) > 1:
             yield "It is the best on the test set itself: new seeds of it are likely to do worse."
     yield from _seeds(outcome, known)
     yield from _presets(outcome, known)
     yield from _firsts(known)
     yield from _parameters(outcome)
+
+
+def _of_the_same_seeds(outcome, dataset, rows):
+    """What a best is chosen from, and its name: a seed has a tail of its own, easy or hard."""
+    shared, seeds = outcome.of_shared_seeds(rows)
+    numbers = {len(outcome.at_hand(row, _ONLY)) for row in rows}
+    if not seeds or numbers == {len(seeds)}:
+        return dataset, outcome
+    return f"{dataset}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}", shared
 
 
 def _against(outcome, known, choosable):

@@ -179,3 +179,51 @@ def test_what_is_plain_is_of_the_right_kind():
     assert not fused.plain.are_plain(ops.cast(labels, "float32"), logits, number, False)
     assert not fused.plain.are_plain(labels, ops.cast(logits, "float64"), number, False)
     assert not fused.plain.are_plain(labels, keras.Variable(LOGITS), number, False)
+
+
+@on_tensorflow
+@pytest.mark.parametrize("make", ["tf.Variable", "keras.Variable"])
+@pytest.mark.parametrize("reduction", ["sum_over_batch_size", None])
+def test_logits_that_are_a_variable_have_a_gradient(make, reduction):
+    import tensorflow as tf
+
+    labels, logits = tensors()
+    loss = used(CLASSES["focal"](COUNTS, fused=True, reduction=reduction))
+    right = called(loss, labels, logits)
+    variable = (tf if make == "tf.Variable" else keras).Variable(logits)
+    watched = variable if make == "tf.Variable" else variable.value
+    with tf.GradientTape() as tape:
+        value = loss(labels, variable)
+    np.testing.assert_array_equal(value, right[0])
+    np.testing.assert_allclose(tape.gradient(value, watched), right[1], rtol=1e-6)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="a matter of PyTorch")
+@kinds
+def test_many_gradients_at_once_are_those_of_one_at_a_time(kind):
+    import torch
+
+    labels, logits = tensors()
+    loss = used(CLASSES[kind](COUNTS, fused=True, reduction=None))
+    rows = torch.randn(3, len(IDS), generator=torch.Generator().manual_seed(0))
+    (found,) = torch.autograd.grad(
+        loss(labels, logits), logits, grad_outputs=rows, is_grads_batched=True
+    )
+    for row, slope in zip(rows, found, strict=True):
+        (right,) = torch.autograd.grad(loss(labels, logits), logits, grad_outputs=row)
+        torch.testing.assert_close(slope, right)
+    jacobian = torch.autograd.functional.jacobian(
+        lambda z: loss(labels, z), logits.detach(), vectorize=True
+    )
+    torch.testing.assert_close(torch.einsum("gn,nmc->gmc", rows, jacobian), found)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="the other doors check lengths themselves")
+def test_the_kernels_read_no_weights_that_are_not_there():
+    import torch
+
+    labels, logits = tensors()
+    loss = used(CLASSES["softmax"](COUNTS, fused=True))
+    loss._class_weights = keras.Variable(torch.ones(2), trainable=False)
+    with pytest.raises(ValueError, match="`class_weights` has 2 classes, the logits have 3"):
+        loss(labels, logits)
