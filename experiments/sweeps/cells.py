@@ -57,7 +57,7 @@ class Outcome:
         return [self.metrics[i] for i in self.at(row, column) if i in self.metrics]
 
     def of_shared_seeds(self, rows):
-        """The outcome of the seeds of which every one of these rows is finished, and these seeds."""
+        """The outcome of the seeds of which all of these rows are finished, and these seeds."""
         finished = [
             {self.cells[i].settings["seed"] for i in self.metrics if self.cells[i].row == row}
             for row in rows
