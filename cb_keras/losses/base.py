@@ -200,6 +200,8 @@ class ClassBalancedLoss(keras.losses.Loss):
 
         if fused.plain is None or not self.from_logits or self.ignore_class is not None:
             return None
+        if fused.plain.call_is_replaced(self):
+            return None
         if not fused.plain.are_plain(labels, logits, self._num_classes, self._looks_at_values):
             return None
         form = self._fused_form()

@@ -12,6 +12,11 @@ from cb_keras.fused.doors import tensorflow as door
 from cb_keras.fused.kinds import Form, Kind, traits
 
 
+def call_is_replaced(loss: Any) -> bool:
+    """Whether somebody put another `call` on this loss, as wrappers and mocks do."""
+    return "call" in vars(loss)
+
+
 def are_plain(labels: Any, logits: Any, num_classes: int, look_at_values: bool) -> bool:
     """Whether these are eager class ids `[N]` and logits `[N, C]` that the op takes as they come.
 

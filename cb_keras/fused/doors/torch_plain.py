@@ -19,6 +19,11 @@ from cb_keras.fused.kinds import Form, Kind, traits
 _IDS = (torch.int64, torch.int32)
 
 
+def call_is_replaced(loss: Any) -> bool:
+    """Whether somebody put another `call` on this loss, as wrappers and mocks do; in eager code."""
+    return not torch.compiler.is_compiling() and "call" in vars(loss)
+
+
 def are_plain(labels: Any, logits: Any, num_classes: int, look_at_values: bool) -> bool:
     """Whether these are class ids `[N]` and logits `[N, C]` as they come, where the op can be used.
 

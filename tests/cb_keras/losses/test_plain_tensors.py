@@ -105,6 +105,15 @@ def test_a_loss_that_overrides_call_is_asked():
     np.testing.assert_allclose(float(twice(labels, logits)), 2 * float(once(labels, logits)))
 
 
+def test_a_call_that_was_replaced_is_asked_each_time():
+    labels, logits = tensors()
+    loss, plain = CLASSES["softmax"](COUNTS), CLASSES["softmax"](COUNTS)
+    original, right = loss.call, float(plain(labels, logits))
+    loss.call = lambda *a: 5 * original(*a)
+    for _ in range(3):
+        np.testing.assert_allclose(float(loss(labels, logits)), 5 * right, rtol=1e-6)
+
+
 def test_class_weights_that_were_assigned_count(long_way):
     labels, logits = tensors()
     loss = used(CLASSES["focal"](COUNTS, fused=True))
