@@ -41,7 +41,7 @@ def markdown(outcome, figure):
 def all_figures(outcome):
     """Lines of one Markdown table with a row a cell and a column a figure."""
     table, column = outcome.table, outcome.columns[0]
-    others = ["reported elsewhere, 200 epochs"] if table.reported else []
+    others = ["reported elsewhere, 200 epochs, %"] if table.reported else []
     headings = [table.heading, *table.figures.values(), *others]
     yield f"| {' | '.join(headings)} |"
     yield "|---" * len(headings) + "|"
