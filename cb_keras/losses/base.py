@@ -29,6 +29,13 @@ from cb_keras.checks import (
 from cb_keras.checks.seen import in_tensorflow_graph
 from cb_keras.counts import ByClass
 from cb_keras.functional.preparation import Prepared, prepare_checked
+from cb_keras.losses.arguments import (
+    assigned_weights,
+    at_least_float32,
+    check_either,
+    check_no_effect,
+    plain_dtype,
+)
 from cb_keras.losses.fixed import Fixed
 from cb_keras.losses.left_out import leave_out
 from cb_keras.weights import (
@@ -43,7 +50,6 @@ if TYPE_CHECKING:
     from cb_keras.fused import Kind
 
 _MAX_CLASSES = 2**24  # Keras hands labels to `call` as float32, exact up to here
-BETA, POWER = 0.9999, 1.0  # the defaults, at which they may stand next to `class_weights`
 
 Fused = bool | Literal["auto"]
 Reduction = Literal["sum_over_batch_size", "mean", "sum", "mean_with_sample_weight", "none"]
@@ -351,51 +357,8 @@ def _plain_counts(class_counts: ByClass | None, empty: Empty) -> list[int] | Non
     return [int(count) for count in checked_counts(class_counts, empty)]
 
 
-def assigned_weights(variable: Any, initial: NDArray[np.float32]) -> dict[str, Any]:
-    """What a configuration keeps where other weights were assigned than the first; else nothing."""
-    current = ops.convert_to_numpy(variable.value)
-    if np.array_equal(current, initial):
-        return {}
-    weights = {"class_counts": None, "class_weights": current.tolist()}
-    return {**weights, "beta": BETA, "power": POWER}
-
-
-def check_either(class_counts: Any, class_weights: Any) -> None:
-    """Raises ValueError unless exactly one of the two is given."""
-    if (class_counts is None) == (class_weights is None):
-        raise ValueError(
-            "give either `class_counts` (the weights are computed from them) or "
-            f"`class_weights`, got {'neither' if class_counts is None else 'both'}."
-        )
-
-
-def check_no_effect(beta: float, power: float) -> None:
-    """Raises ValueError where `beta` or `power` are given next to `class_weights`."""
-    if (beta, power) != (BETA, POWER):
-        raise ValueError(
-            f"`beta`={beta} and `power`={power} have no effect on "
-            "`class_weights`, which are used as they are: leave them at their defaults."
-        )
-
-
 def check_fused(fused: Any) -> Fused:
     """Returns `fused`, or raises ValueError where it is none of its three values."""
     if not (isinstance(fused, bool) or fused == "auto"):
         raise ValueError(f'`fused` must be "auto", True or False, got {fused!r}.')
     return fused
-
-
-def plain_dtype(dtype: Any) -> Any:
-    """A dtype or policy as JSON can hold it; names and configurations stay as they are."""
-    if isinstance(dtype, keras.DTypePolicy):
-        return keras.dtype_policies.serialize(dtype)
-    is_plain = dtype is None or isinstance(dtype, str | dict)
-    return dtype if is_plain else keras.backend.standardize_dtype(dtype)
-
-
-def at_least_float32(dtype: Any) -> str:
-    """The dtype that a loss computes in."""
-    if not isinstance(dtype, keras.DTypePolicy):
-        dtype = plain_dtype(dtype)
-    compute_dtype = keras.dtype_policies.get(dtype or keras.config.floatx()).compute_dtype
-    return "float64" if compute_dtype == "float64" else "float32"

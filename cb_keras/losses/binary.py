@@ -17,13 +17,8 @@ from cb_keras.checks import (
 )
 from cb_keras.functional.binary import binary
 from cb_keras.functional.preparation import Prepared
-from cb_keras.losses.base import (
-    Fused,
-    Reduction,
-    assigned_weights,
-    check_either,
-    check_no_effect,
-)
+from cb_keras.losses.arguments import assigned_weights, check_either, check_no_effect
+from cb_keras.losses.base import Fused, Reduction
 from cb_keras.losses.fixed import Fixed
 from cb_keras.losses.per_label import PerLabelLoss
 from cb_keras.weights import constant_variable, pairs_of_weights

@@ -11,16 +11,8 @@ from cb_keras.checks import check_class_weights, check_label_smoothing
 from cb_keras.counts import ByClass
 from cb_keras.functional.logit_side import Adjustment, counts_of_all, logit_side
 from cb_keras.functional.preparation import Prepared
-from cb_keras.losses.base import (
-    BETA,
-    POWER,
-    ClassBalancedLoss,
-    Fused,
-    FusedForm,
-    Reduction,
-    assigned_weights,
-    at_least_float32,
-)
+from cb_keras.losses.arguments import BETA, POWER, assigned_weights, at_least_float32
+from cb_keras.losses.base import ClassBalancedLoss, Fused, FusedForm, Reduction
 from cb_keras.weights import Normalize, constant_variable
 
 

@@ -15,13 +15,8 @@ from cb_keras.checks import (
     warn_of_activation,
 )
 from cb_keras.functional.preparation import Prepared, prepare_checked
-from cb_keras.losses.base import (
-    Fused,
-    Reduction,
-    at_least_float32,
-    check_fused,
-    plain_dtype,
-)
+from cb_keras.losses.arguments import at_least_float32, plain_dtype
+from cb_keras.losses.base import Fused, Reduction, check_fused
 from cb_keras.losses.left_out import leave_out
 
 
