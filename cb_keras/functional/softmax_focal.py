@@ -101,7 +101,11 @@ def softmax_focal_terms(labels: Any, logits: Any, gamma: Any, margin: Any = 0.0)
 
 def _less_the_largest(logits: Any) -> Any:
     """Logits less the largest of each example where it is finite: several of 1e4 add up exactly."""
-    largest = ops.stop_gradient(ops.amax(logits, axis=-1, keepdims=True))
+    if keras.backend.backend() == "torch":  # whose compiler can't follow what Keras' `max` does
+        largest = ops.amax(logits, axis=-1, keepdims=True)
+    else:  # also of no examples, where TensorFlow's `amax` fails
+        largest = ops.max(logits, axis=-1, keepdims=True, initial=-float("inf"))
+    largest = ops.stop_gradient(largest)
     return logits - ops.where(ops.abs(largest) < float("inf"), largest, 0.0)
 
 

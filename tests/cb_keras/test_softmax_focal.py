@@ -147,3 +147,12 @@ def test_sizes_may_be_unknown_until_a_step_runs():
     value = traced(tf.constant(IDS.reshape(2, 2)), tf.constant(LOGITS.reshape(2, 2, 3), "float32"))
     right = reference.loss("softmax_focal", LOGITS, TARGETS).reshape(2, 2)
     np.testing.assert_allclose(value, right, rtol=1e-5)
+
+
+@forms
+def test_no_examples_have_no_losses_and_no_slopes(form):
+    labels = labels_of(form, np.zeros(0, "int32"))
+    value, slope = value_and_gradient(
+        lambda z: softmax_focal(labels, z, WEIGHTS), np.zeros((0, 3), "float32")
+    )
+    assert (value.shape, slope.shape) == ((0,), (0, 3))
