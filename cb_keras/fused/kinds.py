@@ -81,3 +81,8 @@ def traits(kind: Kind) -> Traits:
         names = ", ".join(map(repr, KINDS))
         raise ValueError(f"`loss` must be one of {names}, got {kind!r}.")
     return KINDS[kind]
+
+
+def averages(reduction: str | None) -> bool:
+    """Whether a reduction of Keras is a mean, whose gradient by each loss is known before."""
+    return reduction not in ("sum", "none", None)

@@ -10,6 +10,29 @@ from numpy.typing import NDArray
 BETA, POWER = 0.9999, 1.0  # the defaults, at which they may stand next to `class_weights`
 
 
+class WithClassWeights:
+    """A loss whose class weights, a variable, can be assigned to.
+
+    A subclass makes `_class_weights`, and says with `_checked_weights` which values it takes.
+    """
+
+    _class_weights: keras.Variable
+
+    @property
+    def class_weights(self) -> keras.Variable:
+        """The weights, float32; a new value of their shape is checked and assigned to them."""
+        return self._class_weights
+
+    @class_weights.setter
+    def class_weights(self, value: Any) -> None:
+        if ops.is_tensor(value) or isinstance(value, keras.Variable):
+            value = ops.convert_to_numpy(value)
+        self._class_weights.assign(self._checked_weights(value))
+
+    def _checked_weights(self, value: Any) -> NDArray[np.float32]:
+        raise NotImplementedError
+
+
 def assigned_weights(variable: Any, initial: NDArray[np.float32]) -> dict[str, Any]:
     """What a configuration keeps where other weights were assigned than the first; else nothing."""
     current = ops.convert_to_numpy(variable.value)

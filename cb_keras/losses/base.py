@@ -30,6 +30,7 @@ from cb_keras.checks.seen import in_tensorflow_graph
 from cb_keras.counts import ByClass
 from cb_keras.functional.preparation import Prepared, prepare_checked
 from cb_keras.losses.arguments import (
+    WithClassWeights,
     assigned_weights,
     at_least_float32,
     check_either,
@@ -64,7 +65,7 @@ class FusedForm(NamedTuple):
     adjusts: int = 0
 
 
-class ClassBalancedLoss(keras.losses.Loss):
+class ClassBalancedLoss(WithClassWeights, keras.losses.Loss):
     """Base of the losses whose examples have the weight of their class."""
 
     _multi_hot = False  # whether dense labels are one yes or no per class
@@ -110,22 +111,14 @@ class ClassBalancedLoss(keras.losses.Loss):
         self._call_is_overridden = type(self).call is not ClassBalancedLoss.call
         self._formula_is_overridden = _overrides(type(self), "_formula", "_fused_form")
 
-    @property
-    def class_weights(self) -> keras.Variable:
-        """Weight of each class, float32 `[C]`; a new value is checked and assigned to it."""
-        return self._class_weights
-
-    @class_weights.setter
-    def class_weights(self, value: Any) -> None:
-        if ops.is_tensor(value) or isinstance(value, keras.Variable):
-            value = ops.convert_to_numpy(value)
+    def _checked_weights(self, value: Any) -> NDArray[np.float32]:
         weights = check_class_weights("class_weights", value)
         if weights.size != self._num_classes:
             raise ValueError(
                 f"`class_weights` has {weights.size} classes, the loss {self._num_classes}: give "
                 "one weight for each class."
             )
-        self._class_weights.assign(weights)
+        return weights
 
     def _given_weights(self, class_weights: ByClass | None) -> NDArray[np.float32]:
         check_no_effect(self.beta, self.power)
@@ -307,8 +300,9 @@ class ClassBalancedLoss(keras.losses.Loss):
 
     def _by_fused_op(self, form: FusedForm, labels: Any, logits: Any, sparse: bool) -> Any:
         from cb_keras import fused
+        from cb_keras.fused.kinds import averages
 
-        averaged = self.reduction not in ("sum", "none", None)
+        averaged = averages(self.reduction)
         return fused.prepared(
             fused.Form(form.kind, form.label_smoothing, self.ignore_class, form.adjusts),
             labels,

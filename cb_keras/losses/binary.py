@@ -17,7 +17,12 @@ from cb_keras.checks import (
 )
 from cb_keras.functional.binary import binary
 from cb_keras.functional.preparation import Prepared
-from cb_keras.losses.arguments import assigned_weights, check_either, check_no_effect
+from cb_keras.losses.arguments import (
+    WithClassWeights,
+    assigned_weights,
+    check_either,
+    check_no_effect,
+)
 from cb_keras.losses.base import Fused, Reduction
 from cb_keras.losses.fixed import Fixed
 from cb_keras.losses.per_label import PerLabelLoss
@@ -25,7 +30,7 @@ from cb_keras.weights import constant_variable, pairs_of_weights
 
 
 @keras.saving.register_keras_serializable(package="cb_keras")
-class ClassBalancedBinaryCrossentropy(PerLabelLoss):
+class ClassBalancedBinaryCrossentropy(WithClassWeights, PerLabelLoss):
     """Class-balanced binary cross-entropy of one output, or of L labels that are each a yes or no.
 
     `sum_l [ y_l w1_l (1 - p_l)^gamma * -log p_l + (1 - y_l) w0_l p_l^gamma * -log(1 - p_l) ]` with
@@ -119,22 +124,14 @@ class ClassBalancedBinaryCrossentropy(PerLabelLoss):
         )
         self._class_weights = constant_variable(self._initial_weights, "class_weights")
 
-    @property
-    def class_weights(self) -> keras.Variable:
-        """Weights of no and yes, float32 `[2]` or `[C, 2]`; a new value is checked and assigned."""
-        return self._class_weights
-
-    @class_weights.setter
-    def class_weights(self, value: Any) -> None:
-        if ops.is_tensor(value) or isinstance(value, keras.Variable):
-            value = ops.convert_to_numpy(value)
-        _, weights = self._counts_and_weights(None, value)
+    def _checked_weights(self, value: Any) -> NDArray[np.float32]:
+        weights = check_pairs_of_weights("class_weights", value)
         if weights.shape != self._initial_weights.shape:
             raise ValueError(
                 f"`class_weights` has the shape {weights.shape}, that of the loss is "
                 f"{self._initial_weights.shape}."
             )
-        self._class_weights.assign(weights)
+        return weights
 
     def _counts_and_weights(
         self, class_counts: Any, class_weights: Any

@@ -6,6 +6,11 @@ from experiments.runs.figures import within_spread
 from experiments.sweeps.cells import VALIDATION
 
 
+def seeds_in_words(seeds):
+    """Such as "seed 0" or "seeds 0, 1"."""
+    return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
+
+
 def order_in_words(order, groups):
     """Whether an order of means holds in each of several groups, in one sentence.
 

@@ -6,6 +6,7 @@ from experiments import methods
 from experiments.runs import tails
 from experiments.runs.figures import accuracy, counted
 from experiments.sweeps.cells import VALIDATION
+from experiments.sweeps.claims import seeds_in_words
 from experiments.training import flags as train_flags
 
 _FIGURES = {
@@ -69,7 +70,7 @@ def text(outcome, command, notes=(), sentences=()):
     """
     settings = outcome.cells[0].settings
     seeds = sorted({cell.settings["seed"] for cell in outcome.cells})
-    lines = [f"# {outcome.table.title}: {settings['dataset']}, {_seeds(seeds)}", ""]
+    lines = [f"# {outcome.table.title}: {settings['dataset']}, {seeds_in_words(seeds)}", ""]
     lines += [f"    {command}", ""]
     unfinished = len(outcome.cells) - len(outcome.metrics)
     if unfinished:
@@ -87,10 +88,6 @@ def text(outcome, command, notes=(), sentences=()):
         lines += [f"{_HELD_OUT}{spread}:", "", *markdown(outcome, VALIDATION), ""]
     lines += [f"- {sentence}" for sentence in (*outcome.table.claims(outcome), *sentences)]
     return "\n".join(lines).rstrip("\n") + "\n"
-
-
-def _seeds(seeds):
-    return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
 
 
 def _equals_accuracy(outcome):

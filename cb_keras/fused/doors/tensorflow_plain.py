@@ -9,7 +9,7 @@ from typing import Any
 
 from cb_keras import private_api
 from cb_keras.fused.doors import tensorflow as door
-from cb_keras.fused.kinds import Form, Kind, traits
+from cb_keras.fused.kinds import Form, Kind, averages, traits
 
 
 def call_is_replaced(loss: Any) -> bool:
@@ -69,7 +69,7 @@ def loss(
     """
     import tensorflow as tf
 
-    averaged = reduction not in ("sum", "none", None)
+    averaged = averages(reduction)
     form = _form(kind, label_smoothing, adjusts)
     applied_gamma = gamma if traits(kind).takes_gamma else 0.0
     upstream: Any = door.Mean(1) if averaged else 1.0

@@ -14,7 +14,7 @@ from cb_keras.fused.doors import torch as door
 from cb_keras.fused.doors import torch_compiled
 from cb_keras.fused.doors.torch_derivatives import Call, Losses, Problem
 from cb_keras.fused.doors.torch_kernels import FLOATS
-from cb_keras.fused.kinds import Form, Kind, traits
+from cb_keras.fused.kinds import Form, Kind, averages, traits
 
 _IDS = (torch.int64, torch.int32)
 
@@ -82,7 +82,7 @@ def loss(
         if weights.requires_grad:
             return reduced(Problem.of(fixed).formula(logits, labels, weights), reduction)
         return reduced(_in_graph(logits, labels, weights, *fixed), reduction)
-    averaged = reduction not in ("sum", "none", None)
+    averaged = averages(reduction)
     problem = _problem(kind, gamma, label_smoothing, adjusts)
     expected = door.expected_upstream(logits, door.mean_upstream(logits) if averaged else 1.0)
     call = Call(problem, expected, refuse=True)

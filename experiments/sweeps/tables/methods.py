@@ -10,7 +10,7 @@ from experiments.runs import naming
 from experiments.runs.figures import accuracy, counted
 from experiments.sweeps import presets
 from experiments.sweeps.cells import with_loss
-from experiments.sweeps.claims import chosen_in_words
+from experiments.sweeps.claims import chosen_in_words, seeds_in_words
 from experiments.sweeps.tables.table import Option, Table
 
 _ONLY = "all figures"  # the one column of cells
@@ -196,7 +196,7 @@ def _of_the_same_seeds(outcome, dataset, rows):
     numbers = {len(outcome.at_hand(row, _ONLY)) for row in rows}
     if not seeds or numbers == {len(seeds)}:
         return dataset, outcome
-    return f"{dataset}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}", shared
+    return f"{dataset}, {seeds_in_words(seeds)}", shared
 
 
 def _against(outcome, known, choosable):
