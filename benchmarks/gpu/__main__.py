@@ -1,18 +1,20 @@
 """Checks and measures everything that needs a GPU, within minutes; saves as it goes.
 
-python -m benchmarks.gpu pack --output_dir=DIR [--data_dir=DIR] [--python=3.12]
-python -m benchmarks.gpu [--wheels=DIR] [--data=DIR] --output_dir=DIR [--seconds=540]
+python -m benchmarks.gpu pack --output_dir=DIR [--data_dir=DIR] [--python=3.12] [--built=90]
+python -m benchmarks.gpu --packed=DIR --output_dir=DIR [--seconds=540]
 python -m benchmarks.gpu --device=cpu --small ...      a rehearsal without a GPU
 
 `pack` writes a folder of 60 MiB at most, which is all that the machine needs next to nvcc, NumPy,
 Pillow, PyTorch and JAX. There, each stage writes one JSON file; a second call with the same
---output_dir does only what the first has not. TensorFlow is not needed.
+--output_dir does only what the first has not, and goes on with the trainings that it had begun, on
+another machine too. TensorFlow is not needed.
 """
 
 import argparse
 import json
 import os
 import pathlib
+import re
 import subprocess
 import time
 
@@ -40,15 +42,17 @@ def parsed():
     parser.add_argument(
         "--with_rest", action="store_true", help="Of pack: the rest of the images, DIR_rest."
     )
+    parser.add_argument(
+        "--built", help="Of pack: architecture of the GPU, such as 90, to build for here, by nvcc."
+    )
     parser.add_argument("--work_dir", type=pathlib.Path, default=stages.ROOT / "build" / "gpu")
-    parser.add_argument("--wheels", type=pathlib.Path, help="Folder of the packed wheels.")
-    parser.add_argument("--data", type=pathlib.Path, help="Folder of the packed images.")
+    parser.add_argument("--packed", type=pathlib.Path, help="The folder that pack wrote.")
     parser.add_argument("--rest", type=pathlib.Path, help="Folder of the rest of the images.")
     parser.add_argument(
         "--runs",
-        type=pathlib.Path,
-        default=stages.ROOT / "benchmarks" / "gpu" / "table2.runs",
-        help="File of the trainings: a line a run, NAME: FLAGS.",
+        default="table2",
+        help="Trainings, begun in this order: names of benchmarks/gpu/NAME.runs, or files; a line "
+        "a run, NAME: FLAGS.",
     )
     parser.add_argument("--device", choices=["gpu", "cpu"], default="gpu")
     parser.add_argument("--small", action="store_true", help="Everything tiny: a rehearsal.")
@@ -60,11 +64,27 @@ def parsed():
         "--train_flags", default="", help="More flags of every training, with spaces between."
     )
     parser.add_argument("--at_once", type=int, default=4, help="Trainings side by side.")
+    parser.add_argument(
+        "--mps", action="store_true", help="Trainings share the GPU by CUDA's MPS, not in turns."
+    )
     arguments = parser.parse_args()
     unknown = set(arguments.stages.split(",")) - set(STAGES)
     if unknown:
         parser.error(f"--stages must be of {', '.join(STAGES)}, got {', '.join(sorted(unknown))}")
+    arguments.runs = tuple(_file_of_runs(name) for name in arguments.runs.split(","))
+    if missing := [str(file) for file in arguments.runs if not file.is_file()]:
+        parser.error(f"--runs: there is no {', '.join(missing)}")
     return arguments
+
+
+def _file_of_runs(name):
+    """Of `table2` the file here, of a path itself."""
+    plain = re.fullmatch(r"\w+", name)
+    return (
+        stages.ROOT / "benchmarks" / "gpu" / f"{name}.runs"
+        if plain
+        else pathlib.Path(name).absolute()
+    )
 
 
 def environment(arguments, site):
@@ -102,7 +122,11 @@ def main():
     arguments = parsed()
     if arguments.what == "pack":
         packing.pack(
-            arguments.output_dir, arguments.data_dir, arguments.python, rest=arguments.with_rest
+            arguments.output_dir,
+            arguments.data_dir,
+            arguments.python,
+            rest=arguments.with_rest,
+            architecture=arguments.built,
         )
         return
     start = time.monotonic()
@@ -112,20 +136,25 @@ def main():
         folder.absolute() for folder in (arguments.output_dir, arguments.work_dir)
     )
     site = arguments.work_dir / "site"
-    installed = packing.install_missing(arguments.wheels, site) if arguments.wheels else []
+    packed = arguments.packed and arguments.packed.absolute()
+    wheels = packed and packed / "wheels"
+    installed = packing.install_missing(wheels, site) if packed and wheels.is_dir() else []
     print(f"installed: {', '.join(installed) or 'nothing'}", flush=True)
+    if packed and arguments.device == "gpu":
+        packing.take_built(packed / "built", arguments.work_dir)
     kit = stages.Kit(
         output=arguments.output_dir,
         work=arguments.work_dir,
         device=arguments.device,
         small=arguments.small,
-        data=arguments.data and arguments.data.absolute(),
+        data=packed and packed / "data",
         rest=arguments.rest and arguments.rest.absolute(),
-        runs=arguments.runs.absolute(),
+        runs=arguments.runs,
         deadline=start + arguments.seconds,
         environment=environment(arguments, site),
         train_flags=tuple(arguments.train_flags.split()),
         at_once=1 if arguments.device == "cpu" else arguments.at_once,
+        mps=arguments.mps and arguments.device == "gpu",
     )
     for name in (name for name in STAGES if name in arguments.stages.split(",")):
         run, seconds = STAGES[name]

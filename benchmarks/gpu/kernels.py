@@ -2,6 +2,7 @@
 
 import json
 
+from benchmarks.gpu.packing import CHECK
 from benchmarks.gpu.stages import StepFailed
 
 _SIZES = "4096x8142,100000x80,512x1000,1000000x10"
@@ -29,7 +30,7 @@ def _kernels(stage):
     file = stage.kit.work / "kernels.json"
     file.unlink(missing_ok=True)
     try:
-        stage.run(stage.kit.work / "cuda_check", "--timing-only", f"--json={file}", seconds=60)
+        stage.run(stage.kit.work / CHECK, "--timing-only", f"--json={file}", seconds=60)
     except StepFailed as error:
         if not file.exists():
             raise

@@ -1,6 +1,8 @@
-"""What travels to a machine with a GPU: the sources, the wheels it may lack, the images."""
+"""What travels to a machine with a GPU: sources, wheels, images, and what is built for it."""
 
+import hashlib
 import importlib.metadata
+import os
 import pathlib
 import shutil
 import subprocess
@@ -9,6 +11,9 @@ import sys
 from benchmarks.gpu.stages import ROOT
 
 MOST_BYTES = 60 * 2**20
+CHECK = "cuda_check"  # the kernels' check
+DIGEST = "cuda_check.digest"  # of the sources that it is built of
+_COMPILED = {".cc", ".cu", ".cuh", ".h", ".py"}
 _SOURCES = ("benchmarks", "cb_keras", "experiments", "ops", "pyproject.toml", "setup.py", "LICENSE")
 # Keras and what it and the programs import; NumPy, Pillow, JAX and PyTorch are expected there.
 _WHEELS = (
@@ -18,7 +23,7 @@ _WHEELS = (
 _PLATFORMS = ("2_28", "2_27", "2_17")
 
 
-def pack(output, data_dir, python, rest=False):
+def pack(output, data_dir, python, rest=False, architecture=None):
     """Writes the folder that travels, and how large it is.
 
     Args:
@@ -27,6 +32,8 @@ def pack(output, data_dir, python, rest=False):
         python: Version of Python there, e.g. "3.12".
         rest: Whether to write the images that the long tail leaves out, too: a folder of its own
             beside this one, of 55 MiB, for a second journey.
+        architecture: Of the GPU, such as "90", to build the core library and the check of the
+            kernels for; None to leave both to the machine there.
     """
     if output.exists() and any(output.iterdir()):
         sys.exit(f"--output_dir={output} is not empty; give a new folder.")
@@ -35,6 +42,8 @@ def pack(output, data_dir, python, rest=False):
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, tree / name)
     _download(output / "wheels", python)
+    if architecture:
+        _build(output / "built", architecture)
     from benchmarks.gpu import images  # which needs more than this module
 
     images.pack(images.of_cifar10(data_dir), output / "data")
@@ -42,7 +51,7 @@ def pack(output, data_dir, python, rest=False):
         images.pack(images.rest_of_cifar10(data_dir), output.with_name(f"{output.name}_rest"))
     size = sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
     print(f"{output}: {size / 2**20:.1f} MiB; there, in {output.name}/tree:")
-    print("  python3 -m benchmarks.gpu --wheels=../wheels --data=../data --output_dir=DIR")
+    print("  python3 -m benchmarks.gpu --packed=.. --output_dir=DIR")
     if size > MOST_BYTES:
         sys.exit(f"that is more than {MOST_BYTES / 2**20:.0f} MiB")
 
@@ -64,6 +73,46 @@ def _download(folder, python):
         ],
         check=True,
     )
+
+
+def _build(folder, architecture):
+    """The check of the kernels, and the core library, for one architecture; needs nvcc here."""
+    folder.mkdir()
+    core = (
+        "from cb_keras.fused import cache; from cb_keras.fused.sources import builder; "
+        "ops = builder(); cache.build(ops, ops.Core.find())"
+    )
+    own = {
+        "CB_KERAS_CACHE": str(folder.absolute()),
+        "CB_KERAS_CUDA": "1",
+        "CB_KERAS_CUDA_TARGETS": architecture,
+    }
+    for what in (("-c", core), ("-m", "ops.check.build", "cuda", str(folder.absolute() / CHECK))):
+        subprocess.run([sys.executable, *what], cwd=ROOT, check=True, env={**os.environ, **own})
+    (folder / DIGEST).write_text(digest())
+    for lock in folder.glob("*.lock"):
+        lock.unlink()
+
+
+def digest():
+    """Of the sources of the op and of its checks."""
+    files = [file for file in sorted((ROOT / "ops").rglob("*")) if file.suffix in _COMPILED]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def take_built(folder, work):
+    """Puts what was packed as built where it is looked for; without one nothing happens.
+
+    A library says itself which sources it is of, a check does not: its digest comes with it.
+    """
+    cache = work / "cache"
+    cache.mkdir(mode=0o755, parents=True, exist_ok=True)
+    for file in folder.glob("*.so"):
+        shutil.copyfile(file, cache / file.name)
+    if (folder / CHECK).exists():
+        shutil.copyfile(folder / CHECK, work / CHECK)
+        (work / CHECK).chmod(0o755)
+        shutil.copyfile(folder / DIGEST, work / DIGEST)
 
 
 def install_missing(wheels, site):

@@ -36,11 +36,12 @@ class Kit:
         small: Whether everything is to be tiny: a rehearsal.
         data: Folder with the packed images, or None.
         rest: Folder with those that the tail leaves out, or None.
-        runs: File of the trainings, or None.
+        runs: Files of the trainings.
         deadline: `time.monotonic()` at which the last stage has to end.
         environment: Of the commands.
         train_flags: Of every training, after its own.
         at_once: Trainings side by side, which hide what each does on the CPU.
+        mps: Whether they share the GPU by CUDA's MPS.
     """
 
     output: pathlib.Path
@@ -51,9 +52,10 @@ class Kit:
     deadline: float
     environment: dict
     rest: pathlib.Path | None = None
-    runs: pathlib.Path | None = None
+    runs: tuple[pathlib.Path, ...] = ()
     train_flags: tuple[str, ...] = ()
     at_once: int = 1
+    mps: bool = False
 
     @property
     def gpu(self):

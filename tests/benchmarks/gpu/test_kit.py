@@ -9,7 +9,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from benchmarks.gpu import __main__ as program
-from benchmarks.gpu import images, kernels, packing, training
+from benchmarks.gpu import check, images, kernels, packing, training
 from benchmarks.gpu.stages import StepFailed
 
 
@@ -56,7 +56,8 @@ def test_the_file_of_runs_has_a_run_a_line_each_after_those_it_needs():
     assert training.read(text) == {"a": ("--x=1", "--y=2"), "b": ("--first_stage=@a",)}
     with pytest.raises(ValueError, match="b needs @a, which does not stand above it"):
         training.read("b: --first_stage=@a\na: --x=1\n")
-    with pytest.raises(ValueError, match="NAME: FLAGS, each name once, got 'a: --x=2'"):
+    assert training.read("a: --x=1\na: --x=1\n") == {"a": ("--x=1",)}  # of two files
+    with pytest.raises(ValueError, match="NAME: FLAGS, a name for each run, got 'a: --x=2'"):
         training.read("a: --x=1\na: --x=2\n")
 
 
@@ -123,3 +124,31 @@ def test_figures_of_kernels_that_took_too_long_are_kept_with_what_ended_them(tmp
             raise StepFailed("none after 60 s")
 
     assert kernels._kernels(Stage()) == {"timings": [1], "incomplete": "none after 60 s"}
+
+
+def test_runs_are_named_by_their_file_here_or_anywhere(monkeypatch, tmp_path, capsys):
+    mine = tmp_path / "mine.runs"
+    mine.write_text("a: --x=1\n")
+    monkeypatch.setattr(sys, "argv", ["gpu", "--output_dir=x", f"--runs=table1,{mine}"])
+    here = pathlib.Path(program.__file__).parent / "table1.runs"
+    assert program.parsed().runs == (here, mine)
+    monkeypatch.setattr(sys, "argv", ["gpu", "--output_dir=x", "--runs=table1,tabel2"])
+    with pytest.raises(SystemExit):
+        program.parsed()
+    assert "--runs: there is no " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_check_that_was_packed_is_used_for_the_sources_that_it_is_of(same, tmp_path):
+    packed, work = tmp_path / "packed", tmp_path / "work"
+    packed.mkdir()
+    (packed / packing.CHECK).write_text("#!/bin/sh\n")
+    (packed / packing.DIGEST).write_text(packing.digest() if same else "of other sources")
+    (packed / "core.so").write_bytes(b"core")
+    packing.take_built(packed, work)
+    assert (work / "cache" / "core.so").read_bytes() == b"core"
+    commands = []
+    stage = types.SimpleNamespace(run=lambda *command: commands.append(command))
+    assert check._built(stage, "cuda", work / packing.CHECK) == {"bytes": 10}
+    built = ("python", "-m", "ops.check.build", "cuda", work / packing.CHECK)
+    assert commands == ([] if same else [built])
