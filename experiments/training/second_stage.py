@@ -25,10 +25,11 @@ def begin(model, settings, head):
     """
     folder = settings["first_stage"]
     first = keras_file.load(f"{folder}/model.keras")
-    pairs = list(zip(_weights(model.layers[:-1]), _weights(first.layers[:-1]), strict=False))
-    if any(a.shape != b.shape for a, b in pairs) or len(first.layers) != len(model.layers):
+    trunk, trained = (_weights(network.layers[:-1]) for network in (model, first))
+    # Not by layers: an older version of the package may have had others without weights.
+    if [w.shape for w in trunk] != [w.shape for w in trained]:
         raise UserError(f"--first_stage={folder} has another network in its model.keras.")
-    for ours, theirs in pairs:
+    for ours, theirs in zip(trunk, trained, strict=True):
         ours.assign(keras.ops.convert_to_numpy(theirs))
     if head == SCALED_HEAD:
         model = _scaled(model, first.layers[-1], settings["weight_decay"])

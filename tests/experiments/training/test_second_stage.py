@@ -1,6 +1,7 @@
 """Second stages: what they begin with, what they train, and runs that are continued."""
 
 import json
+import pathlib
 import shutil
 import types
 
@@ -10,6 +11,7 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
+import cb_keras
 from experiments.cli import UserError
 from experiments.training import first_stage
 from experiments.training import flags as train_flags
@@ -17,6 +19,10 @@ from experiments.training.settings import checked_settings
 from tests.experiments.cases import assert_same
 from tests.experiments.training.cases import stopped_after
 
+OLDER = (
+    pathlib.Path(__file__).parents[3]
+    / "results/runs/cifar10_factor0.02_softmax_power0_beta0.9999_epochs200_seed0"
+)
 FOUR = ("--train_epochs=4", "--eval_epochs=2", "--loss=softmax", "--learning_rate=0.05")
 BALANCED = "--sampler=class_balanced"
 
@@ -120,9 +126,24 @@ def test_crt_begins_with_the_trunk_and_mislas_with_the_logits_of_the_first_stage
 def test_another_network_in_the_first_stage_is_refused(first, begun):
     from experiments.training import second_stage
 
-    model = types.SimpleNamespace(layers=begun("crt").layers[1:])
+    model = types.SimpleNamespace(layers=begun("crt").layers[3:])  # without the first convolution
     with pytest.raises(UserError, match=r"has another network in its model\.keras"):
         second_stage.begin(model, {"first_stage": str(first.folder)}, "new")
+
+
+def test_the_network_of_an_older_version_with_fewer_layers_is_taken(real_digits):
+    from experiments.training import second_stage
+
+    older = keras.models.load_model(OLDER / "model.keras", compile=False)
+    model = cb_keras.resnet.resnet_cifar(32)
+    assert len(older.layers) == len(model.layers) - 2
+    own = {"first_stage": str(OLDER), "sampler": "class_balanced"}
+    begun = second_stage.begin(model, own, "new")
+    images = np.repeat(np.pad(real_digits[0][:4], [(0, 0), (12, 12), (12, 12), (0, 0)]), 3, axis=-1)
+    trunks = (keras.Model(m.inputs, m.layers[-2].output) for m in (begun, older))
+    found, right = (trunk(images.astype("float32"), training=False) for trunk in trunks)
+    # In float32 and, as it was trained, in bfloat16.
+    np.testing.assert_allclose(found, np.array(right, "float32"), atol=0.05 * np.abs(found).max())
 
 
 @pytest.mark.slow
