@@ -127,8 +127,12 @@ def _differences(outcome):
 
 
 def _epochs(cells, published):
-    """How the epochs of the cells differ from the published ones, those of balanced cells apart."""
-    epochs = {tails.is_balanced(c.settings): c.settings["train_epochs"] for c in cells}
+    """How the epochs of the cells differ from the published ones, those of balanced cells apart.
+
+    Second stages have epochs of their own, which the table tells.
+    """
+    whole = [c for c in cells if c.first is None] or cells
+    epochs = {tails.is_balanced(c.settings): c.settings["train_epochs"] for c in whole}
     usual = epochs.get(False, epochs.get(True))
     if usual != published:
         yield f"{counted(usual, 'epoch')} instead of {published}"

@@ -72,6 +72,7 @@ def test_a_row_can_begin_with_the_runs_of_another_and_a_row_is_what_is_done_afte
         "| post-hoc logit adjustment | .8000 |"
     )
     text = (work / "out" / "methods.md").read_text()
+    assert "\n\nNot the published protocol: 20 epochs instead of 200, " in text
     assert "the most accurate method is post-hoc logit adjustment (.8000)." in text
     assert "- cRT: on the trunks of softmax, whose time is not in theirs." in text
     assert (
@@ -99,6 +100,7 @@ def test_a_row_can_begin_with_the_runs_of_another_and_a_row_is_what_is_done_afte
 def test_second_stages_and_the_strong_recipe_lie_next_to_the_runs_of_other_tables(work):
     run(*METHODS, "--rows=softmax,cRT,softmax with strong recipe")
     before = set(calls(work))
+    assert "protocol: 20 epochs instead" in (work / "out" / "methods.md").read_text()
     run("--table=power", *METHODS[1:])
     assert len(rows(work / "out")) == 3 + 8
     assert len(before) == 3
