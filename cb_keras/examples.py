@@ -4,7 +4,7 @@ from typing import Any
 
 from keras import ops
 
-from cb_keras.checks import sizes_fit
+from cb_keras.checks import known_shape, sizes_fit
 
 
 def along_leading(name: str, values: Any, static: Any, leading: Any) -> Any:
@@ -22,7 +22,7 @@ def along_leading(name: str, values: Any, static: Any, leading: Any) -> Any:
         ValueError: They fit no examples of this shape.
     """
     values = ops.convert_to_tensor(values)
-    shape, rank = tuple(values.shape), len(static)
+    shape, rank = known_shape(name, values), len(static)
     if len(shape) == rank + 1 and shape[-1] == 1:
         values = ops.squeeze(values, -1)
     elif len(shape) < rank:

@@ -6,6 +6,7 @@ from cb_keras.checks.labels import (
     canonical_labels,
     check_labels,
     invalid_class_ids,
+    known_shape,
     narrow_class_ids,
     safe_class_ids,
     sizes_fit,
@@ -13,7 +14,12 @@ from cb_keras.checks.labels import (
     void_class_ids,
     with_checked_sizes,
 )
-from cb_keras.checks.multi_hot import invalid_multi_hot, refuse_invalid_multi_hot
+from cb_keras.checks.multi_hot import (
+    invalid_multi_hot,
+    invalid_rows,
+    refuse_invalid_multi_hot,
+    refuse_several_classes,
+)
 from cb_keras.checks.numbers import (
     check_beta,
     check_choice,
@@ -21,6 +27,7 @@ from cb_keras.checks.numbers import (
     check_flag,
     check_gamma,
     check_ignore_class,
+    check_ignored_label,
     check_imbalance_factor,
     check_label_smoothing,
     check_margin,
@@ -47,6 +54,7 @@ __all__ = [
     "check_flag",
     "check_gamma",
     "check_ignore_class",
+    "check_ignored_label",
     "check_imbalance_factor",
     "check_label_smoothing",
     "check_labels",
@@ -63,10 +71,13 @@ __all__ = [
     "check_whole_number",
     "invalid_class_ids",
     "invalid_multi_hot",
+    "invalid_rows",
+    "known_shape",
     "narrow_class_ids",
     "per_label",
     "refuse_invalid_class_ids",
     "refuse_invalid_multi_hot",
+    "refuse_several_classes",
     "safe_class_ids",
     "sizes_fit",
     "to_tensors",

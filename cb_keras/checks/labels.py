@@ -174,7 +174,9 @@ def known_shape(name: str, tensor: Any) -> Shape:
         raise ValueError(
             f"`{name}` has an unknown number of dimensions, as tf.numpy_function and "
             "tf.py_function leave it: say it where the data are made, for instance with "
-            "`labels.set_shape([])` in the dataset's map."
+            "`labels.set_shape([])` in the dataset's map. Keras leaves it, too, where two calls of "
+            "fit or evaluate have numbers of dimensions that differ: then compile the model again "
+            "between them."
         )
     return tuple(tensor.shape)
 

@@ -78,6 +78,17 @@ def check_ignore_class(ignore_class: Any) -> int | None:
     return int(number)
 
 
+def check_ignored_label(ignore_class: Any) -> int | None:
+    """Returns `ignore_class` of labels that are each a yes or no, or raises ValueError."""
+    number = check_ignore_class(ignore_class)
+    if number in (0, 1):
+        raise ValueError(
+            f"`ignore_class` must not be {number}, which is a label; a usual value for labels that "
+            "are not known is -1."
+        )
+    return number
+
+
 def check_beta(beta: Any) -> float:
     """Returns `beta` as a float in [0, 1], or raises ValueError."""
     value = check_number("beta", beta)

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from cb_keras.checks import (
     check_flag,
     check_gamma,
+    check_ignored_label,
     check_margin,
     per_label,
     refuse_invalid_multi_hot,
@@ -17,7 +18,7 @@ from cb_keras.checks import (
 )
 from cb_keras.functional.binary import sum_over_labels
 from cb_keras.functional.focal import as_logits, binary_focal
-from cb_keras.functional.preparation import Prepared, prepare_checked, registered
+from cb_keras.functional.preparation import Prepared, prepare_per_label, registered
 from cb_keras.functional.weighting import tame_where
 
 _SMALLEST = 1.2e-38  # what is below it is 0 in float32
@@ -31,6 +32,8 @@ def asymmetric_crossentropy(
     gamma_positive: float = 1.0,
     margin: float = 0.05,
     from_logits: bool = True,
+    *,
+    ignore_class: int | None = None,
 ) -> Any:
     """Asymmetric loss of L labels that are each a yes or no.
 
@@ -45,6 +48,8 @@ def asymmetric_crossentropy(
         gamma_positive: Focusing parameter g+ of positive labels, a finite float >= 0.
         margin: What p of a negative label is lowered by, in [0, 1).
         from_logits: Whether `y_pred` are logits.
+        ignore_class: Label of those that are not known, such as -1, which have loss and gradient 0;
+            None: all count.
 
     Returns:
         Loss per example, summed (not averaged) over labels, shape `[...]`, at least float32.
@@ -58,12 +63,12 @@ def asymmetric_crossentropy(
     """
     gamma_negative = check_gamma(gamma_negative, "gamma_negative")
     gamma_positive = check_gamma(gamma_positive, "gamma_positive")
-    margin = check_margin(margin)
+    margin, ignore_class = check_margin(margin), check_ignored_label(ignore_class)
     labels, predictions = to_tensors(y_true, y_pred)
     if check_flag("from_logits", from_logits):
         warn_of_activation(y_pred, look_at_values=False)
     labels, predictions = per_label(labels, predictions, None, vector_is_one_output=False)
-    prepared = prepare_checked(labels, predictions, None, sparse=False)
+    prepared = prepare_per_label(labels, predictions, None, ignore_class)
     losses = asymmetric(prepared, gamma_negative, gamma_positive, margin, from_logits)
     return refuse_invalid_multi_hot(prepared.labels, losses)
 
@@ -81,7 +86,7 @@ def asymmetric(
     for_negative = tame_where(ops.equal(labels, 1.0), logits)
     losses = labels * binary_focal(for_positive, gamma_positive)
     losses += (1.0 - labels) * _of_negative(for_negative, gamma_negative, margin)
-    return sum_over_labels(losses, labels)
+    return sum_over_labels(losses, prepared)
 
 
 def _of_negative(logits: Any, gamma: float, margin: float) -> Any:
@@ -89,7 +94,7 @@ def _of_negative(logits: Any, gamma: float, margin: float) -> Any:
     if margin < _SMALLEST:
         return binary_focal(-logits, gamma)
     # p - m = p (1 - m) (1 - exp(z_m - z)) with sigmoid(z_m) = m: nothing cancels near the margin.
-    above = ops.maximum(logits - (math.log(margin) - math.log1p(-margin)), 0.0)
+    above = ops.relu(logits - (math.log(margin) - math.log1p(-margin)))
     not_p = ops.sigmoid(-logits)
     p = ops.where(logits > 0, 1.0 - not_p, ops.sigmoid(logits))  # its slope is not_p, not 1 - 1
     q = p * (1.0 - margin) * -ops.expm1(-above)

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from cb_keras.checks import (
     check_flag,
     check_gamma,
+    check_ignored_label,
     check_label_smoothing,
     check_pairs_of_weights,
     invalid_multi_hot,
@@ -18,7 +19,7 @@ from cb_keras.checks import (
     warn_of_activation,
 )
 from cb_keras.functional.focal import as_logits, binary_focal
-from cb_keras.functional.preparation import Prepared, prepare_checked, registered
+from cb_keras.functional.preparation import Prepared, prepare_per_label, registered
 from cb_keras.functional.weighting import tame_where
 
 
@@ -31,6 +32,7 @@ def class_balanced_binary_crossentropy(
     from_logits: bool = True,
     *,
     label_smoothing: float = 0.0,
+    ignore_class: int | None = None,
 ) -> Any:
     """Class-balanced binary cross-entropy of one output or of L labels.
 
@@ -47,6 +49,8 @@ def class_balanced_binary_crossentropy(
         from_logits: Whether `y_pred` are logits.
         label_smoothing: Share s in [0, 1]: a label counts s/2 as its opposite, under the weight of
             what it is.
+        ignore_class: Label of those that are not known, such as -1, which have loss and gradient 0;
+            None: all count.
 
     Returns:
         Loss per example, summed (not averaged) over labels, shape `[...]`, at least float32.
@@ -58,6 +62,7 @@ def class_balanced_binary_crossentropy(
     Source: Cui et al., CVPR 2019, equations 9 and 11, of two classes.
     """
     gamma, label_smoothing = check_gamma(gamma), check_label_smoothing(label_smoothing)
+    ignore_class = check_ignored_label(ignore_class)
     labels, predictions = to_tensors(y_true, y_pred)
     if check_flag("from_logits", from_logits):
         warn_of_activation(y_pred, look_at_values=False)
@@ -68,7 +73,7 @@ def class_balanced_binary_crossentropy(
         weights = ops.convert_to_tensor(class_weights)
         number = weights.shape[0] if len(weights.shape) == 2 else 1
     labels, predictions = per_label(labels, predictions, number, number in (None, 1))
-    prepared = prepare_checked(labels, predictions, weights, sparse=False)
+    prepared = prepare_per_label(labels, predictions, weights, ignore_class)
     losses = binary(prepared, gamma, from_logits, label_smoothing)
     return refuse_invalid_multi_hot(prepared.labels, losses)
 
@@ -91,12 +96,13 @@ def binary(
     logits = as_logits(prepared.predictions, from_logits)
     losses = positive * binary_focal(_finite_where_zero(positive, logits), gamma)
     losses += negative * binary_focal(-_finite_where_zero(negative, logits), gamma)
-    return sum_over_labels(losses, labels)
+    return sum_over_labels(losses, prepared)
 
 
-def sum_over_labels(losses: Any, labels: Any) -> Any:
-    """Sum over the last axis, NaN for an example that has a label outside of [0, 1]."""
-    total = ops.sum(losses, axis=-1)
+def sum_over_labels(losses: Any, prepared: Prepared) -> Any:
+    """Sum over the labels that count, NaN for an example that has one outside of [0, 1]."""
+    labels, void = prepared.labels, prepared.void
+    total = ops.sum(losses if void is None else ops.where(void, 0.0, losses), axis=-1)
     invalid = ops.any(invalid_multi_hot(labels), axis=-1)
     return total * ops.where(invalid, float("nan"), ops.ones_like(total))
 

@@ -9,8 +9,14 @@ from numpy.typing import ArrayLike, NDArray
 from cb_keras.checks import check_share
 from cb_keras.counts import ByClass
 from cb_keras.functional.logit_side import counts_of_all
-from cb_keras.functional.preparation import Prepared, at_least_float32, prepare, registered
-from cb_keras.functional.softmax import check_several_outputs
+from cb_keras.functional.preparation import (
+    Prepared,
+    at_least_float32,
+    prepare,
+    refused_or,
+    registered,
+)
+from cb_keras.functional.softmax import check_several_outputs, mean_of_classes
 from cb_keras.functional.weighting import (
     class_ids_and_weight,
     tame_where_weightless,
@@ -75,7 +81,8 @@ def label_aware_smoothing_crossentropy(
     """
     smoothing = smoothing_by_class(class_counts, head, tail)
     weights = np.ones(smoothing.size) if class_weights is None else class_weights
-    return label_aware(prepare(y_true, y_pred, weights, True, ignore_class), smoothing)
+    prepared = prepare(y_true, y_pred, weights, True, ignore_class)
+    return refused_or(prepared, label_aware(prepared, smoothing))
 
 
 def label_aware(prepared: Prepared, smoothing: NDArray[np.float64]) -> Any:
@@ -89,9 +96,9 @@ def label_aware(prepared: Prepared, smoothing: NDArray[np.float64]) -> Any:
         log_p = ops.log_softmax(tame_where_weightless(logits, weight, weights, void))
         own = ops.squeeze(ops.take_along_axis(log_p, ops.expand_dims(class_ids, -1), axis=-1), -1)
         share = ops.take(shares, class_ids, axis=0)
-        return weight * -((1.0 - share) * own + share * ops.mean(log_p, axis=-1))
+        return weight * -((1.0 - share) * own + share * mean_of_classes(log_p))
     targets, logits = weighted_targets(labels, logits, weights)
     log_p = ops.log_softmax(logits)
-    spread = ops.sum(targets * shares, axis=-1) * ops.mean(log_p, axis=-1)
+    spread = ops.sum(targets * shares, axis=-1) * mean_of_classes(log_p)
     own = targets * (1.0 - shares)
     return -(ops.sum(own * without_infinite(log_p, own), axis=-1) + spread)

@@ -20,7 +20,13 @@ from cb_keras.checks import (
     safe_class_ids,
 )
 from cb_keras.counts import ByClass, by_class
-from cb_keras.functional.preparation import Prepared, at_least_float32, prepare, registered
+from cb_keras.functional.preparation import (
+    Prepared,
+    at_least_float32,
+    prepare,
+    refused_or,
+    registered,
+)
 from cb_keras.functional.softmax import softmax
 from cb_keras.functional.softmax_focal import softmax_focal_terms
 from cb_keras.functional.weighting import weighted_targets
@@ -161,7 +167,7 @@ def logit_adjusted_crossentropy(
     adjustment = of_logit_adjusted(class_counts, tau)
     label_smoothing = check_label_smoothing(label_smoothing)
     prepared = _prepared(y_true, y_pred, class_counts, class_weights, ignore_class)
-    return logit_side(prepared, adjustment, label_smoothing)
+    return refused_or(prepared, logit_side(prepared, adjustment, label_smoothing))
 
 
 @registered
@@ -200,9 +206,8 @@ def ldam_crossentropy(
     NeurIPS 2019, equations 10 to 13, and its official code.
     """
     adjustment = of_ldam(class_counts, max_margin, scale)
-    return logit_side(
-        _prepared(y_true, y_pred, class_counts, class_weights, ignore_class), adjustment
-    )
+    prepared = _prepared(y_true, y_pred, class_counts, class_weights, ignore_class)
+    return refused_or(prepared, logit_side(prepared, adjustment))
 
 
 @registered
@@ -245,7 +250,7 @@ def vector_scaling_crossentropy(
     adjustment = of_vector_scaling(class_counts, gamma, tau)
     label_smoothing = check_label_smoothing(label_smoothing)
     prepared = _prepared(y_true, y_pred, class_counts, class_weights, ignore_class)
-    return logit_side(prepared, adjustment, label_smoothing)
+    return refused_or(prepared, logit_side(prepared, adjustment, label_smoothing))
 
 
 def _prepared(

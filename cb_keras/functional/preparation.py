@@ -13,6 +13,7 @@ from cb_keras.checks import (
     check_flag,
     check_ignore_class,
     refuse_invalid_class_ids,
+    refuse_several_classes,
     to_tensors,
     void_class_ids,
     warn_of_activation,
@@ -32,7 +33,7 @@ class Prepared(NamedTuple):
         predictions: `[..., C]`, float32 or float64.
         weights: Class weights `[C]` of that dtype, or None.
         sparse: Whether the labels are class ids.
-        void: Which examples `[...]` do not count, bool, or None.
+        void: Which examples `[...]`, or labels of a yes or no, do not count, bool, or None.
     """
 
     labels: Any
@@ -85,6 +86,26 @@ def prepare_checked(
     labels = with_checked_sizes(labels, predictions, sparse)
     void = void_class_ids(labels, sparse, ignore_class)
     return Prepared(labels, predictions, weights, sparse, void)
+
+
+def prepare_per_label(
+    labels: Any, predictions: Any, weights: Any, ignore_class: int | None = None
+) -> Prepared:
+    """Prepares labels that are each a yes or no, as `per_label` returns them.
+
+    Those that are `ignore_class` become 0, their predictions too, and are `void`, `[..., L]`.
+    """
+    prepared = prepare_checked(labels, predictions, weights, sparse=False)
+    if ignore_class is None:
+        return prepared
+    void = ops.equal(prepared.labels, ignore_class)
+    labels, predictions = (ops.where(void, 0.0, x) for x in (prepared.labels, prepared.predictions))
+    return prepared._replace(labels=labels, predictions=predictions, void=void)
+
+
+def refused_or(prepared: Prepared, losses: Any) -> Any:
+    """The losses of a softmax, or an error where dense labels are not of one class of many."""
+    return losses if prepared.sparse else refuse_several_classes(prepared.labels, losses)
 
 
 def at_least_float32(predictions: Any) -> str:

@@ -8,7 +8,13 @@ from numpy.typing import ArrayLike
 
 from cb_keras.checks import check_label_smoothing
 from cb_keras.counts import ByClass
-from cb_keras.functional.preparation import Prepared, clip_probabilities, prepare, registered
+from cb_keras.functional.preparation import (
+    Prepared,
+    clip_probabilities,
+    prepare,
+    refused_or,
+    registered,
+)
 from cb_keras.functional.weighting import (
     class_ids_and_weight,
     tame_where_weightless,
@@ -53,7 +59,7 @@ def class_balanced_softmax_crossentropy(
     """
     label_smoothing = check_label_smoothing(label_smoothing)
     prepared = prepare(y_true, y_pred, class_weights, from_logits, ignore_class)
-    return softmax(prepared, from_logits, label_smoothing)
+    return refused_or(prepared, softmax(prepared, from_logits, label_smoothing))
 
 
 def softmax(prepared: Prepared, from_logits: bool = True, label_smoothing: float = 0.0) -> Any:
@@ -74,7 +80,7 @@ def softmax(prepared: Prepared, from_logits: bool = True, label_smoothing: float
     if label_smoothing:
         log_p = ops.log_softmax(logits)
         own = ops.squeeze(ops.take_along_axis(log_p, ops.expand_dims(class_ids, -1), axis=-1), -1)
-        mean = ops.mean(log_p, axis=-1)
+        mean = mean_of_classes(log_p)
         return weight * -((1.0 - label_smoothing) * own + label_smoothing * mean)
     if keras.backend.backend() == "jax":  # where Keras' own makes 0 * infinity of a logit of -inf
         one_hot = ops.one_hot(class_ids, logits.shape[-1], dtype=logits.dtype)
@@ -96,6 +102,11 @@ def logits_of(predictions: Any, from_logits: bool) -> Any:
     return predictions if from_logits else ops.log(clip_probabilities(predictions))
 
 
+def mean_of_classes(x: Any) -> Any:
+    """Mean over the last axis; that of Keras computes in float32 on PyTorch, also of float64."""
+    return ops.sum(x, axis=-1) / x.shape[-1]
+
+
 def smoothed(targets: Any, label_smoothing: float) -> Any:
     """Targets `[..., C]`, a share of whose sum is spread evenly over the classes."""
     if not label_smoothing:
@@ -113,7 +124,7 @@ def softmax_terms(labels: Any, logits: Any, label_smoothing: float = 0.0) -> Any
         log_p = ops.log_softmax(logits)
     else:
         log_p = without_infinite(ops.log_softmax(logits), labels)
-    mean = ops.mean(log_p, axis=-1, keepdims=True) if label_smoothing else 0.0
+    mean = ops.expand_dims(mean_of_classes(log_p), -1) if label_smoothing else 0.0
     return -((1.0 - label_smoothing) * log_p + label_smoothing * mean)
 
 

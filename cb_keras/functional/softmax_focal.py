@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from cb_keras.checks import check_gamma
 from cb_keras.counts import ByClass
 from cb_keras.functional.focal import binary_focal
-from cb_keras.functional.preparation import Prepared, prepare, registered
+from cb_keras.functional.preparation import Prepared, prepare, refused_or, registered
 from cb_keras.functional.softmax import check_several_outputs, logits_of
 from cb_keras.functional.weighting import (
     class_ids_and_weight,
@@ -58,7 +58,7 @@ def class_balanced_softmax_focal_crossentropy(
     """
     gamma = check_gamma(gamma)
     prepared = prepare(y_true, y_pred, class_weights, from_logits, ignore_class)
-    return softmax_focal(prepared, gamma, from_logits)
+    return refused_or(prepared, softmax_focal(prepared, gamma, from_logits))
 
 
 def softmax_focal(prepared: Prepared, gamma: Any, from_logits: bool = True) -> Any:

@@ -34,7 +34,7 @@ def average_weight(labels: Any, weights: Any) -> Any:
     if weights is None:
         return 1.0
     total = ops.sum(labels, axis=-1)
-    return _by_total(ops.sum(labels * weights, axis=-1), total, ops.mean(weights))
+    return _by_total(ops.sum(labels * weights, axis=-1), total, ops.sum(weights) / weights.shape[0])
 
 
 def shares_of_weights(labels: Any) -> tuple[Any, Any]:

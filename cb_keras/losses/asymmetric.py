@@ -8,6 +8,7 @@ from cb_keras.checks import check_gamma, check_margin
 from cb_keras.functional.asymmetric import asymmetric
 from cb_keras.functional.preparation import Prepared
 from cb_keras.losses.base import Fused, Reduction
+from cb_keras.losses.fixed import Fixed
 from cb_keras.losses.per_label import PerLabelLoss
 
 
@@ -24,6 +25,8 @@ class AsymmetricCrossentropy(PerLabelLoss):
         margin: What p of a negative label is lowered by, in `[0, 1)`. With 0, and both parameters
             equal, this is the focal loss.
         from_logits: Whether `y_pred` are logits (default) or probabilities.
+        ignore_class: Label of those that are not known, such as -1: they have loss and gradient 0,
+            the others of their example count. Not 0 or 1. None (default): all count.
         fused: `"auto"` (default) or False; the native op does not have this loss.
         reduction: `"sum_over_batch_size"` (default; divides by the number of examples, not of
             labels), `"mean"`, `"sum"`, `"mean_with_sample_weight"` or None.
@@ -53,6 +56,8 @@ class AsymmetricCrossentropy(PerLabelLoss):
     Source: Ridnik et al., "Asymmetric Loss For Multi-Label Classification", ICCV 2021.
     """
 
+    gamma_negative, gamma_positive, margin = Fixed[float](), Fixed[float](), Fixed[float]()
+
     def __init__(
         self,
         gamma_negative: float = 4.0,
@@ -60,13 +65,19 @@ class AsymmetricCrossentropy(PerLabelLoss):
         margin: float = 0.05,
         *,
         from_logits: bool = True,
+        ignore_class: int | None = None,
         fused: Fused = "auto",
         reduction: Reduction | None = "sum_over_batch_size",
         name: str = "asymmetric_crossentropy",
         dtype: Any = None,
     ) -> None:
         super().__init__(
-            from_logits=from_logits, fused=fused, reduction=reduction, name=name, dtype=dtype
+            from_logits=from_logits,
+            ignore_class=ignore_class,
+            fused=fused,
+            reduction=reduction,
+            name=name,
+            dtype=dtype,
         )
         self.gamma_negative = check_gamma(gamma_negative, "gamma_negative")
         self.gamma_positive = check_gamma(gamma_positive, "gamma_positive")

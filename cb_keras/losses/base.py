@@ -22,6 +22,7 @@ from cb_keras.checks import (
     narrow_class_ids,
     refuse_invalid_class_ids,
     refuse_invalid_multi_hot,
+    refuse_several_classes,
     to_tensors,
     void_class_ids,
     warn_of_activation,
@@ -72,6 +73,7 @@ class ClassBalancedLoss(WithClassWeights, keras.losses.Loss):
     class_counts = Fixed[list[int] | None]()
     beta, power = Fixed[float](), Fixed[float]()
     normalize, empty = Fixed[Normalize](), Fixed[Empty]()
+    from_logits, ignore_class = Fixed[bool](), Fixed[int | None]()
 
     def __init__(
         self,
@@ -161,7 +163,8 @@ class ClassBalancedLoss(WithClassWeights, keras.losses.Loss):
         if mask is not None or sample_weight is not None:
             logits = ops.cast(logits, self.dtype)
             labels, logits, sample_weight = leave_out(
-                labels, logits, sparse, mask, sample_weight, self.ignore_class
+                *(labels, logits, sparse, mask, sample_weight, self.ignore_class),
+                of_one=not self._multi_hot,
             )
         given, left_to_the_op = labels, self._leaves_labels_to_the_op(logits, sparse)
         if sparse:
@@ -169,7 +172,7 @@ class ClassBalancedLoss(WithClassWeights, keras.losses.Loss):
             labels = narrow_class_ids(labels, self.dtype)
         plain = mask is None and sample_weight is None and self.ignore_class is None
         half = plain and self._op_reads_half_precision(logits, sparse)
-        if plain and keras.backend.backend() == "torch" and self.dtype == "float32":
+        if plain and keras.backend.backend() == "torch":
             from cb_keras.fused.doors import torch_plain
 
             labels = ops.cast(labels, self.dtype)
@@ -189,7 +192,8 @@ class ClassBalancedLoss(WithClassWeights, keras.losses.Loss):
         return refuse_invalid_class_ids(labels, self._num_classes, self.ignore_class)
 
     def _checked_multi_hot(self, labels: Any, losses: Any) -> Any:
-        return refuse_invalid_multi_hot(labels, losses) if self._multi_hot else losses
+        check = refuse_invalid_multi_hot if self._multi_hot else refuse_several_classes
+        return check(labels, losses)
 
     def _of_plain_tensors(self, labels: Any, logits: Any) -> Any:
         """The reduced loss of arguments that need no looking into, the shortest way; else None."""
@@ -244,7 +248,7 @@ class ClassBalancedLoss(WithClassWeights, keras.losses.Loss):
             weights = ops.convert_to_tensor(self._class_weights)
             prepared = prepare_checked(labels, y_pred, weights, sparse, self.ignore_class)
             losses = self._formula(prepared)
-        if not sparse and (form is None or not _named_by_op(y_pred)):
+        if not sparse and not (self._multi_hot and form is not None and _named_by_op(y_pred)):
             losses = self._checked_multi_hot(labels, losses)
         if void is not None:  # Keras leaves them out of the mean
             private_api.set_keras_mask(losses, ops.logical_not(void))

@@ -50,6 +50,8 @@ class ClassBalancedBinaryCrossentropy(WithClassWeights, PerLabelLoss):
         from_logits: Whether `y_pred` are logits (default) or probabilities.
         label_smoothing: Share s in `[0, 1]`: a label counts s/2 as its opposite, under the weight
             of what it is.
+        ignore_class: Label of those that are not known, such as -1: they have loss and gradient 0,
+            the others of their example count. Not 0 or 1. None (default): all count.
         fused: `"auto"` (default) or False; the native op does not have this loss.
         reduction: `"sum_over_batch_size"` (default; divides by the number of examples, not of
             labels), `"mean"`, `"sum"`, `"mean_with_sample_weight"` or None.
@@ -96,6 +98,7 @@ class ClassBalancedBinaryCrossentropy(WithClassWeights, PerLabelLoss):
 
     class_counts = Fixed[list[Any] | None]()
     beta, power = Fixed[float](), Fixed[float]()
+    gamma, label_smoothing = Fixed[float](), Fixed[float]()
 
     def __init__(
         self,
@@ -107,13 +110,19 @@ class ClassBalancedBinaryCrossentropy(WithClassWeights, PerLabelLoss):
         class_weights: ArrayLike | None = None,
         from_logits: bool = True,
         label_smoothing: float = 0.0,
+        ignore_class: int | None = None,
         fused: Fused = "auto",
         reduction: Reduction | None = "sum_over_batch_size",
         name: str = "class_balanced_binary_crossentropy",
         dtype: Any = None,
     ) -> None:
         super().__init__(
-            from_logits=from_logits, fused=fused, reduction=reduction, name=name, dtype=dtype
+            from_logits=from_logits,
+            ignore_class=ignore_class,
+            fused=fused,
+            reduction=reduction,
+            name=name,
+            dtype=dtype,
         )
         check_either(class_counts, class_weights)
         self.gamma = check_gamma(gamma)

@@ -9,6 +9,7 @@ from cb_keras.counts import ByClass
 from cb_keras.functional.focal import focal
 from cb_keras.functional.preparation import Prepared
 from cb_keras.losses.base import ClassBalancedLoss, Fused, FusedForm, Reduction
+from cb_keras.losses.fixed import Fixed
 from cb_keras.weights import Empty, Normalize
 
 
@@ -90,6 +91,7 @@ class ClassBalancedFocalCrossentropy(ClassBalancedLoss):
     """
 
     _multi_hot = True
+    gamma = Fixed[float]()
 
     def __init__(
         self,

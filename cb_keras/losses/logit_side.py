@@ -13,6 +13,7 @@ from cb_keras.functional.logit_side import Adjustment, counts_of_all, logit_side
 from cb_keras.functional.preparation import Prepared
 from cb_keras.losses.arguments import BETA, POWER, assigned_weights, at_least_float32
 from cb_keras.losses.base import ClassBalancedLoss, Fused, FusedForm, Reduction
+from cb_keras.losses.fixed import Fixed
 from cb_keras.weights import Normalize, constant_variable
 
 
@@ -21,6 +22,8 @@ class LogitSideLoss(ClassBalancedLoss):
 
     A subclass gives `adjustment`.
     """
+
+    label_smoothing = Fixed[float]()
 
     def __init__(
         self,

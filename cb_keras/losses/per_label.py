@@ -9,14 +9,16 @@ from numpy.typing import ArrayLike
 from cb_keras import private_api
 from cb_keras.checks import (
     check_flag,
+    check_ignored_label,
     per_label,
     refuse_invalid_multi_hot,
     to_tensors,
     warn_of_activation,
 )
-from cb_keras.functional.preparation import Prepared, prepare_checked
+from cb_keras.functional.preparation import Prepared, prepare_per_label
 from cb_keras.losses.arguments import at_least_float32, plain_dtype
 from cb_keras.losses.base import Fused, Reduction, check_fused
+from cb_keras.losses.fixed import Fixed
 from cb_keras.losses.left_out import leave_out
 
 
@@ -26,10 +28,13 @@ class PerLabelLoss(keras.losses.Loss):
     A subclass has `_formula`, and where it knows them `_num_labels` and `_weights`.
     """
 
+    from_logits, ignore_class = Fixed[bool](), Fixed[int | None]()
+
     def __init__(
         self,
         *,
         from_logits: bool,
+        ignore_class: int | None,
         fused: Fused,
         reduction: Reduction | None,
         name: str,
@@ -38,6 +43,7 @@ class PerLabelLoss(keras.losses.Loss):
         self._requested_dtype = dtype
         super().__init__(name=name, reduction=reduction, dtype=at_least_float32(dtype))
         self.from_logits = check_flag("from_logits", from_logits)
+        self.ignore_class = check_ignored_label(ignore_class)
         self.fused = check_fused(fused)
         self._looks_at_values = self.from_logits  # once: they are copied from the device
 
@@ -52,6 +58,11 @@ class PerLabelLoss(keras.losses.Loss):
         if mask is not None or sample_weight is not None:
             logits = ops.cast(logits, self.dtype)
             labels, logits, sample_weight = leave_out(labels, logits, False, mask, sample_weight)
+        elif keras.backend.backend() == "torch":  # where Keras' mean is float32 of any numbers
+            from cb_keras.fused.doors import torch_plain
+
+            losses = self.call(ops.cast(labels, self.dtype), ops.cast(logits, self.dtype))
+            return torch_plain.reduced(losses, self.reduction)
         return super().__call__(labels, logits, sample_weight)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
@@ -66,7 +77,7 @@ class PerLabelLoss(keras.losses.Loss):
         if not (ops.is_tensor(y_true) and ops.is_tensor(y_pred)):
             y_true, y_pred = to_tensors(y_true, y_pred)
         labels, logits = self._per_label(y_true, y_pred)
-        prepared = prepare_checked(labels, logits, self._weights(), sparse=False)
+        prepared = prepare_per_label(labels, logits, self._weights(), self.ignore_class)
         return refuse_invalid_multi_hot(prepared.labels, self._formula(prepared))
 
     def _per_label(self, labels: Any, logits: Any) -> tuple[Any, Any]:
@@ -89,6 +100,7 @@ class PerLabelLoss(keras.losses.Loss):
         """Arguments that make the same loss."""
         return {
             "from_logits": self.from_logits,
+            "ignore_class": self.ignore_class,
             "fused": self.fused,
             "reduction": self.reduction,
             "name": self.name,

@@ -9,6 +9,7 @@ from cb_keras.counts import ByClass
 from cb_keras.functional.preparation import Prepared
 from cb_keras.functional.softmax import softmax
 from cb_keras.losses.base import ClassBalancedLoss, Fused, FusedForm, Reduction
+from cb_keras.losses.fixed import Fixed
 from cb_keras.weights import Empty, Normalize
 
 
@@ -87,6 +88,8 @@ class ClassBalancedSoftmaxCrossentropy(ClassBalancedLoss):
 
     Source: Cui et al., CVPR 2019, equation 7; powers other than 1: Park & Hwang 2022.
     """
+
+    label_smoothing = Fixed[float]()
 
     def __init__(
         self,

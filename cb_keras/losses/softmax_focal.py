@@ -9,6 +9,7 @@ from cb_keras.counts import ByClass
 from cb_keras.functional.preparation import Prepared
 from cb_keras.functional.softmax_focal import softmax_focal
 from cb_keras.losses.base import ClassBalancedLoss, Fused, FusedForm, Reduction
+from cb_keras.losses.fixed import Fixed
 from cb_keras.weights import Empty, Normalize
 
 
@@ -87,6 +88,8 @@ class ClassBalancedSoftmaxFocalCrossentropy(ClassBalancedLoss):
     Source: Lin et al., ICCV 2017, with a softmax; the weights: Cui et al., CVPR 2019; powers
     other than 1: Park & Hwang 2022.
     """
+
+    gamma = Fixed[float]()
 
     def __init__(
         self,

@@ -16,9 +16,12 @@ OF_COUNTS = [
     losses.LabelAwareSmoothingCrossentropy,
 ]
 FIXED = {
+    losses.ClassBalancedSoftmaxCrossentropy: ("label_smoothing",),
+    losses.ClassBalancedFocalCrossentropy: ("gamma",),
+    losses.ClassBalancedSoftmaxFocalCrossentropy: ("gamma",),
     losses.LDAMCrossentropy: ("max_margin", "scale"),
-    losses.LogitAdjustedCrossentropy: ("tau",),
-    losses.VectorScalingCrossentropy: ("gamma", "tau"),
+    losses.LogitAdjustedCrossentropy: ("tau", "label_smoothing"),
+    losses.VectorScalingCrossentropy: ("gamma", "tau", "label_smoothing"),
     losses.LabelAwareSmoothingCrossentropy: ("head", "tail"),
 }
 every_loss = pytest.mark.parametrize("loss_class", OF_COUNTS, ids=lambda c: c.__name__)
@@ -31,9 +34,24 @@ def value(loss):
 @every_loss
 def test_what_a_loss_computes_with_once_can_not_be_set_again(loss_class):
     loss = loss_class(COUNTS)
-    shared = ("class_counts", "beta", "power", "normalize", "empty")
+    shared = ("class_counts", "beta", "power", "normalize", "empty", "from_logits", "ignore_class")
     config = loss.get_config()
     for name in (*shared, *FIXED.get(loss_class, ())):
+        with pytest.raises(AttributeError, match=f"`{name}` is fixed when a loss is made"):
+            setattr(loss, name, 0.5)
+    assert loss.get_config() == config
+
+
+@pytest.mark.parametrize(
+    ("loss", "names"),
+    [
+        (losses.ClassBalancedBinaryCrossentropy([9, 1]), ("gamma", "label_smoothing")),
+        (losses.AsymmetricCrossentropy(), ("gamma_negative", "gamma_positive", "margin")),
+    ],
+)
+def test_so_with_the_losses_of_a_yes_or_no(loss, names):
+    config = loss.get_config()
+    for name in (*names, "from_logits", "ignore_class"):
         with pytest.raises(AttributeError, match=f"`{name}` is fixed when a loss is made"):
             setattr(loss, name, 0.5)
     assert loss.get_config() == config
