@@ -5,6 +5,7 @@ set. Those are long-tailed too, so that plain accuracy would choose `tau` 0: it 
 and the class-balanced likelihood that choose.
 """
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -78,12 +79,26 @@ def normalize_classifier(model: Any, tau: float) -> None:
     Changes the model in place. The bias stays as it is.
 
     Args:
-        model: A built Keras model whose last layer with weights is a `keras.layers.Dense`.
+        model: A built Keras model of one output whose last layer with weights is a
+            `keras.layers.Dense`; or that Dense itself, such as `model.get_layer("species")` of a
+            model with several outputs. Of a subclass of `keras.Model` the layer made last is the
+            last one.
         tau: Power >= 0; 0 changes nothing, 1 gives all classes the norm 1.
 
     Raises:
-        ValueError: `tau` is out of range, the last layer with weights is no Dense, or a class's
-            weights are all 0.
+        ValueError: `tau` is out of range, the model has several outputs or one that comes from
+            several layers with weights, the last of them is no Dense, or a class's weights are
+            all 0.
+
+    Examples:
+        >>> import keras
+        >>> import numpy as np
+        >>> from cb_keras import posthoc
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+        >>> model.set_weights([np.array([[3.0, 0.0], [4.0, 2.0]]), np.zeros(2)])
+        >>> posthoc.normalize_classifier(model, 1.0)
+        >>> model.get_weights()[0].round(3).tolist()
+        [[0.6000000238418579, 0.0], [0.800000011920929, 1.0]]
 
     Source: Kang et al., "Decoupling Representation and Classifier for Long-Tailed Recognition",
     ICLR 2020, equation 3.
@@ -123,8 +138,8 @@ def fit_classifier_tau(model: Any, logits: ArrayLike, labels: ArrayLike) -> floa
     Of several that are equally good as `fit_tau`. The model stays as it is.
 
     Args:
-        model: A built Keras model, as there.
-        logits: `[N, C]`, what its last layer gives for images held out of the training set.
+        model: A built Keras model of one output, or its Dense, as there.
+        logits: `[N, C]`, what that layer gives for images held out of the training set.
         labels: Their class ids `[N]`.
 
     Returns:
@@ -182,19 +197,76 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
 
 def _classifier(model: Any) -> tuple[Any, NDArray[np.float64]]:
     """The last layer with weights, a Dense, and the norms `[C]` of its classes' weights."""
-    with_weights = [layer for layer in model.layers if layer.weights]
-    if not with_weights or not isinstance(with_weights[-1], keras.layers.Dense):
-        last = type(with_weights[-1]).__name__ if with_weights else "none"
+    head = model if isinstance(model, keras.layers.Dense) else _last_dense(model)
+    if not head.built:
         raise ValueError(
-            f"`model` must end with a keras.layers.Dense; its last layer with weights is {last}."
+            f"`model`'s layer {head.name!r} has no weights yet: build the model first."
         )
-    kernel = ops.convert_to_numpy(with_weights[-1].kernel)
+    kernel = ops.convert_to_numpy(head.kernel)
     norms = np.linalg.norm(kernel.astype("float64"), axis=0)
     if not norms.all():
         raise ValueError(
             f"`model`'s weights of class {int(np.argmin(norms))} are all 0: they have no norm."
         )
-    return with_weights[-1], norms
+    return head, norms
+
+
+def _last_dense(model: Any) -> Any:
+    """The Dense that all outputs of a model come from, or raises ValueError."""
+    outputs = _refuse_several(_outputs(model), model)
+    with_weights = [layer for layer in model.layers if layer.weights]
+    head = with_weights[-1] if with_weights else None
+    if not isinstance(head, keras.layers.Dense):
+        last = "none" if head is None else type(head).__name__
+        raise ValueError(
+            f"`model` must end with a keras.layers.Dense; its last layer with weights is {last}. "
+            "Or give the Dense itself, such as model.get_layer(name)."
+        )
+    is_chain = not outputs or isinstance(model, keras.Sequential)
+    if not is_chain and not _depends_on_alone(outputs[0], head):
+        raise ValueError(
+            f"`model`'s output does not come from its last keras.layers.Dense, {head.name!r}, "
+            "alone: give the layer that is meant, model.get_layer(name), in place of the model."
+        )
+    return head
+
+
+def _refuse_several(outputs: list[Any], model: Any) -> list[Any]:
+    number = len(outputs) or _number_of_outputs_of_subclass(model)
+    if number > 1:
+        names = getattr(model, "output_names", None)
+        raise ValueError(
+            f"`model` has {number} outputs{f', {names}' if names else ''}, so that its last "
+            "layer need not be the one that is meant: give the keras.layers.Dense of one of them, "
+            "such as model.get_layer(name), in place of the model."
+        )
+    return outputs
+
+
+def _outputs(model: Any) -> list[Any]:
+    """The outputs of a model; none of a subclass of keras.Model, whose `call` makes them."""
+    with contextlib.suppress(AttributeError, ValueError):  # a Sequential that is not built
+        return list(keras.tree.flatten(model.outputs))
+    return []
+
+
+def _number_of_outputs_of_subclass(model: Any) -> int:
+    """As its `call` gives them for the shape that it was built with; 0 where that can't be told."""
+    with contextlib.suppress(Exception):  # code of others, asked for what it may not say
+        shape = model.get_build_config()["input_shape"]
+        return len(keras.tree.flatten(model.compute_output_spec(keras.KerasTensor(shape))))
+    return 0
+
+
+def _depends_on_alone(output: Any, head: Any) -> bool:
+    """Whether an output is computed from that of a layer and nothing else."""
+    if head.output is output:
+        return True
+    try:
+        keras.Model(head.output, output)
+    except ValueError:  # Keras' words for a graph with another beginning
+        return False
+    return True
 
 
 def _best_tau(adjusted: Callable[[float], NDArray[np.float64]], y: NDArray[np.int64]) -> float:

@@ -118,6 +118,69 @@ def test_the_chosen_power_of_the_norms_is_the_best_on_the_images_it_was_chosen_b
     np.testing.assert_allclose(model.get_weights()[0], kernel, rtol=1e-6)  # as it was
 
 
+def two_heads():
+    inputs = keras.Input((3,))
+    trunk = keras.layers.Dense(6, "relu")(inputs)
+    heads = [keras.layers.Dense(n, name=name)(trunk) for n, name in ((4, "genus"), (4, "species"))]
+    return inputs, heads
+
+
+class TwoHeads(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.genus, self.species = keras.layers.Dense(4), keras.layers.Dense(4)
+
+    def call(self, x):
+        return self.genus(x), self.species(x)
+
+
+def test_the_head_of_several_is_not_guessed_but_given():
+    inputs, (genus, species) = two_heads()
+    subclass = TwoHeads()
+    subclass(np.zeros((2, 3), "float32"))
+    of_two = (
+        r"`model` has 2 outputs.* give the keras.layers.Dense of one of them, such as model\.get_"
+    )
+    added = r"output does not come from its last keras.layers.Dense, '\w+', alone: give the layer"
+    for model, message in (
+        (keras.Model(inputs, [genus, species]), of_two),
+        (keras.Model(inputs, {"b": genus, "a": species}), of_two),
+        (subclass, of_two),
+        (keras.Model(inputs, keras.layers.Average()([genus, species])), added),
+    ):
+        before = [number(w) for w in model.weights]
+        with pytest.raises(ValueError, match=message):
+            posthoc.normalize_classifier(model, 1.0)
+        with pytest.raises(ValueError, match=message):
+            posthoc.fit_classifier_tau(model, np.zeros((2, 4)), [0, 1])
+        for ours, was in zip(model.weights, before, strict=True):
+            np.testing.assert_array_equal(number(ours), was)
+    head = model.get_layer("species")
+    kernel, other = number(head.kernel), number(model.get_layer("genus").kernel)
+    posthoc.normalize_classifier(head, 1.0)
+    right = kernel / np.linalg.norm(kernel, axis=0)
+    np.testing.assert_allclose(number(head.kernel), right, rtol=1e-5)
+    np.testing.assert_array_equal(number(model.get_layer("genus").kernel), other)
+    logits = np.random.default_rng(0).normal(size=(40, 4))
+    assert 0 <= posthoc.fit_classifier_tau(head, logits, np.arange(40) % 4) <= 3
+    with pytest.raises(ValueError, match="has no weights yet: build the model first"):
+        posthoc.normalize_classifier(keras.layers.Dense(4), 1.0)
+
+
+def test_a_model_of_one_output_still_says_which_its_head_is():
+    inputs, (genus, _) = two_heads()
+    deferred = keras.Sequential([keras.layers.Dense(4), keras.layers.Softmax()])
+    deferred(np.zeros((2, 3), "float32"))
+    for model in (
+        keras.Model(inputs, genus),
+        keras.Model(inputs, keras.layers.Softmax()(genus)),
+        deferred,
+    ):
+        posthoc.normalize_classifier(model, 1.0)
+        head = next(x for x in model.layers[::-1] if isinstance(x, keras.layers.Dense))
+        np.testing.assert_allclose(np.linalg.norm(number(head.kernel), axis=0), 1, rtol=1e-5)
+
+
 def test_what_does_not_fit_is_refused_in_words():
     model = keras.Sequential([keras.Input((3,)), cb_keras.layers.NormalizedDense(4)])
     with pytest.raises(ValueError, match="its last layer with weights is NormalizedDense"):
