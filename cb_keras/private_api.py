@@ -5,10 +5,12 @@ what the library relies on.
 """
 
 import functools
+import sys
 from typing import Any
 
 # Modules of Keras that trace a model before they export it: SavedModel, LiteRT, ONNX, OpenVINO.
 KERAS_EXPORT_MODULES = "keras.src.export."
+KERAS_COMPILED_METRICS = "keras.src.trainers.compile_utils"
 
 
 def keras_mask(tensor: Any) -> Any:
@@ -45,6 +47,22 @@ def in_stateless_scope() -> bool:
     from keras.src import backend
 
     return backend.in_stateless_scope()
+
+
+def name_in_logs(metric: Any) -> str:
+    """The name that a compiled model's logs have for a metric: its own, outside of such a model.
+
+    Keras puts the output's name before it, `weighted_` and a number, and tells the metric none of
+    it. Of a result that is a dict it then drops that name, so that the metric's keys must hold it.
+    """
+    frame = sys._getframe(1)
+    while frame is not None:  # up to `CompileMetrics.result`, which asks each metric `m`
+        if frame.f_globals.get("__name__") == KERAS_COMPILED_METRICS:
+            values = frame.f_locals
+            if values.get("m") is metric and isinstance(values.get("name"), str):
+                return str(values["name"])
+        frame = frame.f_back  # type: ignore[assignment]
+    return str(metric.name)
 
 
 def set_metric_direction(metric: Any, direction: str) -> None:

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from cb_keras import private_api
 from cb_keras.checks import check_class_counts, check_whole_number
 from cb_keras.counts import ByClass
 from cb_keras.metrics.base import ClassMetric, mean_where
@@ -204,7 +205,10 @@ class PerClassRecall(ClassMetric):
         num_classes: C, at least 2; the number of labels with `multi_label`.
         class_id: The class, in `[0, C)`; None for all of them.
         name: Name of the metric; by default `"recall"`, with a class id `"recall_3"`. Without a
-            class id the figures are named `name_0`, `name_1`, ...
+            class id the figures are named `name_0`, `name_1`, ... In a model of several outputs
+            the output's name comes first, `species_recall_0`, and where `metrics=` and
+            `weighted_metrics=` have the same name, the latter's is `weighted_recall_0`, as Keras
+            names figures of one number. In a training loop of your own, give each its own `name`.
         dtype: As in `BalancedAccuracy`.
         threshold: As in `MacroF1`. With one output class 1's recall is the sensitivity, class 0's
             the specificity.
@@ -250,7 +254,8 @@ class PerClassRecall(ClassMetric):
         recall = ops.where(seen, recall, float("nan"))
         if self.class_id is not None:
             return recall[self.class_id]
-        return {f"{self.name}_{c}": recall[c] for c in range(self.num_classes)}
+        name = private_api.name_in_logs(self)
+        return {f"{name}_{c}": recall[c] for c in range(self.num_classes)}
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that make the same metric."""

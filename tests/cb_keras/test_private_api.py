@@ -108,6 +108,31 @@ def test_early_stopping_reads_the_direction_of_a_metric(direction):
     assert stop.monitor_op is better, "EarlyStopping no longer reads `_direction`"
 
 
+@still_there(
+    "`m` and `name` of keras.src.trainers.compile_utils.CompileMetrics.result", keras_version
+)
+def test_a_metric_learns_the_name_that_logs_have_for_it():
+    class Name(keras.metrics.Metric):
+        def update_state(self, y_true, y_pred, sample_weight=None):
+            pass
+
+        def result(self):
+            names.append(private_api.name_in_logs(self))
+            return 0.0
+
+    names = []
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, [keras.layers.Dense(1, name=name)(inputs) for name in "ab"])
+    both = {"metrics": [[Name("n"), Name("n")], [Name("n")]], "weighted_metrics": [[Name("n")], []]}
+    model.compile("sgd", ["mse", "mse"], **both)
+    ones = np.ones((3, 1))
+    logs = model.evaluate(np.ones((3, 2)), [ones, ones], verbose=0, return_dict=True)
+    assert set(names) == {"a_n", "a_n_1", "b_n", "a_weighted_n"}
+    assert set(names) <= set(logs)
+    Name("alone").result()
+    assert names[-1] == "alone"
+
+
 @still_there("keras.optimizers.Optimizer._get_variable_index", keras_version)
 def test_an_optimizer_knows_the_position_of_each_variable():
     variables = [keras.Variable(np.zeros(n)) for n in (1, 2, 3)]

@@ -117,6 +117,43 @@ def test_one_figure_of_a_dict_is_monitored_with_a_mode():
     assert model.history.epoch == [0, 1]  # no better in the second epoch
 
 
+@pytest.mark.parametrize("mode", [FAST, "eager"])
+def test_recalls_of_several_outputs_and_of_weighted_metrics_have_figures_of_their_own(mode):
+    labels, logits = cases.digits()
+    weight = np.random.default_rng(0).uniform(0.2, 3, 900)
+    inputs = keras.Input((10,))
+    outputs = {
+        name: keras.layers.Dense(10, use_bias=False, name=name)(inputs) for name in ("a", "b")
+    }
+    model = keras.Model(inputs, outputs)
+    reversed_logits = logits[:, ::-1]
+    model.get_layer("a").set_weights([np.eye(10)])
+    model.get_layer("b").set_weights([np.eye(10)[::-1]])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(
+        keras.optimizers.SGD(0.0),
+        {"a": loss, "b": loss},
+        metrics={name: [metrics.PerClassRecall(10)] for name in outputs},
+        weighted_metrics={"a": [metrics.PerClassRecall(10)]},
+        **MODES[mode],
+    )
+    targets, weights = {"a": labels, "b": labels}, {"a": weight, "b": np.ones(900)}
+    model.fit(logits, targets, 300, sample_weight=weights, verbose=0)
+    found = model.evaluate(logits, targets, 300, sample_weight=weights, verbose=0, return_dict=True)
+    expected = {
+        "a_recall": cases.recalls(labels, logits),
+        "a_weighted_recall": cases.recalls(labels, logits, weight),
+        "b_recall": cases.recalls(labels, reversed_logits),
+    }
+    for logs in ({k: v[-1] for k, v in model.history.history.items()}, found):
+        assert sorted(k for k in logs if "recall" in k) == sorted(
+            f"{name}_{c}" for name in expected for c in range(10)
+        )
+        for name, recalls in expected.items():
+            ours = [logs[f"{name}_{c}"] for c in range(10)]
+            np.testing.assert_allclose(ours, recalls, atol=1e-6, err_msg=name)
+
+
 @pytest.mark.slow
 def test_a_compiled_model_is_saved_and_loaded_with_its_metrics(tmp_path):
     labels, logits = cases.digits()
