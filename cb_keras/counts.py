@@ -49,7 +49,7 @@ def matrix_by_class(name: str, matrix: Any) -> NDArray[Any]:
         ids = list(getattr(matrix, axis, ()))
         if ids != list(range(len(ids))):
             raise ValueError(
-                f"`{name}` has the {axis} {_shortened(ids)}: they must be the class ids 0 to C-1 "
+                f"`{name}` has the {axis} {shortened(ids)}: they must be the class ids 0 to C-1 "
                 "in this order; use confusion.reindex(index=range(C), columns=range(C), "
                 "fill_value=0)."
             )
@@ -145,10 +145,12 @@ def _in_class_order(name: str, keys: list[Any], values: list[Any]) -> NDArray[An
     number_of = dict(zip(keys, values, strict=True)) if all(map(_is_class_id, keys)) else None
     if number_of is None:
         strange = next(key for key in keys if not _is_class_id(key))
+        order = f"[{name}[key] for key in class_names]"
+        if isinstance(strange, bool | np.bool_):
+            strange, order = bool(strange), f"[{name}[False], {name}[True]]"
         raise ValueError(
             f"`{name}` is read by class, and {strange!r} is not a class id (0 to C-1): "
-            "give the numbers in the order of the class ids, for instance "
-            f"[{name}[key] for key in class_names]."
+            f"give the numbers in the order of the class ids, for instance {order}."
         )
     if len(number_of) < len(keys):
         twice = next(key for key in keys if keys.count(key) > 1)
@@ -157,8 +159,9 @@ def _in_class_order(name: str, keys: list[Any], values: list[Any]) -> NDArray[An
     if missing is not None:
         raise ValueError(
             f"`{name}` has no entry for class {missing}, but one for class {max(keys)}: class ids "
-            "go from 0 to C-1, and each needs a number. Number the classes without gaps, "
-            "np.unique(labels, return_inverse=True)[1], or add the missing class."
+            "go from 0 to C-1, and each needs a number. Add the missing class; or number the "
+            "classes without gaps, in the counts as in all labels: [ids.index(label) for label in "
+            f"labels] with `ids` {shortened(sorted(map(int, keys)))}."
         )
     return np.asarray([number_of[c] for c in range(len(keys))])
 
@@ -169,5 +172,6 @@ def _is_class_id(key: Any) -> bool:
     return bool(0 <= key < 2**63 and key == int(key))
 
 
-def _shortened(ids: list[Any]) -> str:
+def shortened(ids: list[Any]) -> str:
+    """A list as text, of which the first five entries are written out."""
     return repr(ids if len(ids) <= 5 else [*ids[:5], ...]).replace("Ellipsis", "...")

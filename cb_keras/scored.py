@@ -9,6 +9,7 @@ from keras import ops
 from cb_keras import private_api
 from cb_keras.checks import (
     check_labels,
+    classes_first_hint,
     safe_class_ids,
     sizes_fit,
     to_tensors,
@@ -170,6 +171,7 @@ def _check_outputs(y_pred: Any, num_classes: int) -> None:
             f"`y_pred` has {outputs} classes (shape {shape}) but `num_classes` is {num_classes}: "
             "give the metric the number of the model's outputs"
             + (" (with one output per example, a `threshold`)." if num_classes == 2 else ".")
+            + classes_first_hint(shape, num_classes)
         )
 
 

@@ -9,6 +9,7 @@ import pytest
 import sklearn.metrics
 
 import cb_keras
+from cb_keras import losses
 from tests.cb_keras import reference
 from tests.cb_keras.cases import CLASSES, LOSSES, kinds
 
@@ -40,6 +41,9 @@ def class_weights(counts, beta=0.9999):
 @kinds
 def test_labels_that_are_not_numbers_are_refused_with_their_dtype(kind, labels, dtype):
     message = rf"`y_true` must be class ids or one-hot labels, got dtype \S?{dtype}; number the"
+    message += (
+        r" classes first, in the order of .*: \[names\.index\(label\) for label in labels\], "
+    )
     metric = cb_keras.metrics.BalancedAccuracy(4)
     for call in (CLASSES[kind](COUNTS), LOSSES[kind], metric.update_state):
         with pytest.raises(ValueError, match=message):
@@ -66,6 +70,43 @@ def test_balanced_accuracy_leaves_out_examples_that_are_in_no_class():
 def test_balanced_accuracy_refuses_labels_of_another_width(width):
     with pytest.raises(ValueError, match=rf"`y_true` has shape \(6, {width}\)"):
         cb_keras.metrics.BalancedAccuracy(4).update_state(np.zeros((6, width)), LOGITS)
+
+
+CHANNELS_FIRST = np.zeros((2, 5, 4, 3), "float32")  # [N, C, H, W], as PyTorch's own losses take it
+OF_PIXELS = np.zeros((2, 4, 3), "int32")
+
+
+@pytest.mark.parametrize(
+    ("call", "axis"),
+    [
+        (lambda: losses.ClassBalancedSoftmaxCrossentropy([9] * 5)(OF_PIXELS, CHANNELS_FIRST), 1),
+        (lambda: losses.LDAMCrossentropy([9] * 5)(OF_PIXELS[0], CHANNELS_FIRST[0]), 0),
+        (lambda: LOSSES["softmax"](OF_PIXELS, CHANNELS_FIRST), 1),
+        (
+            lambda: cb_keras.metrics.BalancedAccuracy(5).update_state(OF_PIXELS, CHANNELS_FIRST),
+            1,
+        ),
+        (
+            lambda: losses.ClassBalancedBinaryCrossentropy([[9, 1]] * 5)(
+                CHANNELS_FIRST, CHANNELS_FIRST
+            ),
+            1,
+        ),
+    ],
+)
+def test_predictions_whose_classes_are_not_last_are_told_how_to_move_them(call, axis):
+    message = rf"Axis {axis} has 5 entries.*moveaxis\(y_pred, {axis}, -1\).*movedim\({axis}, -1\)"
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_nothing_is_said_of_moving_where_no_axis_has_the_size_of_the_classes():
+    for shape in ((2, 4, 3), (5, 3)):  # of two axes the first is that of the examples
+        with pytest.raises(ValueError, match=r"`y_pred` has 3 classes") as error:
+            losses.ClassBalancedSoftmaxCrossentropy([9] * 5)(
+                np.zeros(shape[:-1], "int32"), np.zeros(shape, "float32")
+            )
+        assert "moveaxis" not in str(error.value)
 
 
 # Counts

@@ -5,6 +5,7 @@ from cb_keras.checks.class_ids import refuse_invalid_class_ids
 from cb_keras.checks.labels import (
     canonical_labels,
     check_labels,
+    classes_first_hint,
     invalid_class_ids,
     known_shape,
     narrow_class_ids,
@@ -69,6 +70,7 @@ __all__ = [
     "check_tau",
     "check_weight_decay",
     "check_whole_number",
+    "classes_first_hint",
     "invalid_class_ids",
     "invalid_multi_hot",
     "invalid_rows",

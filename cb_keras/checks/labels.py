@@ -17,7 +17,10 @@ def to_tensors(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[Any, Any]:
 
     A label that is not a class does not become one where the backend has narrower types.
     """
-    remedy = "number the classes first: np.unique(labels, return_inverse=True)[1]."
+    remedy = (
+        "number the classes first, in the order of the class counts and of the model's outputs: "
+        "[names.index(label) for label in labels], with the classes' `names` in that order."
+    )
     predictions = _to_tensor("y_pred", y_pred, "real numbers [..., C]", "give the model's output.")
     if keras.backend.backend() == "jax":
         y_true = _narrowed(y_true, tuple(predictions.shape))
@@ -142,6 +145,7 @@ def check_labels(y_true: Any, y_pred: Any, num_classes: int | None = None) -> bo
                 "for a yes or no of one output use ClassBalancedBinaryCrossentropy, with the "
                 "counts [n_negative, n_positive]."
             )
+        remedy += classes_first_hint(predictions, num_classes)
         raise ValueError(
             f"`y_pred` has {classes} classes (shape {predictions}) but there are {num_classes} "
             f"class counts or weights: {remedy}"
@@ -151,7 +155,7 @@ def check_labels(y_true: Any, y_pred: Any, num_classes: int | None = None) -> bo
         raise ValueError(
             f"`y_true` has shape {labels}, which fits no labels for `y_pred` of shape "
             f"{predictions}: expected class ids {predictions[:-1]} or {(*predictions[:-1], 1)}, or "
-            f"one-hot labels {predictions}."
+            f"one-hot labels {predictions}." + _classes_first_hint_by_labels(labels, predictions)
         )
     if sparse and classes == 1:
         raise ValueError(
@@ -166,6 +170,36 @@ def check_labels(y_true: Any, y_pred: Any, num_classes: int | None = None) -> bo
             "rounds 257 to 256): cast them to int32 before anything else casts them."
         )
     return sparse
+
+
+def classes_first_hint(predictions: Shape, num_classes: int) -> str:
+    """What helps where another axis than the last has the size of the classes, or "".
+
+    Args:
+        predictions: Shape of the predictions.
+        num_classes: C.
+    """
+    if len(predictions) < 3:  # the first axis is that of the examples
+        return ""
+    axes = (*range(1, len(predictions) - 1), 0)
+    axis = next((a for a in axes if predictions[a] == num_classes), None)
+    return "" if axis is None else _moved(axis, num_classes)
+
+
+def _classes_first_hint_by_labels(labels: Shape, predictions: Shape) -> str:
+    """The same where class ids would fit without that axis."""
+    for axis in range(1, len(predictions) - 1):
+        if sizes_fit(labels, (*predictions[:axis], *predictions[axis + 1 :])):
+            return _moved(axis, predictions[axis])
+    return ""
+
+
+def _moved(axis: int, size: int | None) -> str:
+    return (
+        f" Axis {axis} has {size} entries: if it is that of the classes or labels, as in PyTorch's "
+        f"own losses, make it the last one, keras.ops.moveaxis(y_pred, {axis}, -1) or "
+        f"y_pred.movedim({axis}, -1)."
+    )
 
 
 def known_shape(name: str, tensor: Any) -> Shape:

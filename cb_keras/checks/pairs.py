@@ -1,5 +1,6 @@
 """Counts and weights of labels that are each a yes or no: pairs of negative and positive."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -58,7 +59,7 @@ def _pairs(name: str, values: Any, pair: str, where: str = "") -> NDArray[Any]:
             f"`{name}` has the columns {list(values.columns)}: they must be 0 (negative) and 1 "
             f"(positive), one row per output of the model; or give an array [L, 2]."
         )
-    array = np.asarray(keras.ops.convert_to_numpy(by_class(name, values)))
+    array = np.asarray(keras.ops.convert_to_numpy(by_class(name, _by_side(values))))
     fits = array.ndim in (1, 2) and array.shape[-1] == 2 and array.size
     if not fits or array.dtype.kind not in "iuf":
         raise ValueError(
@@ -66,6 +67,17 @@ def _pairs(name: str, values: Any, pair: str, where: str = "") -> NDArray[Any]:
             f"{array.dtype} {array.shape}{where}."
         )
     return array
+
+
+def _by_side(values: Any) -> Any:
+    """A mapping or Series of False and True as one of 0 and 1; anything else as it is."""
+    if isinstance(values, Mapping):
+        keys = list(values)
+    else:  # a list has an `index` as well
+        keys = list(values.index) if hasattr(values, "to_numpy") and np.ndim(values) == 1 else []
+    if keys and len(set(keys)) == len(keys) and all(isinstance(k, bool | np.bool_) for k in keys):
+        return {int(key): number for key, number in values.items()}
+    return values
 
 
 def _label(place: tuple[int, ...]) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 from keras import ops
 
-from cb_keras.checks.labels import Shape, known_shape, sizes_fit
+from cb_keras.checks.labels import Shape, classes_first_hint, known_shape, sizes_fit
 
 
 def per_label(
@@ -31,7 +31,7 @@ def per_label(
         raise ValueError(
             f"`y_pred` must be [..., L] with a known number of labels L >= 1, got {predictions}."
         )
-    if num_labels not in (None, outputs):
+    if num_labels is not None and num_labels != outputs:
         raise ValueError(_another_number(predictions, num_labels))
     if sizes_fit(labels, predictions):
         return y_true, y_pred
@@ -40,7 +40,7 @@ def per_label(
     raise ValueError(_no_fit(labels, predictions))
 
 
-def _another_number(predictions: Shape, num_labels: int | None) -> str:
+def _another_number(predictions: Shape, num_labels: int) -> str:
     if num_labels == 1:
         return (
             f"`y_pred` has {predictions[-1]} outputs (shape {predictions}) but there are counts or "
@@ -50,6 +50,7 @@ def _another_number(predictions: Shape, num_labels: int | None) -> str:
     return (
         f"`y_pred` has {predictions[-1]} outputs (shape {predictions}) but there are counts or "
         f"weights for {num_labels} labels: give one pair [negative, positive] per output."
+        + classes_first_hint(predictions, num_labels)
     )
 
 

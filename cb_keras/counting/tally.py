@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cb_keras.counting.arrays import Part, first_where
+from cb_keras.counts import shortened
 
 _CHUNK = 2**22  # entries that are counted at a time: bincount makes int64 of them
 _MOST_BINS = 2**20
@@ -157,8 +158,9 @@ class Tally:
             raise ValueError(
                 f"`labels` go up to {largest}, but only {len(self._of_id)} of those {largest + 1} "
                 f"classes occur: give ignore_class={largest} if that marks examples without a "
-                "label, num_classes if there are so many classes, or number them without gaps: "
-                "np.unique(labels, return_inverse=True)[1]."
+                "label, num_classes if there are so many classes, or number them without gaps, "
+                "alike in all labels, [ids.index(label) for label in labels] with `ids` those of "
+                f"all classes, here {shortened(sorted(self._of_id))}."
             )
         if missing:
             empty = [c for c in range(largest) if c not in self._of_id]

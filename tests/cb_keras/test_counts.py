@@ -11,7 +11,7 @@ import pytest
 
 import cb_keras
 from cb_keras import callbacks, functional, metrics
-from cb_keras.losses import ClassBalancedFocalCrossentropy
+from cb_keras.losses import ClassBalancedBinaryCrossentropy, ClassBalancedFocalCrossentropy
 
 LABELS = np.repeat([2, 0, 3, 1], [400, 90, 25, 10])
 COUNTS = [90, 10, 400, 25]  # class 2 is the largest: the order of sizes is not that of the classes
@@ -89,7 +89,14 @@ def test_counts_with_names_are_those_of_the_list_in_class_order(door, kind):
         ({"0": 5, "1": 9}, "'0' is not a class id"),
         ({-1: 5, 0: 9}, "-1 is not a class id"),
         ({0.5: 5, 0: 9}, "0.5 is not a class id"),
-        ({True: 5, False: 9}, "True is not a class id"),
+        (
+            {True: 5, False: 9},
+            r"True is not .*instance \[class_counts\[False\], class_counts\[True\]\]",
+        ),
+        (
+            {0: 5, 7: 9, 3: 2},
+            r"has no entry for class 1, .*\[ids\.index.* with `ids` \[0, 3, 7\]\.",
+        ),
         (pd.Series([5, 9, 2], index=[0, 1, 0]), "has class 0 more than once"),
         ({5, 9}, "is a set, which is not in the order"),
         (frozenset([5, 9]), "is a frozenset, which is not in the order"),
@@ -101,6 +108,41 @@ def test_counts_with_names_are_those_of_the_list_in_class_order(door, kind):
 def test_what_does_not_name_each_class_once_is_refused(counts, message):
     with pytest.raises(ValueError, match=rf"`class_counts` .*{message}"):
         cb_keras.class_balanced_weights(counts)
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        pd.Series([True, False, False, True, False]).value_counts(),
+        pd.Series([True, False, False, True, False], dtype="boolean").value_counts(),
+        collections.Counter([True, False, False, True, False]),
+        {np.True_: 2, np.False_: 3},
+        {1: 2, 0: 3},
+    ],
+)
+def test_counts_of_false_and_true_are_negatives_and_positives(counts):
+    loss = ClassBalancedBinaryCrossentropy(counts)
+    assert loss.class_counts == [3, 2]
+    weights = pd.Series([0.2, 1.8], index=[False, True])[[True, False]]
+    loss.class_weights = weights
+    np.testing.assert_allclose(loss.get_config()["class_weights"], [0.2, 1.8], rtol=1e-6)
+    found = functional.class_balanced_binary_crossentropy([0, 1], [[0.0], [0.0]], weights)
+    found = keras.ops.convert_to_numpy(found)
+    np.testing.assert_allclose(found, np.log(2) * np.array([0.2, 1.8]), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ({True: 5}, "has no entry for class 0, but one for class 1"),
+        ({False: 5}, r"must be \[n_negative, n_positive\]"),
+        ({True: 5, "no": 9}, "is not a class id"),
+        (pd.Series([1, 2, 3], index=[True, False, True]), "True is not a class id"),
+    ],
+)
+def test_counts_that_do_not_name_both_sides_once_are_refused(counts, message):
+    with pytest.raises(ValueError, match=rf"`class_counts` .*{message}"):
+        ClassBalancedBinaryCrossentropy(counts)
 
 
 @pytest.mark.parametrize("counts", [{0: 5, 1: 9, 3: 2}, {5, 9}], ids=["missing class", "set"])
