@@ -123,7 +123,7 @@ def test_what_does_not_name_each_class_once_is_refused(counts, message):
 def test_counts_of_false_and_true_are_negatives_and_positives(counts):
     loss = ClassBalancedBinaryCrossentropy(counts)
     assert loss.class_counts == [3, 2]
-    weights = pd.Series([0.2, 1.8], index=[False, True])[[True, False]]
+    weights = pd.Series([1.8, 0.2], index=[True, False])
     loss.class_weights = weights
     np.testing.assert_allclose(loss.get_config()["class_weights"], [0.2, 1.8], rtol=1e-6)
     found = functional.class_balanced_binary_crossentropy([0, 1], [[0.0], [0.0]], weights)

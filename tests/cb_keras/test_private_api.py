@@ -123,13 +123,16 @@ def test_a_metric_learns_the_name_that_logs_have_for_it():
     names = []
     inputs = keras.Input((2,))
     model = keras.Model(inputs, [keras.layers.Dense(1, name=name)(inputs) for name in "ab"])
-    both = {"metrics": [[Name("n"), Name("n")], [Name("n")]], "weighted_metrics": [[Name("n")], []]}
+    both = {
+        "metrics": [[Name(name="n"), Name(name="n")], [Name(name="n")]],
+        "weighted_metrics": [[Name(name="n")], []],
+    }
     model.compile("sgd", ["mse", "mse"], **both)
     ones = np.ones((3, 1))
     logs = model.evaluate(np.ones((3, 2)), [ones, ones], verbose=0, return_dict=True)
     assert set(names) == {"a_n", "a_n_1", "b_n", "a_weighted_n"}
     assert set(names) <= set(logs)
-    Name("alone").result()
+    Name(name="alone").result()
     assert names[-1] == "alone"
 
 
