@@ -13,7 +13,6 @@ import pathlib
 from absl import flags
 
 from experiments import cli, datasets
-from experiments.datasets import data_flags
 from experiments.exports import comparison, measured_on, predictions, program_flags
 from experiments.runs import data_record, directory, outputs, schema
 from experiments.runs.figures import setting
@@ -22,7 +21,7 @@ from experiments.runs.files import DamagedError
 program_flags.define("output")
 flags.DEFINE_integer("resamples", comparison.RESAMPLES, "Bootstrap resamples of the test images.")
 
-GROUPS = {"Comparison": ("output", "resamples"), **data_flags.GROUPS}
+GROUPS = {"Comparison": ("output", "resamples"), **measured_on.GROUPS}
 _LABELS = "RUN_A", "RUN_B"
 
 
@@ -45,7 +44,7 @@ def main(argv):
     """Compares the runs that the arguments name, prints the table and writes the figures."""
     given = flags.FLAGS
     program_flags.check_output(given.output)
-    measured_on.check({name: given[name].value for name in data_flags.GROUPS["Data"]})
+    measured_on.check({name: given[name].value for name in measured_on.GROUPS["Data"]})
     if given.resamples < 1:
         raise cli.UserError(f"--resamples must be at least 1, got {given.resamples}.")
     folders = [cli.local_path(*pair) for pair in zip(_LABELS, argv[1:], strict=True)]
@@ -54,7 +53,9 @@ def main(argv):
     _check_alike(a, b, on_others)
     groups = _groups(a, b)
     loaded = {}
-    answers = [(None if on_others else _stored(run)) or _computed(run, loaded) for run in runs]
+    answers = [
+        (None if on_others else _stored(run)) or _computed(run, runs, loaded) for run in runs
+    ]
     if answers[0].labels.tolist() != answers[1].labels.tolist():
         raise cli.UserError(
             f"{a.folder} and {b.folder} have other labels of the test images: compare runs that "
@@ -129,17 +130,19 @@ def _are_of(answers, metrics):
     return (images, right) == schema.by_class(metrics)
 
 
-def _computed(run, loaded):
+def _computed(run, runs, loaded):
     """What the model of a run says about the test images.
 
     Args:
         run: `_Run`.
+        runs: Both: an image that either model was trained on is left out for both.
         loaded: Dict of the data sets that were loaded, by name.
     """
     from experiments.exports import evaluation, trained  # which import Keras
 
-    path = program_flags.check_saved_model(trained.of_run(run.folder))
-    description = trained.description(path)
+    paths = {r.folder: program_flags.check_saved_model(trained.of_run(r.folder)) for r in runs}
+    descriptions = {folder: trained.description(path) for folder, path in paths.items()}
+    path, description = paths[run.folder], descriptions[run.folder]
     data = measured_on.load(description, loaded)
     if not measured_on.is_named():
         here = {"data": {"test": data_record.of_split(data.test)}}
@@ -149,6 +152,8 @@ def _computed(run, loaded):
                 f"({'; '.join(different)}); point --data_dir at those data."
             )
     test = datasets.test_split_for(data, description["class_names"])
+    if measured_on.is_named():
+        test, _ = measured_on.unseen(data, test, descriptions.values())
     return evaluation.predict(path, description, test, flags.FLAGS.eval_batch_size)
 
 

@@ -13,7 +13,6 @@ import json
 from absl import flags
 
 from experiments import cli, datasets
-from experiments.datasets import data_flags
 from experiments.exports import measured_on, posthoc_flags, predictions, program_flags, summary
 from experiments.runs import data_record, directory, outputs
 
@@ -29,7 +28,7 @@ posthoc_flags.define()
 GROUPS = {
     "Model": ("saved_model", "probabilities", "output", "predictions"),
     "After the training": posthoc_flags.NAMES,
-    **data_flags.GROUPS,
+    **measured_on.GROUPS,
 }
 
 
@@ -50,6 +49,7 @@ def main(argv):
     if different:
         print(f"not the data of the training (there): {'; '.join(different)}")
     test = datasets.test_split_for(data, description["class_names"])
+    test, about_data = measured_on.unseen(data, test, [description])
     description = evaluation.with_class_weights(description, folder)
     run = None
     if posthoc_flags.steps(given):
@@ -57,7 +57,7 @@ def main(argv):
     answers = evaluation.predict(
         folder, description, test, given["eval_batch_size"], given["probabilities"], run
     )
-    metrics = evaluation.of_predictions(answers, description)
+    metrics = {**evaluation.of_predictions(answers, description), "test_data": about_data}
     if about := description.get("posthoc"):
         metrics["posthoc"] = about
         for line in posthoc_flags.lines(about):

@@ -8,6 +8,7 @@ import numpy as np
 import cb_keras  # noqa: F401, whose layers are in it
 from experiments import methods
 from experiments.cli import UserError, in_a_line
+from experiments.exports import training_images
 from experiments.runs import data_record, directory, sampling
 
 SUFFIX = ".keras"
@@ -30,7 +31,9 @@ def description(path):
     path = pathlib.Path(path)
     if not path.is_file():
         raise UserError(f"--saved_model={path} is not there; give model.keras of a run directory.")
-    config, metrics = directory.read_finished(path.absolute().parent)
+    folder = path.absolute().parent
+    config, metrics = directory.read_finished(folder)
+    trained_on = training_images.read(folder)
     kept = ("data", "class_counts", "class_weights", "class_names")
     return {
         "settings": methods.settings_of(config["flags"]),
@@ -39,6 +42,7 @@ def description(path):
         "resizes": "image_size" in data_record.choices(config),
         **{name: config[name] for name in kept},
         **{name: metrics[name] for name in ("epochs", "train_seconds", "images_per_second")},
+        **({} if trained_on is None else {training_images.KEY: trained_on}),
     }
 
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from experiments import methods
 from experiments.cli import UserError, check_loadable
+from experiments.exports import training_images
 from experiments.exports.resizing import resized
 from experiments.runs import atomic
 
@@ -35,7 +36,8 @@ def export(model, folder, description):
         description: JSON-able dict, kept in `assets.extra`: `settings` (of `methods.settings_of`),
             `sampler`, `dataset`, `data` (of `data_record.of`), `resizes` (whether it takes images
             of any size), `class_counts`, `class_weights`, `class_names`, `epochs`,
-            `train_seconds`, `images_per_second`; `posthoc`, what was done after the training.
+            `train_seconds`, `images_per_second`; `training_images` (of `training_images.as_text`);
+            `posthoc`, what was done after the training.
     """
     folder = pathlib.Path(folder)
     temporary = folder.with_name(folder.name + ".tmp")
@@ -126,6 +128,10 @@ def _problem(description):
     weights = description.get("class_weights")
     if "class_weights" in description and not _are_weights(weights, classes):
         return "its 'class_weights' are not a number >= 0 for each of 'class_counts'"
+    try:
+        training_images.of(description)
+    except ValueError as error:
+        return str(error)
     settings = description["settings"]
     if not isinstance(settings.get("loss"), str):
         return "no 'loss' in its 'settings'"

@@ -27,6 +27,7 @@ HISTORY_COLUMNS = (
 _CONTENT = {
     **dict.fromkeys(("checkpoint", "plots", "saved_model", "tensorboard"), True),
     **dict.fromkeys(("config.json", "history.csv", "metrics.json", "model.keras"), False),
+    "training_images.npy": False,
 }
 # All that is below these is the run's: "saved_model.tmp" is the export until it is whole.
 OWN_FOLDERS = (*(name for name, is_folder in _CONTENT.items() if is_folder), "saved_model.tmp")
@@ -67,7 +68,11 @@ class RunDirectory:
     def write_json(self, name, content):
         """Writes a JSON file."""
         text = json.dumps(content, indent=2, allow_nan=False)
-        write_atomically(self.path(name), (text + "\n").encode())
+        self.write(name, (text + "\n").encode())
+
+    def write(self, name, content):
+        """Writes the bytes of a file, which appears when it is whole."""
+        write_atomically(self.path(name), content)
 
     def add_epoch(self, row):
         """Adds a row to `history.csv`."""

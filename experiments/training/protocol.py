@@ -12,7 +12,7 @@ from experiments.backbones import weights
 from experiments.cli import UserError
 from experiments.datasets import draws
 from experiments.datasets.recipe import Recipe
-from experiments.exports import EXPORTS, chosen, evaluation, measured_file
+from experiments.exports import EXPORTS, chosen, evaluation, measured_file, training_images
 from experiments.runs import atomic, data_record, directory, sessions
 from experiments.training import (
     averaging,
@@ -66,6 +66,9 @@ def train(run, settings, flags):
     _print_network(settings, image_shape)
     if warning := images_of.balanced_twice(settings):
         print(f"warning: {warning}", file=sys.stderr)
+    for warning in training_images.lines(images, held_out, data.test):
+        print(f"warning: {warning}", file=sys.stderr)
+    trained_on = training_images.of_splits(images, held_out)
 
     weighted = weighting.Weighting(settings, images, class_counts, begun)
     record |= weighted.measured
@@ -81,6 +84,7 @@ def train(run, settings, flags):
         run, model, averages, weighted, settings, len(images.labels), record, begun
     )
     _write_config(run, flags, resolved, record, begun, first_epoch)
+    run.write(training_images.FILE, training_images.content(trained_on))
     callbacks = [
         *weighted.callbacks,
         *_callbacks(run, progress, settings, schedule, record["data"], averages, weighted),
@@ -91,6 +95,7 @@ def train(run, settings, flags):
     if averages:
         averages.use()
     description = _describe(settings, flags, data, record, progress)
+    description[training_images.KEY] = training_images.as_text(trained_on)
     return _export_and_measure(run, model, settings, description, data.test, held_out)
 
 

@@ -22,7 +22,11 @@ def test_evaluating_gives_the_figures_of_the_run(digits_run, call_evaluate, tmp_
         *(f"--saved_model={digits_run.folder / 'saved_model'}", "--dataset=digits"),
         f"--output={output}",
     )
-    assert json.loads(output.read_text()) == digits_run.metrics
+    found = json.loads(output.read_text())
+    of_run = digits_run.config["data"]
+    about = {"name": "digits", **of_run["test"], "training_images": 0, "left_out": 0}
+    assert found.pop("test_data") == about
+    assert found == digits_run.metrics
     printed = capsys.readouterr().out
     assert str(output) in printed
     for c, count in enumerate(digits_run.config["class_counts"]):
@@ -156,6 +160,7 @@ def test_another_data_set_of_the_same_kind_can_be_evaluated(
     call_evaluate(
         f"--saved_model={digits_run.folder / 'saved_model'}",
         *("--dataset=tfds:tiny", f"--data_dir={tmp_path}", f"--output={output}"),
+        "--training_images=keep",
     )
     confusion = json.loads(output.read_text())["confusion_matrix"]
     assert sum(map(sum, confusion)) == 40
@@ -169,7 +174,7 @@ def test_classes_in_another_order_are_found_by_their_names(
     output, saved = tmp_path / "figures.json", digits_run.folder / "saved_model"
     call_evaluate(
         *(f"--saved_model={saved}", "--dataset=tfds:tiny", f"--data_dir={tmp_path}"),
-        f"--output={output}",
+        *(f"--output={output}", "--training_images=keep"),
     )
     images, digits = (of_all[20:300] for of_all in real_digits)
     serve = tf.saved_model.load(str(saved)).signatures["serving_default"]
@@ -210,7 +215,7 @@ def test_unless_another_is_named_the_version_that_was_trained_on_is_read(
         output = tmp_path / "figures.json"
         call_evaluate(
             *(f"--saved_model={tmp_path / 'm'}", f"--data_dir={tmp_path}", f"--output={output}"),
-            *arguments,
+            *(*arguments, "--training_images=keep"),
         )
         assert sum(map(sum, json.loads(output.read_text())["confusion_matrix"])) == images
 

@@ -146,6 +146,7 @@ def test_a_run_trains_and_its_model_gives_the_figures_that_it_wrote(runs, kind, 
     whole, _ = runs(kind)
     assert {path.name for path in whole.folder.iterdir()} == {
         *("checkpoint", "config.json", "history.csv", "metrics.json", "model.keras"),
+        "training_images.npy",
     }
     assert len(whole.history) == 3
     assert whole.column("loss")[-1] < whole.column("loss")[0]
@@ -153,7 +154,9 @@ def test_a_run_trains_and_its_model_gives_the_figures_that_it_wrote(runs, kind, 
     assert "tensorflow" not in whole.config["versions"]
     output = tmp_path / "found.json"
     program("evaluate", f"--saved_model={whole.folder / 'model.keras'}", f"--output={output}")
-    assert json.loads(output.read_text()) == whole.metrics
+    found = json.loads(output.read_text())
+    assert found.pop("test_data")["training_images"] == 0
+    assert found == whole.metrics
 
 
 @pytest.mark.parametrize("kind", ["npz", "folder"])

@@ -45,7 +45,7 @@ def predictions(digits_run):
 def test_a_run_directory_holds_what_the_design_says_and_nothing_else(digits_run):
     assert {path.name for path in digits_run.folder.iterdir()} == {
         *("config.json", "history.csv", "metrics.json", "model.keras", "saved_model"),
-        *("checkpoint", "plots", "tensorboard"),
+        *("checkpoint", "plots", "tensorboard", "training_images.npy"),
     }
 
 
