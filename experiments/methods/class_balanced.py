@@ -33,6 +33,7 @@ CB_POWER = Parameter(
     check=checked_by("check_power"),
     in_name="power",
     balances=True,
+    always_named=True,
 )
 CB_BETA = Parameter(
     name="cb_beta",
@@ -40,6 +41,7 @@ CB_BETA = Parameter(
     help="Beta of the effective number, in [0, 1].",
     check=checked_by("check_beta"),
     in_name="beta",
+    always_named=True,
 )
 _NORMALIZED = ("classes", "examples")
 CB_NORMALIZE = Parameter(
@@ -57,6 +59,7 @@ GAMMA = Parameter(
     help="Focusing parameter of the focal losses, >= 0.",
     check=checked_by("check_gamma"),
     in_name="gamma",
+    always_named=True,
 )
 
 

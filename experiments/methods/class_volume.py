@@ -25,6 +25,7 @@ VOLUME_QUANTILE = Parameter(
     "(0, 1), by which class_volume estimates the volumes: less is nearer to inverse frequency.",
     check=_check_quantile,
     in_name="quantile",
+    always_named=True,
 )
 
 

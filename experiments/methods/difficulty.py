@@ -16,6 +16,7 @@ DIFFICULTY_POWER = Parameter(
     "class-balanced weights.",
     check=checked_by("check_power"),
     in_name="difficulty",
+    always_named=True,
 )
 DIFFICULTY_MOMENTUM = Parameter(
     name="difficulty_momentum",
@@ -24,6 +25,7 @@ DIFFICULTY_MOMENTUM = Parameter(
     "at the last epoch alone.",
     check=checked_by("check_momentum"),
     in_name="momentum",
+    always_named=True,
 )
 
 

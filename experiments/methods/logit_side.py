@@ -16,6 +16,7 @@ TAU = Parameter(
     check=checked_by("check_tau"),
     in_name="tau",
     balances=True,
+    always_named=True,
 )
 VS_GAMMA = Parameter(
     name="vs_gamma",
@@ -24,6 +25,7 @@ VS_GAMMA = Parameter(
     check=checked_by("check_gamma"),
     in_name="gamma",
     balances=True,
+    always_named=True,
 )
 MAX_MARGIN = Parameter(
     name="max_margin",
@@ -32,6 +34,7 @@ MAX_MARGIN = Parameter(
     check=checked_by("check_positive", "max_margin"),
     in_name="margin",
     balances=True,
+    always_named=True,
 )
 SCALE = Parameter(
     name="scale",
@@ -39,6 +42,7 @@ SCALE = Parameter(
     help="Factor of the cosines, > 0.",
     check=checked_by("check_positive", "scale"),
     in_name="scale",
+    always_named=True,
 )
 
 
@@ -55,6 +59,7 @@ DRW_START = Parameter(
     help="Share of the epochs after which the class weights come in, in [0, 1].",
     check=_check_drw_start,
     in_name="drw",
+    always_named=True,
 )
 
 

@@ -25,6 +25,10 @@ class Parameter:
         in_name: What run names call it, such as "power" in "power0.5".
         balances: Whether all its values but 0 are an answer to the class frequencies.
         choices: Tuple of the words; None of a number.
+        always_named: Whether run names and labels tell its default too, and every record has it:
+            of a number that is as old as its method. One that is added to a method later is told
+            where it is not the default, so that runs at the default keep their names, and a record
+            without it has the default.
     """
 
     name: str
@@ -34,6 +38,11 @@ class Parameter:
     in_name: str
     balances: bool = False
     choices: tuple[str, ...] | None = None
+    always_named: bool = False
+
+    def __post_init__(self):
+        if self.always_named and self.choices:
+            raise ValueError(f"{self.name!r} has words, whose default no name tells.")
 
     def define_flag(self):
         """Defines the flag."""
@@ -49,11 +58,11 @@ class Parameter:
         return settings.get(self.name, self.default)
 
     def text(self, settings):
-        """Its part of a run's name, such as "power0.5"; none of a word that is the default."""
+        """Its part of a run's name, such as "power0.5"; none of a default that names leave out."""
         value = self.value(settings)
-        if self.choices is None:
-            return self.in_name + short(value)
-        return "" if value == self.default else f"{self.in_name}={value}"
+        if value == self.default and not self.always_named:
+            return ""
+        return f"{self.in_name}={value}" if self.choices else self.in_name + short(value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,12 +194,14 @@ class Method:
     def in_name(self, settings):
         """Its part of a run's name, such as "focal1_power0.5_beta0.9999".
 
-        The parameters of a loss stand next to it without a name, one after the other.
+        The parameters of a loss that all its names tell stand next to it without a name, one after
+        the other.
         """
         loss = self.loss(settings["loss"])
-        own = "".join(short(parameter.value(settings)) for parameter in loss.parameters)
+        own = "".join(short(p.value(settings)) for p in loss.parameters if p.always_named)
         method = [] if self.name == DEFAULT else [self.name]
-        shared = [parameter.text(settings) for parameter in self.parameters]
+        later = [parameter for parameter in loss.parameters if not parameter.always_named]
+        shared = [parameter.text(settings) for parameter in (*later, *self.parameters)]
         return "_".join(part for part in (*method, loss.name + own, *shared) if part)
 
     def label(self, settings):
@@ -199,9 +210,14 @@ class Method:
         Without the parameters of the method, such as the power, which reports show on their own.
         """
         loss = self.loss(settings["loss"])
-        own = [f"{p.in_name} {p.value(settings):g}" for p in loss.parameters]
+        told = [p for p in loss.parameters if p.always_named or p.value(settings) != p.default]
+        own = [f"{p.in_name} {_shown(p.value(settings))}" for p in told]
         method = [] if self.name == DEFAULT else [self.name]
         return ", ".join([*method, loss.name, *own])
+
+
+def _shown(value):
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def short(number):

@@ -18,6 +18,7 @@ RAMP_START = Parameter(
     check=checked_by("check_power"),
     in_name="start",
     balances=True,
+    always_named=True,
 )
 _SHAPES = ("linear", "cosine", "step")
 RAMP_SHAPE = Parameter(

@@ -10,6 +10,7 @@ SMOOTH_HEAD = Parameter(
     help="Share of the largest class's labels that is spread over all classes, in [0, 1].",
     check=checked_by("check_share", "smooth_head"),
     in_name="head",
+    always_named=True,
 )
 SMOOTH_TAIL = Parameter(
     name="smooth_tail",
@@ -17,6 +18,7 @@ SMOOTH_TAIL = Parameter(
     help="Share of the smallest class's labels that is spread over all classes, in [0, 1].",
     check=checked_by("check_share", "smooth_tail"),
     in_name="tail",
+    always_named=True,
 )
 
 

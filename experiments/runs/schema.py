@@ -40,8 +40,8 @@ def check_config(config):
         DamagedError: Something is missing or wrong; says what.
     """
     check_begun(config)
-    words = {p.name: p.default for p in methods.PARAMETERS.values() if p.choices}
-    older = {**backbones.OLDER, **recipe.OLDER, "sampler": sampling.UNIFORM, **words}
+    later = {p.name: p.default for p in methods.PARAMETERS.values() if not p.always_named}
+    older = {**backbones.OLDER, **recipe.OLDER, "sampler": sampling.UNIFORM, **later}
     config["flags"] = {**older, **config["flags"]}
     _check_flags(config["flags"])
     for name, default in (("resolved", {}), ("versions", {}), ("shot_groups", {})):

@@ -264,8 +264,8 @@ def csv_text(runs, varied=()):
 
 def _usual():
     """The settings that a run has a column of where they are others than these."""
-    words = {p.name: p.default for p in methods.PARAMETERS.values() if p.choices}
-    return {"backbone": backbones.DEFAULT, "sampler": sampling.UNIFORM, **recipe.OLDER, **words}
+    later = {p.name: p.default for p in methods.PARAMETERS.values() if not p.always_named}
+    return {"backbone": backbones.DEFAULT, "sampler": sampling.UNIFORM, **recipe.OLDER, **later}
 
 
 def _row(run, also):

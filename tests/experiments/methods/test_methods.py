@@ -26,8 +26,8 @@ def at_most_nine(value):
         raise ValueError(f"`margin` must be at most 9, got {value}.")
 
 
-MARGIN = Parameter("margin", 0.5, "Margin.", at_most_nine, "margin")
-STRETCH = Parameter("stretch", 30.0, "Stretch.", any_number, "stretch")
+MARGIN = Parameter("margin", 0.5, "Margin.", at_most_nine, "margin", always_named=True)
+STRETCH = Parameter("stretch", 30.0, "Stretch.", any_number, "stretch", always_named=True)
 OTHER = Method(
     name="other",
     title="another one",
