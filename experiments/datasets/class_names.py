@@ -48,7 +48,8 @@ def tell_untested(data):
     if untested:
         print(
             f"{data.name} has no test images of {len(untested)} of its {len(data.class_names)} "
-            f"classes, which count in no mean: {some(untested)}"
+            "classes, which count in no mean, but in macro F1, as 0, where a model predicts them: "
+            f"{some(untested)}"
         )
 
 

@@ -44,8 +44,8 @@ def test_classes_without_test_images_are_told_by_name(tmp_path, write_tfds, real
     write_tfds(tmp_path, "whole", {"train": slice(0, 20), "test": slice(20, 100)})
     datasets.load("tfds:tiny", tmp_path)
     expected = (
-        "tfds:tiny:1.0.0 has no test images of 2 of its 10 classes, which count in no mean: "
-        "'3', '8'\n"
+        "tfds:tiny:1.0.0 has no test images of 2 of its 10 classes, which count in no mean, but in "
+        "macro F1, as 0, where a model predicts them: '3', '8'\n"
     )
     assert expected in capsys.readouterr().out
     datasets.load("tfds:whole", tmp_path)
