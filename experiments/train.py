@@ -96,6 +96,11 @@ def _print_summary(run, metrics):
         + (f", {rate:.0f} images/s" if rate else "")
         + f"; everything is in {run.folder}"
     )
+    if not run.path("saved_model").exists():
+        print(
+            "no saved_model/ there, which on JAX takes --exports=saved_model and TensorFlow; "
+            f"experiments.predict and evaluate take --saved_model={run.path('model.keras')}"
+        )
 
 
 if __name__ == "__main__":

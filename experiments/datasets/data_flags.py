@@ -21,7 +21,8 @@ TEST_FRACTION = flags.DEFINE_float(
     "test_fraction",
     0.2,
     "Part of every class that is the test set where a data set of one's own has none: folder:PATH "
-    "without train/ and test/, npz:FILE without x_test.",
+    "without train/ and test/, npz:FILE with x and y (or images and labels) in place of x_train, "
+    "y_train, x_test and y_test.",
 )
 SPLIT_SEED = flags.DEFINE_integer(
     "split_seed", 0, "Seed of that part; not --seed, so that runs with several have one test set."

@@ -40,7 +40,10 @@ def cut_long_tail(split, num_classes, long_tail, imbalance_factor, seed):
         counts = cb_keras.long_tailed_counts(num_classes, int(available.min()), imbalance_factor)
     except ValueError as error:
         raise UserError(
-            f"--imbalance_factor: {error} Or keep all images as they are: --long_tail=natural."
+            f"--imbalance_factor: {error} The cut makes every class as small as the smallest "
+            f"first, class {int(available.argmin())} with {available.min()} training images here, "
+            f"where the largest has {available.max()}, and the tail is cut from that. Or keep all "
+            "images as they are: --long_tail=natural."
         ) from error
     chosen = cb_keras.choose_long_tail(split.labels, counts, seed)
     kept = split.take(chosen)

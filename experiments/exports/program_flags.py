@@ -43,7 +43,20 @@ def check_saved_model(value):
     path = cli.local_path("--saved_model", value)
     if path.suffix != ".keras":
         cli.check_loadable("--saved_model", path)
+        _check_exported(path)
     return path
+
+
+def _check_exported(path):
+    """Raises UserError where a SavedModel is asked for of a run that has its model.keras alone."""
+    run = path if path.is_dir() else path.parent
+    has_one = (path / "saved_model.pb").exists() or (run / "saved_model").exists()
+    if not has_one and (run / "model.keras").is_file():
+        raise cli.UserError(
+            f"--saved_model={path}: the run in {run} has no SavedModel, which is written on JAX "
+            f"with --exports=saved_model alone: give --saved_model={run / 'model.keras'}; or "
+            "delete metrics.json of that run and continue it with --resume --exports=saved_model."
+        )
 
 
 def check_output(value, name="--output"):

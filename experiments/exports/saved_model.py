@@ -64,7 +64,8 @@ def _archive(model, description):
     size, channels = model.input_shape[1:3], model.input_shape[3]
 
     def predict(images):
-        if resizes:
+        if resizes:  # whatever their size: what is wrong then is told by what the model takes
+            images = tf.ensure_shape(images, [None, None, None, channels])
             images = resized(images, size)
         # A loaded signature checks the type of what it is given and not the shape: the network
         # would answer images of other sizes, and a missing dimension aborts in its kernels.

@@ -42,7 +42,10 @@ flags.DEFINE_enum(
     "exponential for all else.",
 )
 flags.DEFINE_float(
-    "imbalance_factor", 0.02, "Smallest / largest class size, in (0, 1]; 1: balanced."
+    "imbalance_factor",
+    0.02,
+    "Smallest / largest class size after the cut, in (0, 1]; 1: balanced. The largest class keeps "
+    "as many images as the smallest of the data set has.",
 )
 flags.DEFINE_integer(
     "long_tail_seed",

@@ -58,8 +58,11 @@ def test_a_class_without_training_examples_is_refused_by_number(long_tail, count
 
 
 def test_a_factor_that_empties_a_class_is_refused_with_the_smallest_that_does_not():
-    split = numbered([20, 20])
-    expected = r"--imbalance_factor: .*use at least 0\.05.*--long_tail=natural"
+    split = numbered([240, 20])
+    expected = (
+        r"--imbalance_factor: .*use at least 0\.05.* smallest first, class 1 with 20 training "
+        r"images here, where the largest has 240, .*--long_tail=natural"
+    )
     with pytest.raises(UserError, match=expected):
         datasets.cut_long_tail(split, 2, "exponential", 0.01, seed=0)
     _, counts = datasets.cut_long_tail(split, 2, "exponential", 0.05, seed=0)

@@ -239,6 +239,16 @@ def test_the_run_directory_itself_is_refused_with_the_remedy(digits_run, call_ev
     assert "give the saved_model/ folder inside a run directory" in message
 
 
+def test_a_run_without_a_saved_model_is_refused_with_its_model_keras(call_evaluate, tmp_path):
+    """As JAX leaves one: whichever folder is named."""
+    (tmp_path / "model.keras").write_bytes(b"")
+    for folder in (tmp_path / "saved_model", tmp_path):
+        message = error(call_evaluate, f"--saved_model={folder}")
+        assert f"the run in {tmp_path} has no SavedModel, which is written on JAX with" in message
+        assert f"give --saved_model={tmp_path / 'model.keras'}; or delete metrics.json" in message
+    assert "holds no SavedModel" in error(call_evaluate, f"--saved_model={tmp_path / 'a' / 'b'}")
+
+
 def test_a_saved_model_of_others_is_refused(digits_run, call_evaluate, tmp_path):
     shutil.copytree(digits_run.folder / "saved_model", tmp_path / "m")
     shutil.rmtree(tmp_path / "m" / "assets.extra")

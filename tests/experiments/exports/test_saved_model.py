@@ -163,6 +163,11 @@ def test_a_model_of_a_run_that_resizes_sees_the_pixels_of_the_training_to_one_in
         expected = decode.pixels(Image.fromarray(image), (24, 40)).astype(int)
         assert np.abs(found - expected).max() <= (image.shape != (24, 40, 3))
     assert serve(images=tf.zeros([0, 7, 9, 3], tf.uint8))["logits"].shape == (0, 24 * 40 * 3)
+    for shape in ([2, 48, 80, 1], [2, 48, 80, 4], [2, 24, 40, 1], [48, 80, 3]):
+        words = f"Shape of tensor images {shape} is not compatible with expected shape [?,?,?,3]."
+        with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+            serve(images=tf.zeros(shape, tf.uint8))
+        assert words.replace(", ", ",") in str(caught.value).replace(", ", ",")
 
 
 def test_the_description_comes_back(exported):
@@ -213,6 +218,7 @@ def test_a_saved_model_of_others_is_refused(tmp_path, exported, content):
             ({"class_weights": weights}, "its 'class_weights' are not a number >= 0 for each")
             for weights in ([1.0, 1.0], None, [1.0, 1.0, "1"], [1.0, 1.0, -1.0], [1.0, 1.0, 1e999])
         ),
+        ({"training_images": "?"}, "its 'training_images' are not digests"),
         ({"settings": {}}, "no 'loss' in its 'settings'"),
         ({"settings": {"loss": "hinge"}}, "--loss=hinge does not go with --method=class_balanced"),
         (

@@ -135,6 +135,11 @@ def runs(tmp_path_factory, digits_of):
             flags = [*SETTINGS, *OWN[kind], *data]
             words = program("train", *flags, f"--output_dir={folder}")
             assert "nothing is written for TensorBoard, which takes TensorFlow" in words
+            last = words.rstrip().splitlines()[-1]
+            assert last.startswith(
+                "no saved_model/ there, which on JAX takes --exports=saved_model"
+            )
+            assert last.endswith(f"--saved_model={folder / 'model.keras'}")
             there[kind] = Run(folder), flags
         return there[kind]
 
