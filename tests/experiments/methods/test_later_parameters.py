@@ -64,7 +64,11 @@ def test_records_from_before_it_are_read_under_their_names(later, records):
     runs, left_out = results.finished(records)
     assert len(runs) == len(RECORDS)
     assert not left_out
-    assert "my_shift" not in results.csv_text(runs.values()).splitlines()[0]
+    first, *others = runs.values()
+    assert "my_shift" not in results.csv_text([first, *others]).splitlines()[0]
+    shifted = dataclasses.replace(first, settings={**first.settings, "my_shift": 0.25})
+    header, *_ = results.csv_text([shifted, *others]).splitlines()
+    assert header.endswith(",my_shift")  # its name tells it, and no other column does
 
 
 def test_a_value_that_is_not_the_default_is_told(later):
