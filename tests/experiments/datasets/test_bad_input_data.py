@@ -222,7 +222,7 @@ def test_classes_without_test_images_are_null_and_count_in_no_mean(
     saved = short_run.folder / "saved_model"
     call_evaluate(
         *(f"--saved_model={saved}", "--dataset=tfds:tiny", f"--data_dir={tmp_path}"),
-        *("--eval_batch_size=7", f"--output={output}"),
+        *("--eval_batch_size=7", f"--output={output}", "--training_images=keep"),
     )
     figures = json.loads(output.read_text())
 
