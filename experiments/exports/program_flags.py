@@ -1,5 +1,7 @@
 """Flags that several programs have which use an exported model."""
 
+import os
+
 from absl import flags
 
 from experiments import cli
@@ -49,9 +51,10 @@ def check_saved_model(value):
 
 def _check_exported(path):
     """Raises UserError where a SavedModel is asked for of a run that has its model.keras alone."""
-    run = path if path.is_dir() else path.parent
-    has_one = (path / "saved_model.pb").exists() or (run / "saved_model").exists()
-    if not has_one and (run / "model.keras").is_file():
+    # os.path says no of what can't be looked at, whose own error comes when it is read.
+    run = path if os.path.isdir(path) else path.parent
+    has_one = os.path.exists(path / "saved_model.pb") or os.path.exists(run / "saved_model")
+    if not has_one and os.path.isfile(run / "model.keras"):
         raise cli.UserError(
             f"--saved_model={path}: the run in {run} has no SavedModel, which is written on JAX "
             f"with --exports=saved_model alone: give --saved_model={run / 'model.keras'}; or "
