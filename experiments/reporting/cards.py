@@ -2,7 +2,7 @@
 
 import base64
 
-from experiments.reporting import drawing
+from experiments.reporting import drawing, weights
 from experiments.reporting.found import split_of_history
 from experiments.reporting.pictures import classes, confusion, curves, powers, reliability
 from experiments.reporting.pictures.series import Series
@@ -12,7 +12,7 @@ _BY_POWER = {"balanced_accuracy": "balanced accuracy", "few_accuracy": "few-shot
 
 
 def of_section(section, styles):
-    """Dict of `methods` (a dict of pictures each), `by_power` and `weights`, None where left out.
+    """Dict of `methods` (a dict of pictures each), `by_power`, None where left out, and `weights`.
 
     Args:
         section: `sections.Section`.
@@ -28,28 +28,35 @@ def of_section(section, styles):
         "accuracy": classes.accuracy_range(everything),
         "share": reliability.largest_share(binned),
     }
-    weights = None
-    if sizes_differ:
-        of_power = {g.power: g for groups in section.groups.values() for g in groups}
-        ordered = [of_power[power] for power in sorted(of_power)]
-        weights = _image(classes.weights_by_size, _series(ordered, styles))
+    families = weights.families(section) if sizes_differ else []
     return {
         "methods": [
             _of_method(section.groups[label], of_label, limits, sizes_differ)
             for label, of_label in series.items()
         ],
         "by_power": _by_power(section.groups),
-        "weights": weights,
+        "weights": [
+            {
+                "image": _image(classes.weights_by_size, _series(family.groups, styles)),
+                "labels": family.labels,
+                "when": family.when,
+            }
+            for family in families
+        ],
     }
 
 
 def _series(groups, styles):
-    return [Series(figures.setting(g.power), g.runs, styles[g.power]) for g in groups]
+    """A series a power; a method without one has a single one, which needs no name."""
+    return [
+        Series("" if g.power is None else figures.setting(g.power), g.runs, styles[g.power])
+        for g in groups
+    ]
 
 
 def _of_method(groups, series, limits, sizes_differ):
     known = [one for one in series if reliability.is_known(one)]
-    title = "power"
+    title = None if groups[0].power is None else "power"
     measured = curves.is_measured(curves.TO_COMPARE[-1], series)
     split = split_of_history(groups[0].runs[0].metrics)
     return {

@@ -4,16 +4,13 @@ import dataclasses
 import os
 import pathlib
 
-from experiments import backbones, methods
+from experiments import methods
+from experiments.reporting import effects
 from experiments.runs import data_record, directory, files, schema
 
 FIGURES = ("accuracy", "balanced_accuracy", *schema.SHOT_FIGURES)
 _FILES = (schema.CONFIG, schema.METRICS, schema.HISTORY)
-# In the label of a run, its power or its seed; what else its method has is a setting.
-_APART = ("method", "loss", "cb_power", "seed")
-# On the figures: the fused op and XLA compute the same but for rounding; what balanced_lr_decay
-# does is in `resolved`.
-_WITHOUT_EFFECT = ("fused_op", "jit_compile", "eval_batch_size", "balanced_lr_decay")
+_IN_LABEL = ("method", "loss", "sampler", "seed")  # and the parameters of methods
 _CURVES = ("loss", "val_accuracy")
 
 
@@ -56,8 +53,8 @@ class Run:
 
     @property
     def power(self):
-        """Power of the class-balanced term."""
-        return self.flags["cb_power"]
+        """Power of the class-balanced term; None of a method without one."""
+        return effects.power(self.flags)
 
     @property
     def seed(self):
@@ -67,11 +64,20 @@ class Run:
     @property
     def label(self):
         """What the method and its loss are called, such as "focal, gamma 1"."""
+        return self.label_with()
+
+    def label_with(self, names=()):
+        """The label, which tells parameters of the method that are not at their defaults.
+
+        Args:
+            names: Those that are told in any case, as where others of the runs have other values.
+        """
         try:
-            return methods.of(self.flags).label(self.flags)
+            label = methods.of(self.flags).label(self.flags)
         except ValueError:  # of another version: as it is called there
             own = [name] if (name := self._method) != methods.DEFAULT else []
-            return ", ".join([*own, self.flags["loss"]])
+            label = ", ".join([*own, self.flags["loss"]])
+        return ", ".join([label, *effects.in_label(self.flags, names)])
 
     @property
     def rank(self):
@@ -92,17 +98,12 @@ class Run:
     @property
     def settings(self):
         """What else makes the run what it is, as it took effect: all but label, power and seed."""
-        resolved = self.config["resolved"]
-        method = methods.METHODS.get(self._method, methods.get(methods.DEFAULT))
-        others = {name for name, p in methods.PARAMETERS.items() if p not in method.parameters}
-        without_effect = (*_APART, *_WITHOUT_EFFECT, *others, *backbones.without_effect(self.flags))
+        resolved, left_out = self.config["resolved"], {*_IN_LABEL, *self.without_effect}
         settings = {
             name: resolved.get(name, value)
-            for name, value in self.flags.items()
-            if name not in without_effect
+            for name, value in {**effects.OLDER, **self.flags}.items()
+            if name not in left_out
         }
-        if settings.get("backbone_weights", "") is None:  # random ones need no words
-            del settings["backbone_weights"]
         data = self.config["data"]
         return {
             **settings,
@@ -112,6 +113,11 @@ class Run:
             "class_names": self.config["class_names"],
             "shot_rule": self.config.get("shot_rule"),
         }
+
+    @property
+    def without_effect(self):
+        """Names of the settings that have no effect on the run."""
+        return effects.without(self.flags)
 
 
 @dataclasses.dataclass(frozen=True)

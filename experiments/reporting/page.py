@@ -3,7 +3,7 @@
 import pathlib
 
 from experiments import cli
-from experiments.reporting import cards, dark, drawing, sections, verdict
+from experiments.reporting import cards, dark, drawing, effects, sections, verdict
 from experiments.reporting import found as runs_below
 from experiments.reporting.pictures import classes, powers
 from experiments.reporting.pictures.series import by_size
@@ -19,13 +19,16 @@ _SHOT_RULES = {
     "number of images.",
     "thresholds": "Many shot is above 100 training images, few shot below 20, medium between.",
 }
-_IN_TITLE = ("dataset", "long_tail", "imbalance_factor", "class_counts", "class_names")
+_IN_TITLE = ("dataset", "long_tail", "imbalance_factor")
 _MOST_SETTINGS = 3  # of a section, in the list of contents
+_STAGE = "first_stage"  # says what a section is before other settings that tell as much
 _WORDS = {
     "class_counts": "training images",
     "class_names": "classes",
     "shot_rule": "rule of the shot groups",
 }
+
+_LONG = tuple(_WORDS[name] for name in ("class_counts", "class_names"))
 
 
 def write(runs_dir, output=None):
@@ -83,14 +86,16 @@ def _page(runs_dir, folder, found):
     environment.filters["accuracy"] = figures.accuracy
     environment.filters["setting"] = figures.setting
     made, shared = sections.sections(found.runs)
-    titles = [_title(section) for section in made]
+    titles, labels = _titles(made)
     styles = powers.styles(run.power for run in found.runs)
     return environment.get_template("report.html").render(
         folder=str(runs_dir),
         found=found,
         shared=_in_words(shared),
-        alike=len(set(titles)) < len(titles),
-        sections=[_section(section, styles) for section in made],
+        sections=[
+            {"title": title, "label": label, **_section(section, styles)}
+            for section, title, label in zip(made, titles, labels, strict=True)
+        ],
         colors={power: (s.color, dark.color(s.color)) for power, s in styles.items()},
         splits=" and ".join(sorted({runs_below.split_of(run.metrics) for run in found.runs})),
         documents=list(_documents(folder)),
@@ -100,24 +105,18 @@ def _page(runs_dir, folder, found):
 def _section(section, styles):
     config = section.config
     groups = [group for of_label in section.groups.values() for group in of_label]
+    names = {id(run): group.name for group in groups for run in group.runs}
     varied = {label: of_label for label, of_label in section.groups.items() if len(of_label) > 1}
     sizes_differ = len(set(config["class_counts"])) > 1
-    shown = (*_IN_TITLE, *(() if section.different.get("data") else ("data",)))
-    known = {name: value for name, value in section.different.items() if value is not None}
-    others = _in_words(known, but=shown)
-    more = [f"{len(others) - _MOST_SETTINGS} more"] if len(others) > _MOST_SETTINGS else []
     drawn = cards.of_section(section, styles)
     decided, split, sentence = verdict.in_words(section)
     return {
-        "title": _title(section),
-        "label": ", ".join(
-            [_title(section), *(f"{n} {v}" for n, v in others[:_MOST_SETTINGS]), *more]
-        ),
         "chosen_on_the_test_set": decided == verdict.WON and split == "test",
         "sentence": sentence,
         "different": _in_words(section.different, but=("dataset", "imbalance_factor")),
         "shot_rule": _SHOT_RULES.get(config.get("shot_rule"), ""),
         "powers_compete": bool(varied),
+        "has_powers": any(group.power is not None for group in groups),
         "methods": [
             {"name": label, "rows": _rows(of_label), "classes": _classes(of_label), **pictures}
             for (label, of_label), pictures in zip(
@@ -126,13 +125,63 @@ def _section(section, styles):
         ],
         "by_power": drawn["by_power"],
         "weights": drawn["weights"],
+        "all_share": _all_share(section, drawn["weights"]),
         "sizes_differ": sizes_differ,
         "many_names": not drawing.SVG.has_names(config),
         "many_classes": len(config["class_counts"]) > classes.MOST_POINTS,
         "largest_group": max(len(group.runs) for group in groups),
-        "runs": [_run(run) for group in groups for run in group.runs]
-        + [_run(run, of.name) for run, of in section.repeats],
+        "runs": [_run(run, group.name) for group in groups for run in group.runs]
+        + [_run(run, names[id(of)], of.name) for run, of in section.repeats],
     }
+
+
+def _titles(made):
+    """Headings of the sections, and their names in the list of contents, which tell more.
+
+    Each has the settings that it takes to tell it from the others, the fewest that are found by
+    taking the one that most of them differ in, and so on.
+    """
+    titles = [_title(section) for section in made]
+    words = [dict(_in_words(_known(section), but=_IN_TITLE)) for section in made]
+    telling = [_telling(i, titles, words) for i in range(len(made))]
+    headings = [
+        ", ".join([title, *own.values()]) for title, own in zip(titles, telling, strict=True)
+    ]
+    labels = []
+    for heading, own, of_section in zip(headings, telling, words, strict=True):
+        others = [f"{n} {v}" for n, v in of_section.items() if n not in own and n not in _LONG]
+        room = max(0, _MOST_SETTINGS - len(own))
+        more = [f"{len(others) - room} more"] if len(others) > room else []
+        labels.append(", ".join([heading, *others[:room], *more]))
+    return headings, labels
+
+
+def _known(section):
+    """The settings in which sections differ, with their values, as far as they were recorded."""
+    return {name: value for name, value in section.different.items() if value is not None}
+
+
+def _telling(i, titles, words):
+    """Those of the settings that tell one section from the others with its title, in words."""
+    alike = [j for j, title in enumerate(titles) if title == titles[i] and j != i]
+    told = {}
+    while alike:
+        differ = {n: [j for j in alike if words[j].get(n) != v] for n, v in words[i].items()}
+        best = max(differ, key=lambda name: (len(differ[name]), name == _STAGE), default=None)
+        if best is None or not differ[best]:
+            break
+        told[best] = f"{best} {words[i][best]}"
+        alike = [j for j in alike if j not in differ[best]]
+    return told
+
+
+def _all_share(section, families):
+    """Whether the class sizes, beta and the power alone make the weights of several losses."""
+    first = next(iter(families), {"labels": (), "when": ""})
+    methods_of = {effects.method_of(of[0].runs[0].flags) for of in section.groups.values()}
+    measured = any(method.weigh is not None for method in methods_of)
+    everyone = len(first["labels"]) == len(section.groups) > 1
+    return everyone and not first["when"] and not measured
 
 
 def _title(section):
@@ -187,7 +236,7 @@ def _classes(groups):
     ]
 
 
-def _run(run, repeat_of=None):
+def _run(run, name, repeat_of=None):
     device, speed = run.config.get("device", "unknown device"), run.metrics["images_per_second"]
     machine = [
         "speed unknown" if speed is None else f"{speed:,.0f} images/s",
@@ -195,7 +244,7 @@ def _run(run, repeat_of=None):
         ", ".join(f"{name} {version}" for name, version in run.config["versions"].items()),
     ]
     return {
-        "title": f"{run.label}, power {figures.setting(run.power)}, seed {run.seed}",
+        "title": f"{name}, seed {run.seed}",
         "accuracy": figures.accuracy(run.metrics["accuracy"]),
         "machine": " · ".join(filter(None, (*machine, *sessions.changes(sessions.of(run.config))))),
         "command": str(run.config.get("command", "unknown")),

@@ -26,13 +26,13 @@ def in_words(section):
     figure = f"balanced accuracy on the {split} set"
     tested = f" On the test set it has {first.over_seeds(_FIGURE)}." if held_out else ""
     if not others:
-        return ALONE, split, f"Only {_name(first)} was run: {figure} {_value(best)}.{tested}"
+        return ALONE, split, f"Only {first.name} was run: {figure} {_value(best)}.{tested}"
     within = [of for of in others if figures.within_spread(best, of[1]) is not False]
     if not within:
         next_one = _list(others, "next is", 1, more=False)
-        sentence = f"{_name(first)} won: {figure} {_value(best)}; {next_one}.{tested}"
+        sentence = f"{first.name} won: {figure} {_value(best)}; {next_one}.{tested}"
         return WON, split, sentence
-    highest = f"the highest {figure} is that of {_name(first)}, {_value(best)}"
+    highest = f"the highest {figure} is that of {first.name}, {_value(best)}"
     if all(figures.within_spread(best, value) is None for _, value in within):
         why = ", since the spread between seeds is not known"
         named = _list(within, "next is", 1, more=False)
@@ -49,16 +49,12 @@ def _statistic(group, held_out):
     return Statistic.of(map(_held_out, group.runs)) if held_out else group.over_seeds(_FIGURE)
 
 
-def _name(group):
-    return f"{group.label}, power {figures.setting(group.power)}"
-
-
 def _value(statistic):
     return f"{statistic} ({counted(len(statistic.values), 'seed')})"
 
 
 def _list(values, words, most, more=True):
-    named = "; ".join(f"{_name(group)}, {_value(value)}" for group, value in values[:most])
+    named = "; ".join(f"{group.name}, {_value(value)}" for group, value in values[:most])
     others = len(values) - most
     also = f"; and {counted(others, 'other')}" if more and others > 0 else ""
     return f"{words} {named}{also}"

@@ -95,7 +95,7 @@ def by_label(series):
                 panel_axes.set_ylabel("")
     known = [axis.get_legend_handles_labels() for axis in axes[:columns]]
     entries = {text: handle for pair in known for handle, text in zip(*pair, strict=True)}
-    order = sorted(everything, key=lambda one: one.runs[0].power)
+    order = sorted(everything, key=lambda one: one.runs[0].power or 0)
     labels = dict.fromkeys(one.label for one in order)
     of_series.legend_of(figure, [(entries[text], text) for text in labels], "power")
     return figure

@@ -146,8 +146,8 @@ def draw_comparison(folders, path):
 
 
 def _title(run):
-    power = figures.setting(run.power)
-    return f"{_text(run.flags['dataset'])}, {_text(run.label)}, power {power}"
+    power = "" if run.power is None else f", power {figures.setting(run.power)}"
+    return f"{_text(run.flags['dataset'])}, {_text(run.label)}{power}"
 
 
 def _text(name):

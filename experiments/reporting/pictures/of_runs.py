@@ -8,6 +8,8 @@ from experiments.reporting.pictures import curves, powers
 from experiments.reporting.pictures.series import Series
 from experiments.runs import figures
 
+_NONE = "none"  # in the legend of powers, of a method without one
+
 
 def draw_curves(folder, path):
     """Writes training loss and test accuracy by epoch: a column a method, a line a power.
@@ -34,7 +36,10 @@ def draw_curves(folder, path):
         )
     styles = powers.styles(run.power for run in runs)
     series = {
-        label: [Series(figures.setting(g.power), g.runs, styles[g.power]) for g in groups]
+        label: [
+            Series(_NONE if g.power is None else figures.setting(g.power), g.runs, styles[g.power])
+            for g in groups
+        ]
         for label, groups in made[0].groups.items()
     }
     drawing.write_png(path, curves.by_label, series)

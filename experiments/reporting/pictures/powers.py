@@ -11,15 +11,21 @@ _LABEL_COLORS = ("#5f3f98", "#2c8a50", "#c4572a", "#3a7ca5", "#8a6d1f", "#a23b72
 
 
 def styles(powers):
-    """Dict of power to `Style`: along one ramp of colours, so that their order can be seen."""
-    powers = sorted(set(powers))
+    """Dict of power to `Style`: along one ramp of colours, so that their order can be seen.
+
+    None, of methods without a power, has a colour of its own.
+    """
+    powers = {*powers}
+    without = {None: Style(_LABEL_COLORS[0], MARKERS[0])} if None in powers else {}
+    powers = sorted(powers - {None})
     ramp = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in _RAMP])
     at = np.linspace(0, len(ramp) - 1, len(powers))
     colors = np.stack([np.interp(at, range(len(ramp)), ramp[:, i]) for i in range(3)], axis=1)
-    return {
+    of_powers = {
         power: Style("#" + "".join(f"{round(v):02x}" for v in color), MARKERS[i % len(MARKERS)])
         for i, (power, color) in enumerate(zip(powers, colors, strict=True))
     }
+    return {**of_powers, **without}
 
 
 def figures_by_power(groups, figures, stacked=False):

@@ -53,7 +53,6 @@ def test_a_figure_that_one_seed_lacks_is_averaged_over_the_others(tmp_path):
     "changed",
     [
         {"lr_decay": 0.1},
-        {"cb_beta": 0.999},
         {"dataset": "cifar100"},
         {"imbalance_factor": 1.0},
         {"long_tail": "natural"},
