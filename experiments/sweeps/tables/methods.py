@@ -6,10 +6,10 @@ import itertools
 from experiments import methods
 from experiments.backbones import resnet
 from experiments.cli import UserError
-from experiments.runs import naming
+from experiments.runs import naming, tails
 from experiments.runs.figures import accuracy, counted
 from experiments.sweeps import presets
-from experiments.sweeps.cells import with_loss
+from experiments.sweeps.cells import VALIDATION, with_loss
 from experiments.sweeps.claims import chosen_in_words, seeds_in_words
 from experiments.sweeps.tables.table import Option, Table
 
@@ -24,6 +24,7 @@ _PRESETS = {"second_stage": _SECOND, "strong": _STRONG}
 # What a cosine has no use for, and a second stage; with them a row has the flags' defaults.
 _OF_STEPS = ("lr_boundaries", "lr_decay", "balanced_lr_decay")
 _OF_FIRST = ("freeze_epochs", "backbone_weights")
+_REPORTED_FACTOR = 0.02
 _CHANNELS = {"cifar10": 3, "cifar100": 3, "digits": 1}
 
 
@@ -119,6 +120,11 @@ ROWS = {
 }
 
 
+def _is_reported_on(settings):
+    """Whether the data are those of the papers, CIFAR-10-LT of ratio 50."""
+    return settings["dataset"] == "cifar10" and tails.factor(settings) == _REPORTED_FACTOR
+
+
 def _cells(settings, options):
     for label, row in _chosen(options.get("rows")).items():
         posthoc = getattr(row, "posthoc", None)
@@ -185,6 +191,7 @@ def _claims(outcome):
         if outcome.chosen_by == "accuracy" and len(choosable) > 1:
             yield "It is the best on the test set itself: new seeds of it are likely to do worse."
     yield from _seeds(outcome, known)
+    yield from _not_chosen(outcome, known, choosable)
     yield from _presets(outcome, known)
     yield from _firsts(known)
     yield from _parameters(outcome)
@@ -230,6 +237,16 @@ def _seeds(outcome, known):
         ]
         texts = [f"{counted(number, 'seed')} of {rows}" for number, rows in more]
         yield f"Finished are {'; '.join(texts)}; {counted(fewest, 'seed')} of the others."
+
+
+def _not_chosen(outcome, known, choosable):
+    """Which rows have no figure by which the best is chosen, so that they can't be it."""
+    others = [row for row in known if row not in choosable]
+    if outcome.chosen_by == VALIDATION and others:
+        yield (
+            f"Without figures on the held-out images, and so left out of that choice: "
+            f"{', '.join(others)}."
+        )
 
 
 def _presets(outcome, known):
@@ -300,4 +317,5 @@ TABLE = Table(
         "seconds_per_epoch": "s an epoch",
     },
     reported={label: row.reported for label, row in ROWS.items()},
+    is_reported_on=_is_reported_on,
 )

@@ -25,6 +25,12 @@ def _nothing(settings):
     del settings
 
 
+def _everything(settings):
+    """What is reported is of any data."""
+    del settings
+    return True
+
+
 @dataclasses.dataclass(frozen=True)
 class Table:
     """A table of many runs.
@@ -51,6 +57,8 @@ class Table:
             empty for one table a figure, whose columns are the cells' own.
         reported: Dict of row to what the field reports there in %, a text or None, next to the
             figures.
+        is_reported_on: Function of the settings of a cell: whether its data are those that
+            `reported` is of.
     """
 
     name: str
@@ -67,3 +75,4 @@ class Table:
     figures: dict[str, str] = dataclasses.field(default_factory=dict)
     reported: dict[str, str | None] = dataclasses.field(default_factory=dict)
     differs: tuple[str, ...] = ()
+    is_reported_on: Callable[..., bool] = _everything
