@@ -264,8 +264,8 @@ def csv_text(runs, varied=()):
 
 def _usual():
     """The settings that a run has a column of where they are others than these."""
-    later = {p.name: p.default for p in methods.PARAMETERS.values() if not p.always_named}
-    return {"backbone": backbones.DEFAULT, "sampler": sampling.UNIFORM, **recipe.OLDER, **later}
+    own = {p.name: p.default for p in methods.PARAMETERS.values()}
+    return {"backbone": backbones.DEFAULT, "sampler": sampling.UNIFORM, **recipe.OLDER, **own}
 
 
 def _row(run, also):

@@ -33,10 +33,34 @@ def test_every_method_is_a_cell_of_its_own_and_a_row_with_its_figures(work):
     # What the stand-in leaves: .70 at power 1, .60 at power 0; 1 second for 20 epochs.
     found = line_of(work, "class-balanced softmax")
     assert found.startswith("| class-balanced softmax | .7000 | .7000 |")
-    assert found.endswith("| 0.1 | 77.5 to 79.2 |")
+    assert found.endswith("| 0.1 |")  # and nothing that is reported on CIFAR-10
+    assert "reported elsewhere" not in text
     assert "digits: the most accurate method is" in text
     assert {row["method"] for row in rows(work / "out")} == {
         cell.settings["method"] for cell in made.cells
+    }
+
+
+@pytest.mark.parametrize(
+    ("flags", "shown"),
+    [
+        (["--dataset=cifar10"], True),
+        (["--dataset=cifar10", "--imbalance_factor=0.01"], False),
+        (["--dataset=cifar100"], False),
+    ],
+    ids=str,
+)
+def test_what_is_reported_stands_next_to_the_same_data_alone(work, flags, shown):
+    del work
+    prepared = prepare("--table=methods", "--output_dir=out", "--rows=softmax", *flags)
+    assert all(table.TABLE.is_reported_on(c.settings) for c in prepared.cells) == shown
+
+
+def test_csv_rows_of_one_method_differ_in_the_parameters_that_tell_them_apart(work):
+    run(*METHODS, "--rows=CDT,VS")
+    assert {(row["vs_gamma"], row["tau"]) for row in rows(work / "out")} == {
+        ("0.2", "0"),
+        ("0.15", "1"),
     }
 
 
