@@ -1,0 +1,95 @@
+"""What every public loss keeps, whoever adds it: a loss that is not in MADE fails here."""
+
+import functools
+import inspect
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from cb_keras import losses
+from tests.cb_keras.cases import COUNTS, IDS, LOGITS, TARGETS
+from tests.cb_keras.gradients import value_and_gradient
+
+_PAIRS = [[90, 10]] * len(COUNTS)
+# Name -> function of options that makes it, and labels of LOGITS.
+MADE = {
+    **{
+        name: (functools.partial(getattr(losses, name), COUNTS), IDS)
+        for name in (
+            "ClassBalancedFocalCrossentropy",
+            "ClassBalancedSigmoidCrossentropy",
+            "ClassBalancedSoftmaxCrossentropy",
+            "ClassBalancedSoftmaxFocalCrossentropy",
+            "LabelAwareSmoothingCrossentropy",
+            "LDAMCrossentropy",
+            "LogitAdjustedCrossentropy",
+            "VectorScalingCrossentropy",
+        )
+    },
+    "ClassBalancedBinaryCrossentropy": (
+        functools.partial(losses.ClassBalancedBinaryCrossentropy, _PAIRS),
+        TARGETS,
+    ),
+    "AsymmetricCrossentropy": (losses.AsymmetricCrossentropy, TARGETS),
+}
+PUBLIC = [name for name in losses.__all__ if isinstance(getattr(losses, name), type)]
+every_loss = pytest.mark.parametrize("name", PUBLIC)
+
+
+def values(loss, labels, outputs, **options):
+    labels, outputs = ops.convert_to_tensor(labels), ops.convert_to_tensor(outputs, "float32")
+    return ops.convert_to_numpy(loss(labels, outputs, **options))
+
+
+@every_loss
+@pytest.mark.parametrize("wild", [np.nan, np.inf, 3e38])
+def test_an_example_of_weight_0_has_loss_and_gradient_0_whatever_its_logits_are(name, wild):
+    make, labels = MADE[name]
+    loss, weights = make(reduction="sum"), np.array([1.0, 0.0, 2.0, 1.0])
+    logits = LOGITS.copy()
+    logits[1, 1] = wild
+    right = value_and_gradient(lambda z: loss(labels, z, sample_weight=weights), LOGITS)
+    found = value_and_gradient(lambda z: loss(labels, z, sample_weight=weights), logits)
+    np.testing.assert_allclose(found[0], right[0], rtol=1e-6)
+    np.testing.assert_allclose(found[1], right[1], rtol=1e-6, atol=1e-9)
+    assert not found[1][1].any()
+    assert found[1][[0, 2, 3]].any(axis=-1).all()
+
+
+@every_loss
+def test_probabilities_have_the_loss_of_their_logits_or_are_not_taken(name):
+    make, labels = MADE[name]
+    if "from_logits" not in inspect.signature(getattr(losses, name)).parameters:
+        with pytest.raises(TypeError, match="from_logits"):
+            make(from_logits=False)
+        return
+    z = ops.convert_to_tensor(LOGITS, "float32")
+    exclusive = "Softmax" in name
+    outputs = ops.convert_to_numpy(ops.softmax(z) if exclusive else ops.sigmoid(z))
+    found = values(make(from_logits=False, reduction="none"), labels, outputs)
+    right = values(make(reduction="none"), labels, LOGITS)
+    np.testing.assert_allclose(found, right, rtol=1e-4)
+    assert not np.allclose(values(make(reduction="none"), labels, outputs), right, rtol=0.01)
+
+
+@every_loss
+def test_a_label_that_is_none_is_refused_or_its_loss_is_nan(name):
+    make, labels = MADE[name]
+    wrong = np.array(labels)
+    wrong[2] = len(COUNTS) if wrong.ndim == 1 else -1
+    with pytest.raises(ValueError, match=r"`y_true` holds"):
+        values(make(), wrong, LOGITS)
+
+
+@every_loss
+def test_its_configuration_makes_it_again(name):
+    make, labels = MADE[name]
+    loss = make(reduction="sum", name="mine")
+    again = keras.losses.deserialize(keras.losses.serialize(loss))
+    assert (type(again), again.name) == (type(loss), "mine")
+    assert again.get_config() == loss.get_config()
+    given = {n for n in inspect.signature(getattr(losses, name)).parameters if n != "dtype"}
+    assert given <= set(loss.get_config())
+    np.testing.assert_array_equal(values(again, labels, LOGITS), values(loss, labels, LOGITS))
