@@ -41,7 +41,7 @@ def without_assertions() -> bool:
     return on_tpu or inside_xla()
 
 
-def refused(labels: Any, bad: Any, words: str, what: str = "holds") -> Any:
+def refused(labels: Any, bad: Any, words: str) -> Any:
     """An assertion that fails with the first of the `bad` labels, its position, and `words`.
 
     Numbers and constant texts alone: a function may be compiled by XLA after it was traced, which
@@ -56,7 +56,7 @@ def refused(labels: Any, bad: Any, words: str, what: str = "holds") -> Any:
         size = tf.shape(labels)[axis]
         position.insert(0, flat % size)
         flat //= size
-    data = [f"`y_true` {what}", value, "at position", tf.stack(position or [0]), words]
+    data = ["`y_true` holds", value, "at position", tf.stack(position or [0]), words]
     return tf.raw_ops.Assert(condition=False, data=data, summarize=8)
 
 

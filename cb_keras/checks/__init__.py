@@ -17,9 +17,8 @@ from cb_keras.checks.labels import (
 )
 from cb_keras.checks.multi_hot import (
     invalid_multi_hot,
-    invalid_rows,
     refuse_invalid_multi_hot,
-    refuse_several_classes,
+    refuse_invalid_one_hot,
 )
 from cb_keras.checks.numbers import (
     check_beta,
@@ -73,13 +72,12 @@ __all__ = [
     "classes_first_hint",
     "invalid_class_ids",
     "invalid_multi_hot",
-    "invalid_rows",
     "known_shape",
     "narrow_class_ids",
     "per_label",
     "refuse_invalid_class_ids",
     "refuse_invalid_multi_hot",
-    "refuse_several_classes",
+    "refuse_invalid_one_hot",
     "safe_class_ids",
     "sizes_fit",
     "to_tensors",

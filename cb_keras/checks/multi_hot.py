@@ -1,9 +1,5 @@
-"""Dense labels by value: what is outside of [0, 1] is refused wherever values can be seen.
+"""Dense labels by value: what is outside of [0, 1] is refused wherever values can be seen."""
 
-So are those that add up to more than 1 where an example has one class, of a softmax.
-"""
-
-import functools
 from typing import Any
 
 import numpy as np
@@ -14,13 +10,8 @@ from cb_keras import tracing
 from cb_keras.checks.seen import in_tensorflow_graph, values_of
 
 _ROUNDING = 1e-3  # above 1, of soft labels
-_ROUNDING_OF_SUMS = 2e-2  # of thousands of them, which may have been bfloat16
 _WORDS = "multi-hot labels are 0 or 1, or soft ones in between."
-_WORDS_OF_ONE = "one-hot labels are 0 or 1, or soft ones in between that add up to 1."
-_SEVERAL = (
-    " Has an example several classes? Then take a loss that is a yes or no of each: the sigmoid, "
-    "focal or binary one."
-)
+_WORDS_OF_ONE = "one-hot labels are 0 or 1, or soft ones in between."
 _SWAPPED = " Are the arguments in the order loss(y_true, y_pred)?"
 _BY_SIGN = " Labels are -1/1? Then give (labels + 1) / 2."
 _FROM_ONE = " Labels are 1/2? Then give labels - 1."
@@ -35,21 +26,8 @@ def invalid_multi_hot(labels: Any) -> Any:
     return ops.logical_not(ops.logical_and(labels >= 0.0, labels <= 1.0 + _ROUNDING))
 
 
-def invalid_rows(labels: Any, of_one: bool) -> Any:
-    """Which examples have such a label, bool `[...]`.
-
-    Args:
-        labels: `[..., L]`, of a type that can hold their sum.
-        of_one: Whether an example has one class, so that its labels add up to 1 at most.
-    """
-    if not of_one:
-        return ops.any(invalid_multi_hot(labels), axis=-1)
-    least, total = ops.min(labels, axis=-1), ops.sum(labels, axis=-1)  # NaN of one that is
-    return ops.logical_not(ops.logical_and(least >= 0.0, total <= 1.0 + _ROUNDING_OF_SUMS))
-
-
-def refuse_several_classes(labels: Any, losses: Any) -> Any:
-    """Losses of a softmax, or an error where labels are outside of [0, 1] or add up to more.
+def refuse_invalid_one_hot(labels: Any, losses: Any) -> Any:
+    """Losses of a softmax, or an error where a dense label is outside of [0, 1].
 
     The loss and the gradient of such an example are NaN where values can't be seen.
 
@@ -60,7 +38,7 @@ def refuse_several_classes(labels: Any, losses: Any) -> Any:
     Raises:
         ValueError: As `refuse_invalid_multi_hot`.
     """
-    invalid = invalid_rows(ops.cast(labels, "float32"), of_one=True)
+    invalid = ops.any(invalid_multi_hot(ops.cast(labels, "float32")), axis=-1)
     losses = losses * ops.where(invalid, float("nan"), ops.ones_like(losses))
     return refuse_invalid_multi_hot(labels, losses, of_one=True)
 
@@ -74,11 +52,11 @@ def refuse_invalid_multi_hot(labels: Any, losses: Any, of_one: bool = False) -> 
     Args:
         labels: A tensor `[..., L]`.
         losses: Their losses `[...]`.
-        of_one: Whether an example has one class, so that its labels add up to 1 at most.
+        of_one: Whether they are of one class of many, for the words.
 
     Raises:
-        ValueError: A label is outside of [0, 1], or too many are 1; in a graph
-            tf.errors.InvalidArgumentError, when it runs.
+        ValueError: A label is outside of [0, 1]; in a graph tf.errors.InvalidArgumentError, when
+            it runs.
     """
     if in_tensorflow_graph():
         return _asserted(labels, losses, of_one)
@@ -91,14 +69,6 @@ def refuse_invalid_multi_hot(labels: Any, losses: Any, of_one: bool = False) -> 
     bad = ~((values >= 0) & (values <= 1 + _ROUNDING))
     if bad.any():
         raise ValueError(_message(values, bad, of_one))
-    if of_one:
-        sums = np.asarray(values, "float64").sum(axis=-1)
-        if (sums > 1 + _ROUNDING_OF_SUMS).any():
-            position = np.argwhere(sums > 1 + _ROUNDING_OF_SUMS)[0].tolist()
-            total = sums[tuple(position)]
-            raise ValueError(
-                f"`y_true` adds up to {total:g} at position {position}: {_WORDS_OF_ONE}{_SEVERAL}"
-            )
     return losses
 
 
@@ -135,12 +105,6 @@ def _asserted(labels: Any, losses: Any, of_one: bool) -> Any:
                 default=lambda: tracing.refused(values, bad, words + hint),
             )
 
-        return tf.cond(tf.reduce_any(bad), refuse, look_at_sums if of_one else tf.no_op)
-
-    def look_at_sums() -> Any:
-        sums = tf.reduce_sum(values, axis=-1)
-        bad, words = sums > 1.0 + _ROUNDING_OF_SUMS, _WORDS_OF_ONE + _SEVERAL
-        refuse = functools.partial(tracing.refused, sums, bad, words, "adds up to")
         return tf.cond(tf.reduce_any(bad), refuse, tf.no_op)
 
     assertion = tf.cond(tf.reduce_any(tf.math.is_nan(losses)), look, tf.no_op)

@@ -13,7 +13,7 @@ from cb_keras.checks import (
     check_flag,
     check_ignore_class,
     refuse_invalid_class_ids,
-    refuse_several_classes,
+    refuse_invalid_one_hot,
     to_tensors,
     void_class_ids,
     warn_of_activation,
@@ -104,8 +104,8 @@ def prepare_per_label(
 
 
 def refused_or(prepared: Prepared, losses: Any) -> Any:
-    """The losses of a softmax, or an error where dense labels are not of one class of many."""
-    return losses if prepared.sparse else refuse_several_classes(prepared.labels, losses)
+    """The losses of a softmax, or an error where a dense label is outside of [0, 1]."""
+    return losses if prepared.sparse else refuse_invalid_one_hot(prepared.labels, losses)
 
 
 def at_least_float32(predictions: Any) -> str:

@@ -22,7 +22,7 @@ from cb_keras.checks import (
     narrow_class_ids,
     refuse_invalid_class_ids,
     refuse_invalid_multi_hot,
-    refuse_several_classes,
+    refuse_invalid_one_hot,
     to_tensors,
     void_class_ids,
     warn_of_activation,
@@ -163,8 +163,7 @@ class ClassBalancedLoss(WithClassWeights, keras.losses.Loss):
         if mask is not None or sample_weight is not None:
             logits = ops.cast(logits, self.dtype)
             labels, logits, sample_weight = leave_out(
-                *(labels, logits, sparse, mask, sample_weight, self.ignore_class),
-                of_one=not self._multi_hot,
+                labels, logits, sparse, mask, sample_weight, self.ignore_class
             )
         given, left_to_the_op = labels, self._leaves_labels_to_the_op(logits, sparse)
         if sparse:
@@ -192,7 +191,7 @@ class ClassBalancedLoss(WithClassWeights, keras.losses.Loss):
         return refuse_invalid_class_ids(labels, self._num_classes, self.ignore_class)
 
     def _checked_multi_hot(self, labels: Any, losses: Any) -> Any:
-        check = refuse_invalid_multi_hot if self._multi_hot else refuse_several_classes
+        check = refuse_invalid_multi_hot if self._multi_hot else refuse_invalid_one_hot
         return check(labels, losses)
 
     def _of_plain_tensors(self, labels: Any, logits: Any) -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 from keras import ops
 
 from cb_keras import private_api
-from cb_keras.checks import invalid_class_ids, invalid_rows, void_class_ids
+from cb_keras.checks import invalid_class_ids, invalid_multi_hot, void_class_ids
 from cb_keras.examples import along_leading, left_out
 from cb_keras.functional.weighting import tame_where
 
@@ -17,7 +17,6 @@ def leave_out(
     mask: Any,
     sample_weight: Any,
     ignore_class: int | None = None,
-    of_one: bool = False,
 ) -> tuple[Any, Any, Any]:
     """Labels, logits with their mask, and weights; examples that are left out can do no harm."""
     static, shape = tuple(logits.shape[:-1]), ops.shape(logits)[:-1]
@@ -26,14 +25,14 @@ def leave_out(
     if sample_weight is not None:
         sample_weight = along_leading("sample_weight", sample_weight, static, shape)
     out = left_out(mask, sample_weight)
-    labels, logits = _harmless_where(out, labels, logits, sparse, ignore_class, of_one)
+    labels, logits = _harmless_where(out, labels, logits, sparse, ignore_class)
     if mask is not None:
         private_api.set_keras_mask(logits, mask)
     return labels, logits, sample_weight
 
 
 def _harmless_where(
-    out: Any, labels: Any, logits: Any, sparse: bool, ignore_class: int | None, of_one: bool
+    out: Any, labels: Any, logits: Any, sparse: bool, ignore_class: int | None
 ) -> tuple[Any, Any]:
     """Labels and logits, 0 where an example that is left out would have a loss of NaN or infinity.
 
@@ -47,6 +46,5 @@ def _harmless_where(
         if void is not None:
             bad = ops.logical_and(bad, ops.logical_not(void))
     else:
-        invalid = invalid_rows(ops.cast(labels, logits.dtype), of_one)
-        bad = ops.logical_and(rows, ops.expand_dims(invalid, -1))
+        bad = ops.logical_and(rows, invalid_multi_hot(ops.cast(labels, logits.dtype)))
     return ops.where(bad, ops.zeros_like(labels), labels), tame_where(rows, logits)

@@ -57,11 +57,10 @@ class ClassBalancedSoftmaxCrossentropy(ClassBalancedLoss):
 
     Call arguments:
         y_true: Class ids `[...]` or `[..., 1]`, or one-hot or soft labels `[..., C]`.
-            Integers stay exact whatever the dtype policy. A class id outside `[0, C)`, a dense
-            label outside `[0, 1]`, and dense labels that add up to more than 1 are refused with
-            position and value where they can be seen (in TensorFlow's eager code and graphs, in
-            eager code of JAX and PyTorch on the CPU); elsewhere, as under XLA, the example's loss
-            is NaN.
+            Integers stay exact whatever the dtype policy. A class id outside `[0, C)` or a dense
+            label outside `[0, 1]` is refused with its position and value where it can be seen (in
+            TensorFlow's eager code and graphs, in eager code of JAX and PyTorch on the CPU);
+            elsewhere, as under XLA, its example's loss is NaN.
         y_pred: `[..., C]`, taken as it is: with `from_logits=True` never the output of a softmax
             or sigmoid. Where that can be known (on TensorFlow in graphs, and for the first eager
             batch on every backend) a warning says so; in code that JAX or PyTorch compiles it
