@@ -263,5 +263,5 @@ def _report(run_folder):
         for groups in section.groups.values():
             assert page._rows(groups)
     for run in found.runs:
-        assert page._run(run)
+        assert page._run(run, run.name)
     return run_folder.name in [run.name for run in found.runs]
