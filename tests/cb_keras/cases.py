@@ -25,6 +25,13 @@ CLASSES = {
     "focal": losses.ClassBalancedFocalCrossentropy,
     "softmax_focal": losses.ClassBalancedSoftmaxFocalCrossentropy,
 }
+OF_COUNTS = [  # the losses of one class of many, all made with class counts
+    *CLASSES.values(),
+    losses.LDAMCrossentropy,
+    losses.LabelAwareSmoothingCrossentropy,
+    losses.LogitAdjustedCrossentropy,
+    losses.VectorScalingCrossentropy,
+]
 # The sigmoid loss is the focal loss with gamma 0, in code too: TensorFlow's tests show that, and
 # those of the other backends need not do all of it twice.
 # The softmax focal loss has a file of its own.

@@ -6,15 +6,8 @@ import pytest
 from keras import ops
 
 from cb_keras import losses
-from tests.cb_keras.cases import CLASSES, COUNTS, IDS, LOGITS, WEIGHTS
+from tests.cb_keras.cases import CLASSES, COUNTS, IDS, LOGITS, OF_COUNTS, WEIGHTS
 
-OF_COUNTS = [
-    *CLASSES.values(),
-    losses.LDAMCrossentropy,
-    losses.LogitAdjustedCrossentropy,
-    losses.VectorScalingCrossentropy,
-    losses.LabelAwareSmoothingCrossentropy,
-]
 FIXED = {
     losses.ClassBalancedSoftmaxCrossentropy: ("label_smoothing",),
     losses.ClassBalancedFocalCrossentropy: ("gamma",),

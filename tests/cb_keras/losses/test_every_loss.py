@@ -9,25 +9,13 @@ import pytest
 from keras import ops
 
 from cb_keras import losses
-from tests.cb_keras.cases import COUNTS, IDS, LOGITS, TARGETS
+from tests.cb_keras.cases import COUNTS, IDS, LOGITS, OF_COUNTS, TARGETS
 from tests.cb_keras.gradients import value_and_gradient
 
 _PAIRS = [[90, 10]] * len(COUNTS)
 # Name -> function of options that makes it, and labels of LOGITS.
 MADE = {
-    **{
-        name: (functools.partial(getattr(losses, name), COUNTS), IDS)
-        for name in (
-            "ClassBalancedFocalCrossentropy",
-            "ClassBalancedSigmoidCrossentropy",
-            "ClassBalancedSoftmaxCrossentropy",
-            "ClassBalancedSoftmaxFocalCrossentropy",
-            "LabelAwareSmoothingCrossentropy",
-            "LDAMCrossentropy",
-            "LogitAdjustedCrossentropy",
-            "VectorScalingCrossentropy",
-        )
-    },
+    **{loss.__name__: (functools.partial(loss, COUNTS), IDS) for loss in OF_COUNTS},
     "ClassBalancedBinaryCrossentropy": (
         functools.partial(losses.ClassBalancedBinaryCrossentropy, _PAIRS),
         TARGETS,

@@ -5,7 +5,7 @@ import pytest
 from keras import ops
 
 from cb_keras import losses
-from tests.cb_keras.cases import COUNTS, IDS, LOGITS, TARGETS
+from tests.cb_keras.cases import COUNTS, IDS, LOGITS, OF_COUNTS, TARGETS
 from tests.cb_keras.gradients import BACKEND
 
 if BACKEND == "jax":
@@ -14,16 +14,6 @@ if BACKEND == "jax":
 MULTI_HOT = [
     losses.ClassBalancedBinaryCrossentropy([[90, 10]] * 3, dtype="float64"),
     losses.AsymmetricCrossentropy(dtype="float64"),
-]
-OF_COUNTS = [
-    losses.ClassBalancedFocalCrossentropy,
-    losses.ClassBalancedSigmoidCrossentropy,
-    losses.ClassBalancedSoftmaxCrossentropy,
-    losses.ClassBalancedSoftmaxFocalCrossentropy,
-    losses.LabelAwareSmoothingCrossentropy,
-    losses.LDAMCrossentropy,
-    losses.LogitAdjustedCrossentropy,
-    losses.VectorScalingCrossentropy,
 ]
 CASES = [
     *((loss, TARGETS) for loss in MULTI_HOT),

@@ -6,7 +6,7 @@ import pytest
 
 from cb_keras import losses
 from tests.cb_keras import reference
-from tests.cb_keras.cases import COUNTS, IDS, LOGITS
+from tests.cb_keras.cases import COUNTS, IDS, LOGITS, OF_COUNTS
 from tests.cb_keras.gradients import BACKEND
 
 if BACKEND != "torch":
@@ -35,16 +35,6 @@ def keras_itself_is_followed():
 if not keras_itself_is_followed():  # PyTorch 2.6, or Keras 3.10
     pytest.skip("the compiler breaks its graph at Keras' own operations", allow_module_level=True)
 
-OF_COUNTS = [
-    losses.ClassBalancedFocalCrossentropy,
-    losses.ClassBalancedSigmoidCrossentropy,
-    losses.ClassBalancedSoftmaxCrossentropy,
-    losses.ClassBalancedSoftmaxFocalCrossentropy,
-    losses.LabelAwareSmoothingCrossentropy,
-    losses.LDAMCrossentropy,
-    losses.LogitAdjustedCrossentropy,
-    losses.VectorScalingCrossentropy,
-]
 # Name of a loss -> the loss, and whether its labels are dense.
 CASES = {
     **{f"{loss.__name__} of ids": (loss(COUNTS, fused=False), False) for loss in OF_COUNTS},
