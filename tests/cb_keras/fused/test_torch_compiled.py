@@ -74,7 +74,7 @@ def test_a_compiled_loss_is_one_graph_with_the_op_for_any_number_of_rows(kind, f
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rows", [4, 40])  # of few numbers and of many
-def test_compiled_code_sees_new_class_weights_and_other_settings(rows):
+def test_compiled_code_sees_new_class_weights_and_another_reduction(rows):
     loss = CLASSES["softmax"](class_weights=np.linspace(0.1, 2, NUMBER))
     labels, logits = batch(rows)
     function, _ = compiled(lambda y, z: loss(y, z), fullgraph=True)
@@ -82,7 +82,6 @@ def test_compiled_code_sees_new_class_weights_and_other_settings(rows):
         lambda: None,
         lambda: loss.class_weights.assign(np.linspace(2, 1, NUMBER)),
         lambda: setattr(loss, "reduction", "sum"),
-        lambda: setattr(loss, "label_smoothing", 0.2),
     ):
         change()
         before = loss.fused
