@@ -86,21 +86,19 @@ def of(description):
     return None if text is None else of_text(text)
 
 
-def lines(images, held_out, test):
+def lines(images, held_out, test, trained_on):
     """A warning for each split whose images the training sees too, by their pixels.
 
     Args:
         images: `datasets.Split` to train on.
         held_out: That held out for validation, or None.
         test: That of the test.
+        trained_on: `of_splits` of the first two.
     """
-    trained_on = digests(images)
-    for what, split, others in (
-        ("test", test, of_splits(images, held_out)),
-        ("held-out", held_out, trained_on),
-    ):
-        if split is None:
-            continue
+    pairs = [("test", test, trained_on)]
+    if held_out is not None:
+        pairs.append(("held-out", held_out, digests(images)))
+    for what, split, others in pairs:
         number = int(np.isin(digests(split), others).sum())
         if number:
             yield (

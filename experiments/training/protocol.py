@@ -66,9 +66,9 @@ def train(run, settings, flags):
     _print_network(settings, image_shape)
     if warning := images_of.balanced_twice(settings):
         print(f"warning: {warning}", file=sys.stderr)
-    for warning in training_images.lines(images, held_out, data.test):
-        print(f"warning: {warning}", file=sys.stderr)
     trained_on = training_images.of_splits(images, held_out)
+    for warning in training_images.lines(images, held_out, data.test, trained_on):
+        print(f"warning: {warning}", file=sys.stderr)
 
     weighted = weighting.Weighting(settings, images, class_counts, begun)
     record |= weighted.measured

@@ -41,10 +41,12 @@ def test_images_that_two_splits_share_are_told_with_their_number():
         Split(images[ids], np.zeros(len(ids), "int32"))
         for ids in ([0, 1, 2, 3], [4, 1], [5, 2, 4, 0, 6])
     )
-    of_test, of_held_out = training_images.lines(train, held_out, test)
+    seen = training_images.of_splits(train, held_out)
+    of_test, of_held_out = training_images.lines(train, held_out, test, seen)
     assert of_test.startswith("3 of 5 test images have the pixels of training images")
     assert of_held_out.startswith("1 of 2 held-out images have the pixels of training images")
-    assert not [*training_images.lines(train, None, test.take(np.array([0, 4])))]
+    new = test.take(np.array([0, 4]))
+    assert not [*training_images.lines(train, None, new, training_images.of_splits(train, None))]
 
 
 @pytest.mark.parametrize("text", ["no digests!", "AAAA", 5])
