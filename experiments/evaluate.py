@@ -51,16 +51,24 @@ def main(argv):
     test = datasets.test_split_for(data, description["class_names"])
     test, about_data = measured_on.unseen(data, test, [description])
     description = evaluation.with_class_weights(description, folder)
-    run = None
+    run = held_out = None
     if posthoc_flags.steps(given):
-        description, run = _after_posthoc(folder, description, given)
-    answers = evaluation.predict(
-        folder, description, test, given["eval_batch_size"], given["probabilities"], run
-    )
-    metrics = {**evaluation.of_predictions(answers, description), "test_data": about_data}
+        _check_posthoc(folder, description, given)
+        held_out = _held_out(folder, given, is_of_training=not different)
+        description, run = _after_posthoc(folder, description, given, held_out)
+
+    def measured(split):
+        how = given["eval_batch_size"], given["probabilities"], run
+        found = evaluation.predict(folder, description, split, *how)
+        return found, evaluation.of_predictions(found, description)
+
+    answers, figures = measured(test)
+    metrics = {**figures, "test_data": about_data}
+    if held_out is not None:
+        metrics["validation"] = evaluation.of_validation(measured(held_out)[1])
     if about := description.get("posthoc"):
         metrics["posthoc"] = about
-        for line in posthoc_flags.lines(about):
+        for line in posthoc_flags.lines(about, metrics.get("validation")):
             print(line)
     of_classes = (description[f"class_{what}"] for what in ("counts", "weights", "names"))
     for line in summary.lines(metrics, *of_classes):
@@ -75,9 +83,9 @@ def main(argv):
             print(f"written to {given[name]}")
 
 
-def _after_posthoc(path, description, given):
-    """The model of a run after what `--posthoc` says: its description, and how it is run."""
-    from experiments.exports import keras_file, posthoc
+def _check_posthoc(path, description, given):
+    """Raises UserError where `--posthoc` is not for the model at `path`."""
+    from experiments.exports import keras_file
 
     if not keras_file.is_one(path):
         raise cli.UserError(
@@ -85,8 +93,13 @@ def _after_posthoc(path, description, given):
             "SavedModel; model.keras lies next to it."
         )
     posthoc_flags.check_model(description, given)
+
+
+def _after_posthoc(path, description, given, held_out):
+    """The model of a run after what `--posthoc` says: its description, and how it is run."""
+    from experiments.exports import keras_file, posthoc
+
     model = keras_file.load(path)
-    held_out = _held_out(path, given) if posthoc_flags.searched(given) else None
     model, about = posthoc.apply(model, description, given, held_out, given["eval_batch_size"])
     description = {**description, "posthoc": about}
     if target := given["posthoc_saved_model"]:
@@ -97,15 +110,24 @@ def _after_posthoc(path, description, given):
     return description, functools.partial(keras_file.predict, model)
 
 
-def _held_out(path, given):
-    """The training images that a run held out; raises UserError where it held none out."""
+def _held_out(path, given, is_of_training):
+    """The training images that a run held out, or None.
+
+    They are read where they choose something, and where the data of the training are at hand, to
+    be measured on as the training did.
+
+    Raises:
+        UserError: Something is to be chosen, and it held none out, or they are not to be had.
+    """
     from experiments.training import images
 
+    names = posthoc_flags.searched(given)
+    if not (names or is_of_training):
+        return None
     config = directory.read_config(path.absolute().parent)
     data_dir = cli.local_path("--data_dir", given["data_dir"])
     held_out = images.held_out_again(config, data_dir, given["download"])
-    if held_out is None:
-        names = posthoc_flags.searched(given)
+    if held_out is None and names:
         fix = " ".join(f"--posthoc_{name}=1" for name in names)
         raise cli.UserError(
             f"{' and '.join(names)} can't be chosen: the run of {path} held no training images "

@@ -20,6 +20,7 @@ WITH_INTERVAL = (
     *("accuracy", "balanced_accuracy", "many_accuracy", "medium_accuracy", "few_accuracy"),
     *("macro_f1", "nll"),
 )
+_OF_RUN = ("epochs", "train_seconds", "images_per_second")  # of whatever split
 
 
 def evaluate(path, description, split, batch_size):
@@ -123,8 +124,13 @@ def of_predictions(predictions, description):
         **_of_classes(predictions, len(counts)),
         **_of_probabilities(predictions, counts),
         "loss": float(np.asarray(loss(predictions.labels, predictions.logits))),
-        **{key: description[key] for key in ("epochs", "train_seconds", "images_per_second")},
+        **{name: description[name] for name in _OF_RUN},
     }
+
+
+def of_validation(metrics):
+    """The part `validation` of `metrics.json`, of the metrics of the images that were held out."""
+    return {name: figure for name, figure in metrics.items() if name not in _OF_RUN}
 
 
 def _of_counts(predictions, class_counts):

@@ -183,11 +183,12 @@ def check_model(description, given):
         )
 
 
-def lines(about):
+def lines(about, validation=None):
     """What was done, as lines of text.
 
     Args:
         about: The `posthoc` of metrics.
+        validation: Their `validation`, where the run held images out.
     """
     for name in ("tau", "temperature"):
         if name in about:
@@ -201,3 +202,6 @@ def lines(about):
             yield f"{','.join(about['steps'])}: {name} {about[name]:.4g}, {how}"
     if "prior" in about:
         yield f"{','.join(about['steps'])}: to the class frequencies {about['prior']}"
+    if validation is not None:
+        accuracy = validation["balanced_accuracy"]
+        yield f"balanced accuracy of the training images that the run held out: {accuracy:.4f}"

@@ -359,6 +359,5 @@ def _export_and_measure(run, model, settings, description, test, held_out):
     figures = measured(test)
     if held_out is None:
         return figures
-    of_run = ("epochs", "train_seconds", "images_per_second")
-    validation = {key: x for key, x in measured(held_out).items() if key not in of_run}
+    validation = evaluation.of_validation(measured(held_out))
     return {**figures, "split": "test", "validation": validation}

@@ -10,7 +10,7 @@ import tensorflow as tf
 from scipy.special import log_softmax
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import balanced_accuracy_score
+from sklearn.metrics import balanced_accuracy_score, confusion_matrix
 
 import cb_keras
 from experiments.cli import UserError
@@ -189,6 +189,10 @@ def test_a_run_is_adjusted_by_its_own_held_out_images_and_baked_into_a_saved_mod
     assert made["tau"] == cb_keras.posthoc.fit_tau(plain, held_out.labels, counts)
     expected = (plain - made["tau"] * np.log(counts / counts.sum())) / made["temperature"]
     np.testing.assert_allclose(logits(baked, held_out.images), expected, rtol=1e-4, atol=1e-4)
+    answers = logits(baked, held_out.images).argmax(axis=1)
+    confusion = confusion_matrix(held_out.labels, answers).tolist()
+    assert metrics["validation"]["confusion_matrix"] == confusion
+    assert {*metrics["validation"]} == {*run.metrics["validation"]}
     again = tmp_path / "again.json"
     call_evaluate(f"--saved_model={baked}", f"--output={again}")
     found = json.loads(again.read_text())
@@ -209,8 +213,9 @@ def test_nothing_is_chosen_on_test_images_where_a_run_held_none_out(run, call_ev
     with pytest.raises(UserError, match=r"held no training images .* give --posthoc_tau=1, or"):
         call_evaluate(model, "--posthoc=tau_norm")
     call_evaluate(model, "--posthoc=tau_norm", "--posthoc_tau=0.5", f"--output={output}")
-    made = json.loads(output.read_text())["posthoc"]
-    assert made == {"steps": ["tau_norm"], "tau": 0.5}
+    metrics = json.loads(output.read_text())
+    assert metrics["posthoc"] == {"steps": ["tau_norm"], "tau": 0.5}
+    assert "validation" not in metrics
     with pytest.raises(UserError, match=r"is a SavedModel; model\.keras lies next to it"):
         call_evaluate(f"--saved_model={folder / 'saved_model'}", "--posthoc=tau_norm")
     config = {**run.config, "class_counts": [n + 1 for n in config["class_counts"]]}

@@ -8,22 +8,12 @@ from experiments import sweep
 from experiments.cli import UserError
 from experiments.sweeps.launchers import LAUNCHERS
 from tests.experiments.cases import call
-from tests.experiments.sweeps.cases import calls, change, launch, prepare
+from tests.experiments.sweeps.cases import calls, change, held_out, launch, prepare
 
 GRID = (
     *("--grid=cb_power=0,0.5,1", "--output_dir=out", "--dataset=digits", "--train_epochs=20"),
     *("--seeds=0,1", "--validation_fraction=0.1", "--retrain"),
 )
-
-
-def held_out(accuracy):
-    """Figures of held-out images, ten of each of two classes."""
-    right = round(10 * accuracy)
-    return {
-        **{"accuracy": accuracy, "balanced_accuracy": accuracy, "few_accuracy": None},
-        **{"loss": 1.0, "per_class_accuracy": [accuracy, accuracy]},
-        "confusion_matrix": [[right, 10 - right], [10 - right, right]],
-    }
 
 
 def prepared(*arguments):

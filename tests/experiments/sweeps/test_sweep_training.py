@@ -151,18 +151,23 @@ def test_a_sweep_killed_at_random_moments_loses_no_finished_cell(tmp_path):
 @pytest.mark.slow
 def test_a_row_on_the_networks_of_another_is_trained_and_one_after_the_training_evaluated(tmp_path):
     folder = tmp_path / "sweep"
-    own = "--rows=softmax,post-hoc logit adjustment,cRT"
-    call(sweep.main, "--table=methods", own, *FLAGS, "--train_epochs=2", f"--output_dir={folder}")
+    own = ("--rows=softmax,post-hoc logit adjustment,cRT", "--validation_fraction=0.2")
+    call(sweep.main, "--table=methods", *own, *FLAGS, "--train_epochs=2", f"--output_dir={folder}")
     runs = {run.config["flags"]["method"]: run for run in map(Run, finished_cells(folder))}
     plain, second = runs["class_balanced"], runs["crt"]
     assert second.config["flags"]["first_stage"].startswith(f"{plain.folder.name}: model.keras (")
     after = json.loads((plain.folder / "posthoc_logit_adjustment_tau1.json").read_text())
     assert after["posthoc"] == {"steps": ["logit_adjustment"], "tau": 1.0}
-    lines = (folder / "methods.md").read_text().splitlines()
-    for row, metrics in {
+    on_test, on_held_out = (folder / "methods.md").read_text().split("\nBalanced accuracy on the ")
+    measured = {
         "softmax": plain.metrics,
         "post-hoc logit adjustment": after,
         "cRT": second.metrics,
-    }.items():
-        (line,) = [line for line in lines if line.startswith(f"| {row} |")]
-        assert float(line.split("|")[2]) == pytest.approx(metrics["accuracy"], abs=1e-4)
+    }
+    for row, metrics in measured.items():
+        for text, expected in (
+            (on_test, metrics["accuracy"]),
+            (on_held_out, metrics["validation"]["balanced_accuracy"]),
+        ):
+            (line,) = [line for line in text.splitlines() if line.startswith(f"| {row} |")]
+            assert float(line.split("|")[2]) == pytest.approx(expected, abs=1e-4)

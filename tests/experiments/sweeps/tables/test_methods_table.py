@@ -164,6 +164,27 @@ def test_figures_that_are_not_what_evaluate_writes_are_refused(work):
         run(*METHODS, FIRSTS)
 
 
+def test_what_is_done_after_a_training_can_be_the_best_on_held_out_images_too(work):
+    own = "--rows=softmax,square root softmax,post-hoc logit adjustment"
+    made = run(*METHODS, own, "--validation_fraction=0.1")
+    text = (work / "out" / "methods.md").read_text()
+    assert (
+        "- digits: the best method by balanced accuracy on held-out images is post-hoc logit "
+        "adjustment (.7000), which has .8000 on the test set.\n"
+    ) in text
+    assert "left out of that choice" not in text
+    after = next(job for job in made.jobs if not job.trains)
+    change(after.folder / after.figures, validation=None)  # as an older version left it
+    run(*METHODS, own, "--validation_fraction=0.1")
+    text = (work / "out" / "methods.md").read_text()
+    assert "the best method by balanced accuracy on held-out images is softmax (.5000)" in text
+    assert (
+        "- Without figures on the held-out images, and so left out of that choice: post-hoc logit "
+        "adjustment; where its file (posthoc_*.json of the run) is deleted, the same command "
+        "measures them.\n"
+    ) in text
+
+
 def test_a_first_stage_without_its_network_is_told_before_anything_is_trained(work):
     run(*METHODS, "--rows=softmax")
     (work / "calls.txt").unlink()
