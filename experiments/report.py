@@ -18,13 +18,15 @@ def main(argv):
     from experiments.reporting import page
 
     path, found = page.write(argv[1], flags.FLAGS.output)
-    left_out = [
+    others = [
         f"{len(entries)} {word}"
         for entries, word in ((found.unfinished, "unfinished"), (found.damaged, "damaged"))
         if entries
     ]
-    also = f" ({', '.join(left_out)})" if left_out else ""
-    print(f"{counted(len(found.runs), 'finished run')}{also}: written to {path}")
+    if after := len(found.runs) - len(found.trained):
+        others.insert(0, f"{after} measured again after --posthoc")
+    also = f" ({', '.join(others)})" if others else ""
+    print(f"{counted(len(found.trained), 'finished run')}{also}: written to {path}")
 
 
 if __name__ == "__main__":

@@ -61,7 +61,9 @@ def _of_method(groups, series, limits, sizes_differ):
     split = split_of_history(groups[0].runs[0].metrics)
     return {
         "powers": [group.power for group in groups],
-        "curves": _image(curves.above_each_other, series, title, limits["curves"]),
+        "curves": _image(curves.above_each_other, series, title, limits["curves"])
+        if any(run.history for one in series for run in one.runs)
+        else None,
         "curves_show": f"training loss and {split} accuracy" if measured else "training loss",
         "class_accuracy": _image(classes.accuracy_by_size, series, title, limits["accuracy"])
         if sizes_differ

@@ -1,14 +1,14 @@
 """The runs that a report is about, found below a folder and checked."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
 
 from experiments import methods
 from experiments.reporting import effects
-from experiments.runs import data_record, directory, files, schema
+from experiments.runs import afterwards, data_record, directory, files, schema
 
-FIGURES = ("accuracy", "balanced_accuracy", *schema.SHOT_FIGURES)
 _FILES = (schema.CONFIG, schema.METRICS, schema.HISTORY)
 _IN_LABEL = ("method", "loss", "sampler", "seed")  # and the parameters of methods
 _CURVES = ("loss", "val_accuracy")
@@ -32,19 +32,24 @@ def split_of_history(metrics):
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A finished run.
+    """A finished run, or its network after something was done to it.
 
     Attributes:
-        name: Its directory below the one that was searched.
+        name: Its directory below the one that was searched; of the second kind that of its figures.
         config: Content of `config.json`, checked.
-        metrics: Content of `metrics.json`, checked.
-        history: Rows of `history.csv`, dicts of numbers or None.
+        metrics: Content of `metrics.json` or of those figures, checked.
+        history: Rows of `history.csv`, dicts of numbers or None; none of the second kind.
     """
 
     name: str
     config: dict
     metrics: dict
     history: list
+
+    @property
+    def after(self):
+        """What was done to its network after the training, `posthoc` of its figures, or None."""
+        return self.metrics.get("posthoc")
 
     @property
     def flags(self):
@@ -77,7 +82,8 @@ class Run:
         except ValueError:  # of another version: as it is called there
             own = [name] if (name := self._method) != methods.DEFAULT else []
             label = ", ".join([*own, self.flags["loss"]])
-        return ", ".join([label, *effects.in_label(self.flags, names)])
+        done = [afterwards.label(self.after)] if self.after else []
+        return ", ".join([label, *effects.in_label(self.flags, names), *done])
 
     @property
     def rank(self):
@@ -122,11 +128,22 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """All run directories: the finished, `(name, epochs, of)` of the others, `(name, reason)`."""
+    """All run directories.
+
+    Attributes:
+        runs: List of `Run`: the finished, and those of them after something was done to them.
+        unfinished: List of `(name, epochs, of)` of the others.
+        damaged: List of `(name, reason)` of what can't be read.
+    """
 
     runs: list
     unfinished: list
     damaged: list
+
+    @property
+    def trained(self):
+        """The finished runs themselves."""
+        return [run for run in self.runs if not run.after]
 
 
 def find(root):
@@ -192,7 +209,7 @@ def _name(folder, root):
 
 
 def _add(found, folder, name):
-    try:
+    with _damages(found, folder, name):
         config = files.read_config(folder / schema.CONFIG)
         finished = (folder / schema.METRICS).exists()
         history = files.read_history(folder / schema.HISTORY, _CURVES, required=finished)
@@ -201,8 +218,19 @@ def _add(found, folder, name):
             return
         metrics = files.read_metrics(folder / schema.METRICS, config)
         found.runs.append(Run(name, config, metrics, history))
+        for path in sorted(folder.glob(f"{afterwards.PREFIX}*.json")):
+            own = f"{name}/{path.name}"
+            with _damages(found, path, own):
+                found.runs.append(Run(own, config, files.read_posthoc(path, config), []))
+
+
+@contextlib.contextmanager
+def _damages(found, path, name):
+    """Adds to the damaged ones what can't be read."""
+    try:
+        yield
     except files.DamagedError as error:
         found.damaged.append((name, str(error)))
     except OSError as error:
-        file = pathlib.Path(error.filename or folder).name
+        file = pathlib.Path(error.filename or path).name
         found.damaged.append((name, f"{file} can't be read: {error.strerror}"))

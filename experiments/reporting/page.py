@@ -7,7 +7,7 @@ from experiments.reporting import cards, dark, drawing, effects, sections, verdi
 from experiments.reporting import found as runs_below
 from experiments.reporting.pictures import classes, powers
 from experiments.reporting.pictures.series import by_size
-from experiments.runs import figures, outputs, sessions, tails
+from experiments.runs import afterwards, figures, outputs, schema, sessions, tails
 from experiments.sweeps.tables import DOCUMENTS
 
 _TEMPLATES = pathlib.Path(__file__).parent / "templates"
@@ -19,6 +19,17 @@ _SHOT_RULES = {
     "number of images.",
     "thresholds": "Many shot is above 100 training images, few shot below 20, medium between.",
 }
+# Columns of a section's table: heading, and whether the highest is the best.
+_FIGURES = {
+    "accuracy": ("accuracy", True),
+    "balanced_accuracy": ("balanced", True),
+    "many_accuracy": ("many shot", True),
+    "medium_accuracy": ("medium shot", True),
+    "few_accuracy": ("few shot", True),
+    "ece": ("calibration error", False),
+    "nll": ("NLL", False),
+}
+_ALWAYS = ("accuracy", "balanced_accuracy", *schema.SHOT_FIGURES)  # others where a run has them
 _IN_TITLE = ("dataset", "long_tail", "imbalance_factor")
 _MOST_SETTINGS = 3  # of a section, in the list of contents
 _STAGE = "first_stage"  # says what a section is before other settings that tell as much
@@ -108,6 +119,9 @@ def _section(section, styles):
     names = {id(run): group.name for group in groups for run in group.runs}
     varied = {label: of_label for label, of_label in section.groups.items() if len(of_label) > 1}
     sizes_differ = len(set(config["class_counts"])) > 1
+    figures_shown = [
+        key for key in _FIGURES if key in _ALWAYS or any(g.over_seeds(key).values for g in groups)
+    ]
     drawn = cards.of_section(section, styles)
     decided, split, sentence = verdict.in_words(section)
     return {
@@ -117,8 +131,14 @@ def _section(section, styles):
         "shot_rule": _SHOT_RULES.get(config.get("shot_rule"), ""),
         "powers_compete": bool(varied),
         "has_powers": any(group.power is not None for group in groups),
+        "columns": [_FIGURES[key][0] for key in figures_shown],
         "methods": [
-            {"name": label, "rows": _rows(of_label), "classes": _classes(of_label), **pictures}
+            {
+                "name": label,
+                "rows": _rows(of_label, figures_shown),
+                "classes": _classes(of_label),
+                **pictures,
+            }
             for (label, of_label), pictures in zip(
                 section.groups.items(), drawn["methods"], strict=True
             )
@@ -191,14 +211,15 @@ def _title(section):
     return f"{settings['dataset']}, {tails.in_words(settings)}{data}"
 
 
-def _rows(groups):
+def _rows(groups, keys):
     """A table row a power.
 
-    Where powers compete, the largest mean of a column is marked if it differs from each of the
+    Where powers compete, the best mean of a column is marked if it differs from each of the
     others by more than the spread over seeds.
     """
-    columns = [[group.over_seeds(key) for key in runs_below.FIGURES] for group in groups]
-    best = [_best(column) for column in zip(*columns, strict=True)]
+    columns = [[group.over_seeds(key) for key in keys] for group in groups]
+    highest = [_FIGURES[key][1] for key in keys]
+    best = [_best(*column) for column in zip(highest, zip(*columns, strict=True), strict=True)]
     return [
         {
             "power": group.power,
@@ -210,12 +231,12 @@ def _rows(groups):
     ]
 
 
-def _best(statistics):
-    """The one whose mean is above all others by more than the spread; None where there is none."""
+def _best(highest, statistics):
+    """The one whose mean is best by more than the spread; None where there is none."""
     known = [s for s in statistics if s.mean is not None]
     if len(known) < 2:
         return None
-    top = max(known, key=lambda s: s.mean)
+    top = (max if highest else min)(known, key=lambda s: s.mean)
     others = [s for s in known if s is not top]
     return top if all(figures.within_spread(top, s) is False for s in others) else None
 
@@ -247,10 +268,17 @@ def _run(run, name, repeat_of=None):
         "title": f"{name}, seed {run.seed}",
         "accuracy": figures.accuracy(run.metrics["accuracy"]),
         "machine": " · ".join(filter(None, (*machine, *sessions.changes(sessions.of(run.config))))),
-        "command": str(run.config.get("command", "unknown")),
+        "command": _command(run),
         "name": run.name,
         "repeat_of": repeat_of,
     }
+
+
+def _command(run):
+    """The command that made its figures."""
+    if run.after:
+        return afterwards.command(run.after, pathlib.PurePosixPath(run.name).parent)
+    return str(run.config.get("command", "unknown"))
 
 
 def _in_words(settings, but=()):

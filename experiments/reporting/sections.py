@@ -88,8 +88,12 @@ def sections(runs):
 
 
 def _order_of_sections(section):
+    """By data; second stages after what they begin with; the most runs first."""
     settings = section.settings
-    return settings["dataset"], tails.factor(settings) or 0, str(section.different)
+    runs = sum(len(group.runs) for of_label in section.groups.values() for group in of_label)
+    second = recipe.first_stage(settings) is not None
+    of_data = settings["dataset"], tails.factor(settings) or 0
+    return *of_data, second, -runs, str(section.different)
 
 
 def _with_first_stages(runs):

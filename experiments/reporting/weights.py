@@ -30,7 +30,7 @@ def families(section):
     """
     found = []
     for label, groups in section.groups.items():
-        if groups[0].power is None:
+        if groups[0].power is None or groups[0].runs[0].after:  # which changes no weights
             continue
         when = _when(groups[0].runs[0])
         family = next((f for f in found if f.when == when and _agree(f.groups, groups)), None)

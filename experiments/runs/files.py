@@ -14,6 +14,7 @@ __all__ = [
     "read_config",
     "read_history",
     "read_metrics",
+    "read_posthoc",
 ]
 
 
@@ -62,6 +63,22 @@ def read_metrics(path, config):
     """
     metrics = _json(path)
     schema.check_metrics(metrics, config)
+    return metrics
+
+
+def read_posthoc(path, config):
+    """Figures of a run's network after something was done to it, as `read_metrics`.
+
+    Raises:
+        DamagedError: As there; or they do not say what was done, or are of other images than those
+            that the run was measured on.
+    """
+    metrics = read_metrics(path, config)
+    schema.check_posthoc(path.name, metrics.get("posthoc"))
+    measured, data = metrics.get("test_data"), config.get("data") or {}
+    own = data.get("test") or {}
+    if isinstance(measured, dict) and any(measured.get(name) != own[name] for name in own):
+        raise DamagedError(f"{path.name} was measured on other images than the run")
     return metrics
 
 

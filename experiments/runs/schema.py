@@ -120,6 +120,22 @@ def check_metrics(metrics, config):
     _require(METRICS, "images_per_second", right, "a number or null")
 
 
+def check_posthoc(file, about):
+    """Checks what the figures after something was done to a network say of it.
+
+    Raises:
+        DamagedError: Something is missing or wrong; says what.
+    """
+    _require(file, "posthoc", isinstance(about, dict))
+    steps = about.get("steps")
+    _require(file, "posthoc.steps", bool(steps) and _are(str, steps))
+    for name in ("tau", "temperature"):
+        right = name not in about or _is_number(about[name], 0)
+        _require(file, f"posthoc.{name}", right, "a number >= 0")
+    _require(file, "posthoc.prior", "prior" not in about or _are_numbers(about["prior"], low=0))
+    _require(file, "posthoc.chosen_by", isinstance(about.get("chosen_by", {}), dict))
+
+
 def _check_split(metrics, config):
     """Checks the figures of one split, and adds null for what older runs did not measure."""
     classes = len(config["class_counts"])

@@ -7,13 +7,12 @@ import sys
 from typing import Any
 
 from experiments import cli
-from experiments.runs import naming, schema
+from experiments.runs import afterwards, naming, schema
 from experiments.runs.figures import counted
 from experiments.training import flags as train_flags
 
 TRAIN, EVALUATE = "experiments.train", "experiments.evaluate"
 NETWORK = "model.keras"
-POSTHOC = "posthoc_"  # beginning of the file of the figures after something was done
 
 
 @dataclasses.dataclass
@@ -115,11 +114,11 @@ def evaluation(first, posthoc, folder):
         folder: As for `training`.
     """
     words = [",".join(posthoc["posthoc"])] + [
-        f"{name.removeprefix('posthoc_')}{naming.exact(value)}"
+        f"{name.removeprefix(afterwards.PREFIX)}{naming.exact(value)}"
         for name, value in posthoc.items()
         if name != "posthoc"
     ]
-    figures = f"{POSTHOC}{'_'.join(words)}.json"
+    figures = f"{afterwards.PREFIX}{'_'.join(words)}.json"
     name = f"{first.name}_{figures.removesuffix('.json')}"
     run = os.path.join(folder, "runs", first.name)
     own = {"saved_model": os.path.join(run, NETWORK), "output": os.path.join(run, figures)}

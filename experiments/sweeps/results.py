@@ -7,10 +7,19 @@ import pathlib
 
 from experiments import backbones, methods
 from experiments.cli import UserError
-from experiments.runs import data_record, directory, files, naming, recipe, sampling, schema, tails
+from experiments.runs import (
+    afterwards,
+    data_record,
+    directory,
+    files,
+    naming,
+    recipe,
+    sampling,
+    schema,
+    tails,
+)
 from experiments.runs.figures import Statistic
 from experiments.runs.files import DamagedError, read_config
-from experiments.sweeps import jobs
 from experiments.sweeps.cells import VALIDATION
 from experiments.training import flags as train_flags
 
@@ -146,7 +155,7 @@ def finished(folder, own=()):
     """
     folders = sorted(path.parent for path in (folder / "runs").glob("*/metrics.json"))
     counted = [run for run in folders if run in own or _added(run) is not None]
-    after = [path for run in counted for path in sorted(run.glob(f"{jobs.POSTHOC}*.json"))]
+    after = [path for run in counted for path in sorted(run.glob(f"{afterwards.PREFIX}*.json"))]
     runs = read([*counted, *after])
     return runs, [run for run in folders if run not in runs]
 
@@ -174,9 +183,7 @@ def _read(path):
         return directory.read_finished(path)
     config, _ = directory.read_finished(path.parent)
     try:
-        metrics = files.read_metrics(path, config)
-        if not isinstance(metrics.get("posthoc"), dict):
-            raise DamagedError(f"{path.name}: `posthoc` is missing")
+        metrics = files.read_posthoc(path, config)
     except DamagedError as error:
         raise UserError(
             f"{path} is not what experiments.evaluate writes after --posthoc ({error}); delete it, "
@@ -277,20 +284,12 @@ def _row(run, also):
         **run.settings,  # after the metrics, whose `loss` is a number
         **{name: _exact(run.settings.get(name)) for name in also if name not in _MEASURED},
         VALIDATION: run.metrics.get(VALIDATION),
-        "posthoc": _posthoc(run.metrics.get("posthoc")),
+        "posthoc": afterwards.in_words(run.metrics.get("posthoc")),
         **dict.fromkeys(without_effect),
         "method": method.name,
         "imbalance_factor": tails.factor(run.settings),
     }
     return {key: "" if value is None else value for key, value in row.items()}
-
-
-def _posthoc(about):
-    """What was done to the network, such as "logit_adjustment tau 1"; None of nothing."""
-    if about is None:
-        return None
-    numbers = [f"{n} {about[n]:g}" for n in ("tau", "temperature") if n in about]
-    return " ".join([",".join(about["steps"]), *numbers])
 
 
 def _exact(value):

@@ -6,12 +6,11 @@ import itertools
 from experiments import methods
 from experiments.backbones import resnet
 from experiments.cli import UserError
-from experiments.runs import naming, tails
+from experiments.runs import afterwards, naming, tails
 from experiments.runs.figures import accuracy, counted
 from experiments.sweeps import presets
 from experiments.sweeps.cells import VALIDATION, with_loss
 from experiments.sweeps.claims import chosen_in_words, seeds_in_words
-from experiments.sweeps.jobs import POSTHOC
 from experiments.sweeps.tables.table import Option, Table
 
 _ONLY = "all figures"  # the one column of cells
@@ -246,8 +245,8 @@ def _not_chosen(outcome, known, choosable):
     if outcome.chosen_by == VALIDATION and others:
         yield (
             f"Without figures on the held-out images, and so left out of that choice: "
-            f"{', '.join(others)}; where its file ({POSTHOC}*.json of the run) is deleted, the "
-            "same command measures them."
+            f"{', '.join(others)}; where its file ({afterwards.PREFIX}*.json of the run) is "
+            "deleted, the same command measures them."
         )
 
 

@@ -107,7 +107,22 @@ def test_the_best_of_several_powers_is_bold_where_it_is_beyond_the_spread(runs, 
     made = page()
     # .61 against .60 is within a spread of .028, and the third loss has nothing to compare.
     assert re.findall(r"<td><b>(\S+)</b>", made.source) == [".9000", ".6700", ".6700", ".6000"]
-    assert "above the others by more than the spread" in made.text
+    assert "where it differs from the others by more than the spread" in made.text
+
+
+def test_calibration_stands_beside_accuracy_where_it_was_measured_and_the_lowest_is_best(
+    runs, page
+):
+    for seed, more in enumerate((0.01, -0.01)):
+        for power, ece in ((0, 0.2), (1, 0.1)):
+            measured = {"ece": ece + more, "nll": 1.0 + ece}
+            write_run(runs / f"{power}{seed}", cb_power=power, seed=seed, metrics=measured)
+    made = page()
+    assert re.findall(r"<td><b>(\S+)</b>", made.source) == [".1000", "1.1000"]
+    assert "calibration error</th><th" in made.source
+    shutil.rmtree(runs)
+    write_run(runs / "a")
+    assert "alibration error" not in page().source
 
 
 def test_with_one_seed_nothing_is_bold(runs, page):
