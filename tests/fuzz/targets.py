@@ -28,6 +28,12 @@ from experiments.training.settings import checked, checked_settings
 from tests.experiments import report_folders
 
 REFUSALS = (UserError, flags.Error)
+AFTER = "posthoc_after.json"
+DONE = (
+    {"steps": ["logit_adjustment"], "tau": 1.0},
+    {"steps": ["tau_norm", "temperature"], "tau": 0.5, "temperature": 1.5, "chosen_by": {"tau": 1}},
+    {"steps": ["prior_shift"], "prior": [1.0, 2.0, 3.0]},
+)
 FLAGS = {**train_flags.protocol_defaults(), "lr_boundaries": [0.8, 0.9]}
 
 
@@ -138,6 +144,20 @@ def history(data, folder):
     return _report(_run_folder(folder, "history.csv", data))
 
 
+def posthoc(data, folder):
+    """What the figures say was done to the network of a run, for a sweep and for the report."""
+    figures = _files()["metrics.json"].removesuffix(b"}") + b', "posthoc": ' + data + b"}"
+    run_folder = _run_folder(folder, AFTER, figures)
+    reported = _report(run_folder, f"{run_folder.name}/{AFTER}")
+    try:
+        runs = results.read([run_folder / AFTER])
+    except UserError:
+        assert not reported
+        raise
+    assert results.csv_text(runs.values())
+    return reported
+
+
 TARGETS = {
     "t": train_command_line,
     "f": train_flagfile,
@@ -145,6 +165,7 @@ TARGETS = {
     "c": config,
     "m": metrics,
     "h": history,
+    "p": posthoc,
 }
 
 
@@ -224,6 +245,7 @@ def seeds():
         b"c" + _files()["config.json"],
         b"m" + _files()["metrics.json"],
         b"h" + _files()["history.csv"],
+        *(b"p" + json.dumps(about).encode() for about in DONE),
     ]
 
 
@@ -232,6 +254,7 @@ def _run_folder(folder, name, content):
     for run in ("good", naming.run_name(FLAGS)):
         run_folder = folder / "runs" / run
         run_folder.mkdir(parents=True, exist_ok=True)
+        (run_folder / AFTER).unlink(missing_ok=True)
         for file, valid in _files().items():
             (run_folder / file).write_bytes(valid)
     (run_folder / name).write_bytes(content)
@@ -250,18 +273,23 @@ def _contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def _report(run_folder):
-    """Whether the report finds a finished run there; what it says of it can be put in words."""
+def _report(run_folder, name=None):
+    """Whether the report finds a finished run there; what it says of it can be put in words.
+
+    Args:
+        run_folder: Of `_run_folder`.
+        name: What is looked for in place of the run, in addition to it.
+    """
     found = runs_below.find(run_folder.parent)
     names = [run.name for run in found.runs]
     names += [name for name, *_ in (*found.unfinished, *found.damaged)]
-    assert sorted(names) == sorted(["good", run_folder.name])
+    assert sorted(names) == sorted(["good", run_folder.name, *([name] if name else [])])
     made, shared = sections.sections(found.runs)
     assert page._in_words(shared) or len(made) > 1
     for section in made:
         assert page._title(section)
         for groups in section.groups.values():
-            assert page._rows(groups)
+            assert page._rows(groups, list(page._FIGURES))
     for run in found.runs:
         assert page._run(run, run.name)
-    return run_folder.name in [run.name for run in found.runs]
+    return (name or run_folder.name) in [run.name for run in found.runs]
