@@ -103,11 +103,8 @@ def main(argv):
     for job in sweep.jobs:
         if job.is_complete():
             job.state = "done"
-    for folder in _write(sweep):
-        print(
-            f"left out of results.csv: {folder}, which does not have the name of its settings and "
-            "so may be a copy"
-        )
+    for path, reason in _write(sweep).items():
+        print(f"left out of results.csv: {path}, {reason}")
     if RECORDS.value is None:
         _run(sweep.cells, sweep.jobs, sweep)
         again = _again(sweep)
@@ -272,8 +269,8 @@ def _write(sweep):
     Of records only those of the table's own cells are written.
 
     Returns:
-        Finished run directories that would count twice, as a copy next to its original does, and
-        are left out.
+        Dict of what is finished but left out, such as a copy of a run, which would count twice, to
+        the reason.
     """
     runs, left_out = _finished(sweep)
     text = results.csv_text(runs.values(), sweep.grid)
@@ -296,10 +293,11 @@ def _figures(job):
 
 
 def _finished(sweep):
-    """Dict of run directory to `results.Run`, and the directories that are left out."""
+    """Dict of run directory to `results.Run`, and that of what is left out."""
     if RECORDS.value is None:
-        return results.finished(sweep.folder, {job.folder for job in sweep.jobs})
-    return results.read([_figures(job) for job in sweep.jobs if job.is_complete()]), []
+        own = {path for job in sweep.jobs for path in (job.folder, _figures(job))}
+        return results.finished(sweep.folder, own)
+    return results.read([_figures(job) for job in sweep.jobs if job.is_complete()]), {}
 
 
 def _again(sweep, outcome=None):

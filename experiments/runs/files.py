@@ -9,6 +9,7 @@ from experiments.runs.schema import SHOT_FIGURES, DamagedError
 __all__ = [
     "SHOT_FIGURES",
     "DamagedError",
+    "OtherImagesError",
     "is_ours",
     "read_begun",
     "read_config",
@@ -16,6 +17,10 @@ __all__ = [
     "read_metrics",
     "read_posthoc",
 ]
+
+
+class OtherImagesError(DamagedError):
+    """Figures are not of the images that the run was measured on."""
 
 
 def read_begun(path):
@@ -70,15 +75,15 @@ def read_posthoc(path, config):
     """Figures of a run's network after something was done to it, as `read_metrics`.
 
     Raises:
-        DamagedError: As there; or they do not say what was done, or are of other images than those
-            that the run was measured on.
+        DamagedError: As there, or they do not say what was done.
+        OtherImagesError: They are of other images than those that the run was measured on.
     """
     metrics = read_metrics(path, config)
     schema.check_posthoc(path.name, metrics.get("posthoc"))
     measured, data = metrics.get("test_data"), config.get("data") or {}
     own = data.get("test") or {}
     if isinstance(measured, dict) and any(measured.get(name) != own[name] for name in own):
-        raise DamagedError(f"{path.name} was measured on other images than the run")
+        raise OtherImagesError(f"{path.name} was measured on other images than the run")
     return metrics
 
 

@@ -30,6 +30,7 @@ RESULT_COLUMNS = (
     *("ece", "nll"),
 )
 _MEASURED = (VALIDATION, "posthoc")  # columns that are not settings
+_MAY_BE_A_COPY = "which does not have the name of its settings and so may be a copy"
 # Flags that have a column of another name.
 _COLUMN_OF = {"train_epochs": "epochs"}
 # In what a run may differ from those of the table whose folder it is in.
@@ -144,20 +145,33 @@ def finished(folder, own=()):
 
     Args:
         folder: Folder of the sweep.
-        own: Run directories of the cells, which count whatever their names are.
+        own: Run directories of the cells, which count whatever their names are, and their files of
+            figures after something was done.
 
     Returns:
-        `(runs, left_out)`: dict of run directory to `Run`, and the finished run directories that
-        do not have the name of their settings and so may be copies.
+        `(runs, left_out)`: dict of run directory to `Run`, and dict of what is finished but does
+        not count to the reason, in words.
 
     Raises:
         UserError: A run is damaged, or two are on different data.
     """
     folders = sorted(path.parent for path in (folder / "runs").glob("*/metrics.json"))
     counted = [run for run in folders if run in own or _added(run) is not None]
+    left_out = {run: _MAY_BE_A_COPY for run in folders if run not in counted}
     after = [path for run in counted for path in sorted(run.glob(f"{afterwards.PREFIX}*.json"))]
-    runs = read([*counted, *after])
-    return runs, [run for run in folders if run not in runs]
+    left_out |= {path: reason for path in after if path not in own and (reason := _other(path))}
+    return read([*counted, *(path for path in after if path not in left_out)]), left_out
+
+
+def _other(path):
+    """Why figures after something was done are no figures of the run, or ""."""
+    try:
+        files.read_posthoc(path, read_config(path.parent / schema.CONFIG))
+    except files.OtherImagesError:
+        return "which was measured on other images than the run"
+    except DamagedError:
+        pass  # which `read` tells
+    return ""
 
 
 def read(paths):

@@ -185,6 +185,23 @@ def test_what_is_done_after_a_training_can_be_the_best_on_held_out_images_too(wo
     ) in text
 
 
+def test_figures_of_other_images_are_left_out_and_told(work, capsys):
+    job = run(*METHODS, FIRSTS).jobs[1]
+    change(job.folder / "config.json", data={"name": "digits", "test": {"images": 2000}})
+    change(job.folder / job.figures, test_data={"images": 2000})
+    own = json.loads((job.folder / job.figures).read_text())
+    theirs = {**own, "posthoc": {"steps": ["tau_norm"], "tau": 3.0}, "test_data": {"images": 1}}
+    (job.folder / "posthoc_mine.json").write_text(json.dumps(theirs))
+    run(*METHODS, FIRSTS)
+    assert (
+        f"left out of results.csv: {job.folder / 'posthoc_mine.json'}, which was measured on other"
+    ) in capsys.readouterr().out
+    assert [r["posthoc"] for r in rows(work / "out") if r["posthoc"]] == ["logit_adjustment tau 1"]
+    change(job.folder / job.figures, test_data={"images": 1})
+    with pytest.raises(UserError, match=r"tau1\.json was measured on other images than the run"):
+        run(*METHODS, FIRSTS)
+
+
 def test_a_first_stage_without_its_network_is_told_before_anything_is_trained(work):
     run(*METHODS, "--rows=softmax")
     (work / "calls.txt").unlink()
