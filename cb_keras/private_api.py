@@ -27,6 +27,17 @@ def set_keras_mask(tensor: Any, mask: Any) -> None:
     backend.set_keras_mask(tensor, mask)
 
 
+def not_the_callers(weights: Any) -> Any:
+    """The same weights, for `keras.losses.Loss` to change.
+
+    It multiplies them in place by the mask, which on PyTorch would change the caller's own tensor,
+    and fails for one that is broadcast.
+    """
+    import keras
+
+    return keras.ops.copy(weights) if keras.backend.backend() == "torch" else weights
+
+
 def reduced_losses(losses: Any, reduction: str | None, dtype: str) -> Any:
     """What `keras.losses.Loss` makes of losses without weights or a mask."""
     from keras.src.losses.loss import reduce_weighted_values

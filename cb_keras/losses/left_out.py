@@ -24,6 +24,7 @@ def leave_out(
         mask = ops.cast(along_leading("mask", mask, static, shape), "bool")
     if sample_weight is not None:
         sample_weight = along_leading("sample_weight", sample_weight, static, shape)
+        sample_weight = private_api.not_the_callers(sample_weight)
     out = left_out(mask, sample_weight)
     labels, logits = _harmless_where(out, labels, logits, sparse, ignore_class)
     if mask is not None:

@@ -92,7 +92,9 @@ class ClassMetric(keras.metrics.Metric):
         zero = ops.zeros_like(weight)
         correct = ops.where(ops.equal(labels, predicted), weight, zero)
         found = ops.where(predicted >= 0, weight, zero)
-        return Counted(labels, weight, correct, ops.maximum(predicted, 0), found)
+        # Not by `ops.maximum`, which makes floats of integers where floatx is bfloat16 on JAX.
+        classes = ops.where(predicted < 0, ops.zeros_like(predicted), predicted)
+        return Counted(labels, weight, correct, classes, found)
 
     def recall(self) -> tuple[Any, Any]:
         """Recall of each class `[C]`, 0 without examples, and whether it has examples."""

@@ -114,7 +114,8 @@ class ExpectedCalibrationError(keras.metrics.Metric):
     def _confidence(self, rows: Any, predicted: Any, counts: Any) -> Any:
         """Probability of the predictions `[M, C]` or `[M, 1]`; NaN where it is none."""
         one_output = rows.shape[-1] == 1
-        place = ops.zeros_like(predicted) if one_output else ops.maximum(predicted, 0)
+        zero = ops.zeros_like(predicted)
+        place = zero if one_output else ops.where(predicted < 0, zero, predicted)
         chosen = ops.take_along_axis(rows, ops.expand_dims(place, -1), axis=-1)
         if self.from_logits:
             if one_output:

@@ -62,7 +62,7 @@ def _binned(values: Any, bins: Any, size: int) -> tuple[Any, Any]:
 
 def _blocks(length: int | None, size: int) -> int:
     """A power of two; more blocks leave less to the rounding of sums of many weights."""
-    if length is not None and length <= _FEW:
+    if isinstance(length, int) and length <= _FEW:  # JAX has an expression for an unknown one
         return 1
     return 256 if size <= 256 else 16
 

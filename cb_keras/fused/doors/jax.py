@@ -1,5 +1,6 @@
 """The door for JAX: eager, compiled, mapped, differentiated, on rows spread over devices."""
 
+import math
 from typing import Any
 
 import jax
@@ -50,9 +51,11 @@ def prepared(
 
 def mean_upstream(y_pred: Any) -> Any:
     """What each loss of `y_pred` [..., C] gets from their mean, and from nothing else."""
+    number = math.prod(y_pred.shape[:-1])
+    if not isinstance(number, int):  # of a size that is known at run time alone
+        return 1.0 / jnp.maximum(jnp.asarray(number, jnp.float32), 1.0)
     # As Keras' own mean, to the last bit.
-    number = np.float32(np.prod(y_pred.shape[:-1]))
-    return np.float32(1.0) / number if number else np.float32(1.0)
+    return np.float32(1.0) / np.float32(number) if number else np.float32(1.0)
 
 
 def _as_float32(array: Any) -> Any:
