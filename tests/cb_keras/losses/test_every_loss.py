@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from cb_keras import losses
+from cb_keras import losses, private_api
 from tests.cb_keras.cases import COUNTS, IDS, LOGITS, OF_COUNTS, TARGETS
 from tests.cb_keras.gradients import value_and_gradient
 
@@ -81,3 +81,51 @@ def test_its_configuration_makes_it_again(name):
     given = {n for n in inspect.signature(getattr(losses, name)).parameters if n != "dtype"}
     assert given <= set(loss.get_config())
     np.testing.assert_array_equal(values(again, labels, LOGITS), values(loss, labels, LOGITS))
+
+
+class InACall(keras.layers.Layer):
+    """Adds a loss, or counts, of the batch that it is called on, and passes it on."""
+
+    def __init__(self, loss):
+        super().__init__()
+        self.loss = loss
+
+    def call(self, logits, labels):
+        self.add_loss(self.loss(labels, logits))
+        return logits
+
+
+@every_loss
+def test_it_can_be_in_a_layer_of_a_functional_model_whose_batches_have_no_size_yet(name):
+    make, labels = MADE[name]
+    inputs = keras.Input(LOGITS.shape[1:]), keras.Input(np.shape(labels)[1:])
+    loss = make()
+    model = keras.Model(inputs, InACall(loss)(*inputs))
+    for rows in (slice(4), slice(3)):
+        of = LOGITS[rows].astype("float32"), np.asarray(labels[rows], "float32")
+        model.compile(loss=None)
+        measured = model.evaluate(of, verbose=0)
+        assert measured == pytest.approx(float(values(loss, *of[::-1])), rel=1e-5)
+
+
+@every_loss
+@pytest.mark.parametrize("of_each", ["step", "sequence"])
+def test_sample_weights_of_masked_steps_stay_those_of_the_caller(name, of_each):
+    make, labels = MADE[name]
+    loss, labels = make(), np.reshape(labels, (2, 2, *np.shape(labels)[1:]))
+    logits = ops.convert_to_tensor(LOGITS.reshape(2, 2, -1), "float32")
+    given = np.array([[1.0, 3.0], [2.0, 0.5]] if of_each == "step" else [1.0, 3.0], "float32")
+    mask = np.array([[True, False], [True, True]])
+    weights = ops.convert_to_tensor(given.copy())
+    each = values(make(reduction="none"), labels, LOGITS.reshape(2, 2, -1)).astype("float64")
+    if each.ndim > 2:
+        each = each.mean(axis=-1)
+    spread = given if of_each == "step" else given[:, None]
+    right = np.sum(each * mask * spread) / 3
+    for _ in range(3):
+        outputs = ops.copy(logits)
+        private_api.set_keras_mask(outputs, ops.convert_to_tensor(mask))
+        assert float(values(loss, labels, outputs, sample_weight=weights)) == pytest.approx(
+            right, rel=1e-5
+        )
+    np.testing.assert_array_equal(ops.convert_to_numpy(weights), given)
