@@ -13,9 +13,9 @@ def in_words(section):
     """`(verdict, split, sentence)` on the groups of a `sections.Section`.
 
     The verdict is `WON` only where the highest mean differs from each of the others by more than
-    the spread of the difference over seeds; else `UNDECIDED`, or `ALONE` for a single group. They
-    are compared on the images that were held out for validation, where all runs have such, and
-    else on those that their figures are from.
+    the spread over seeds explains (`figures.within_spread`); else `UNDECIDED`, or `ALONE` for a
+    single group. They are compared on the images that were held out for validation, where all runs
+    have such, and else on those that their figures are from.
     """
     groups = [group for of_label in section.groups.values() for group in of_label]
     held_out = all(_held_out(run) is not None for group in groups for run in group.runs)

@@ -1,8 +1,15 @@
 """How numbers are averaged over seeds, and how every program prints them."""
 
 import dataclasses
+import itertools
 import math
 import statistics
+
+# Student's t that is exceeded to either side in 5% of cases, by degrees of freedom.
+_STUDENT = {
+    **{1: 12.7062, 2: 4.3027, 3: 3.1824, 4: 2.7764, 5: 2.5706, 6: 2.4469, 7: 2.3646, 8: 2.3060},
+    **{10: 2.2281, 15: 2.1314, 30: 2.0423, math.inf: 1.9600},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,9 +43,11 @@ class Statistic:
 
 
 def within_spread(a, b):
-    """Whether two means differ by no more than the spread of their difference.
+    """Whether two means differ by no more than the spread over seeds explains.
 
-    That is the root of the sum of the squared standard deviations over seeds.
+    They differ by more where Welch's t-test tells them apart at 5%: by more than a multiple of the
+    standard error of the difference, which is 12.7 for one degree of freedom, 4.3 for two seeds
+    each of the same spread, 2.8 for three, and tends to 1.96.
 
     Args:
         a: `Statistic` with values.
@@ -46,10 +55,28 @@ def within_spread(a, b):
 
     Returns:
         True or False; None where the spread of one of them is not known.
+
+    Source: Welch 1947.
     """
     if a.deviation is None or b.deviation is None:
         return None
-    return abs(a.mean - b.mean) <= math.hypot(a.deviation, b.deviation)
+    squares = [s.deviation**2 / len(s.values) for s in (a, b)]
+    error = math.sqrt(sum(squares))
+    if error == 0:
+        return a.mean == b.mean
+    parts = [
+        (x / sum(squares)) ** 2 / (len(s.values) - 1) for x, s in zip(squares, (a, b), strict=True)
+    ]
+    return abs(a.mean - b.mean) <= _student(1 / sum(parts)) * error
+
+
+def _student(degrees):
+    """Student's t of any degrees of freedom >= 1, between those of the table by their inverses."""
+    for (fewer, high), (more, low) in itertools.pairwise(_STUDENT.items()):
+        if degrees <= more:
+            share = (1 / degrees - 1 / more) / (1 / fewer - 1 / more)
+            return low + min(1.0, share) * (high - low)
+    raise AssertionError(degrees)
 
 
 def accuracy(value):

@@ -15,7 +15,7 @@ def order_in_words(order, groups):
     """Whether an order of means holds in each of several groups, in one sentence.
 
     A pair of neighbours in the order counts as decided where the means differ by more than the
-    spread of their difference, the root of the sum of the squared standard deviations over seeds.
+    spread over seeds explains, as `figures.within_spread` tells.
 
     Args:
         order: Names, the largest first.

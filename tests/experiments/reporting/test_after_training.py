@@ -26,7 +26,7 @@ def groups_below(folder):
 
 
 def test_it_is_averaged_over_seeds_and_can_be_the_best_of_a_section(tmp_path):
-    for seed, more in enumerate((0.0, 0.1)):
+    for seed, more in enumerate((0.0, 0.01)):
         run = write_run(tmp_path / f"plain{seed}", cb_power=0.0, seed=seed)
         write_after(run, ADJUSTED, [0.7 + more] * 3)
         chosen = {"steps": ["logit_adjustment", "temperature"], "tau": 1.2 + more}
@@ -38,7 +38,7 @@ def test_it_is_averaged_over_seeds_and_can_be_the_best_of_a_section(tmp_path):
         "softmax, logit_adjustment tau 1, power 0": 2,
         "softmax, logit_adjustment,temperature tau chosen temperature chosen, power 0": 2,
     }
-    assert groups["softmax, logit_adjustment tau 1, power 0"].over_seeds("accuracy").mean == 0.75
+    assert groups["softmax, logit_adjustment tau 1, power 0"].over_seeds("accuracy").mean == pytest.approx(0.705)
     _, _, sentence = verdict.in_words(section)
     assert "softmax, logit_adjustment tau 1, power 0 won: balanced accuracy" in sentence
 

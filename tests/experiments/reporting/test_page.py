@@ -105,9 +105,9 @@ def test_the_best_of_several_powers_is_bold_where_it_is_beyond_the_spread(runs, 
         write_run(runs / f"b{seed}", (0.8, 0.61 + 2 * more, 0.6), cb_power=1, seed=seed)
         write_run(runs / f"c{seed}", (0.99, 0.99, 0.99), loss="sigmoid", seed=seed)
     made = page()
-    # .61 against .60 is within a spread of .028, and the third loss has nothing to compare.
+    # .61 against .60 is within the spread, and the third loss has nothing to compare.
     assert re.findall(r"<td><b>(\S+)</b>", made.source) == [".9000", ".6700", ".6700", ".6000"]
-    assert "where it differs from the others by more than the spread" in made.text
+    assert "differs from each of the others by more than the spread over seeds" in made.text
 
 
 def test_calibration_stands_beside_accuracy_where_it_was_measured_and_the_lowest_is_best(

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_ind
 
 from experiments.runs import figures
 from experiments.runs.figures import Statistic
@@ -22,6 +23,45 @@ def test_values_that_are_none_do_not_count_and_one_value_has_no_deviation():
     none = Statistic.of([None])
     assert (none.values, none.mean, none.deviation, str(none)) == ((), None, None, "-")
     assert Statistic.of([0.0, 0.0]).deviation == 0
+
+
+def test_means_are_told_apart_where_welchs_test_is_below_5_percent(rng):
+    agree, told_apart = [], []
+    for _ in range(2000):
+        sizes, deviations = rng.integers(2, 9, 2), rng.uniform(0.1, 3, 2)
+        a, b = (rng.normal(0, s, n) for s, n in zip(deviations, sizes, strict=True))
+        b += rng.choice([0, 1, 5])
+        apart = figures.within_spread(Statistic.of(a), Statistic.of(b)) is False
+        agree.append(apart == (ttest_ind(a, b, equal_var=False).pvalue < 0.05))
+        told_apart.append(apart)
+    assert np.mean(agree) > 0.98  # else by the quantile, which is interpolated
+    assert 0.2 < np.mean(told_apart) < 0.8
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "within"),
+    [
+        ((0.5, 0.5), (0.5, 0.5), True),
+        ((0.5, 0.5), (0.6, 0.6), False),
+        ((0.5,), (0.6, 0.7), None),
+        # A difference of .1; the error is .0141 and 4.30 times it .061, of two seeds each.
+        ((0.80, 0.82), (0.70, 0.72), False),
+        ((0.80, 0.82), (0.74, 0.76), True),
+        # One degree of freedom: the error is .01 and 12.7 times it .127.
+        ((0.80, 0.82), (0.69, 0.69), True),
+        ((0.80, 0.82), (0.68, 0.68), False),
+    ],
+)
+def test_two_means_by_hand(a, b, within):
+    assert figures.within_spread(Statistic(a), Statistic(b)) is within
+    assert figures.within_spread(Statistic(b), Statistic(a)) is within
+
+
+def test_methods_that_are_alike_are_told_apart_in_5_percent_of_cases(rng):
+    for seeds in (2, 3, 5):
+        pairs = rng.normal(0.7, 0.01, (4000, 2, seeds))
+        apart = [figures.within_spread(Statistic(tuple(a)), Statistic(tuple(b))) for a, b in pairs]
+        assert 0.01 < np.mean(np.equal(apart, False)) < 0.06
 
 
 @pytest.mark.parametrize(
