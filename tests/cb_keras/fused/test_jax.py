@@ -289,6 +289,20 @@ def test_what_is_exported_calls_no_function_of_the_op():
     assert_close(loaded.call(logits, weights, labels), right)
 
 
+def test_a_loss_is_exported_with_batches_of_any_size():
+    loss = CLASSES["focal"]([50, 30, 20, 9, 4, 2])
+    gradient = jax.jit(jax.value_and_grad(lambda z, labels: loss(labels, z)))
+    logits, _, labels = arguments("ids")
+    (rows,) = jax.export.symbolic_shape("rows")
+    shapes = [
+        jax.ShapeDtypeStruct((rows, *array.shape[1:]), array.dtype) for array in (logits, labels)
+    ]
+    exported = jax.export.export(gradient)(*shapes)
+    for number in (len(labels), 5):
+        given = logits[:number], labels[:number]
+        assert_close(exported.call(*given), gradient(*given))
+
+
 @pytest.mark.parametrize("run_eagerly", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_fit_with_the_op_goes_as_one_with_keras_ops(run_eagerly):
     histories = []

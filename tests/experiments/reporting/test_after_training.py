@@ -38,7 +38,9 @@ def test_it_is_averaged_over_seeds_and_can_be_the_best_of_a_section(tmp_path):
         "softmax, logit_adjustment tau 1, power 0": 2,
         "softmax, logit_adjustment,temperature tau chosen temperature chosen, power 0": 2,
     }
-    assert groups["softmax, logit_adjustment tau 1, power 0"].over_seeds("accuracy").mean == pytest.approx(0.705)
+    assert groups["softmax, logit_adjustment tau 1, power 0"].over_seeds(
+        "accuracy"
+    ).mean == pytest.approx(0.705)
     _, _, sentence = verdict.in_words(section)
     assert "softmax, logit_adjustment tau 1, power 0 won: balanced accuracy" in sentence
 
