@@ -53,7 +53,9 @@ def main(argv):
     if not rows:
         raise cli.UserError(f"none of {counted(len(paths), 'file')} can be read as an image.")
     if given.output:
-        outputs.write_output(given.output, _content(rows, reader.unreadable, kind).encode())
+        text = _content(rows, reader.unreadable, kind)
+        # A file name that is not UTF-8 is written as it is printed: two such names stay two.
+        outputs.write_output(given.output, text.encode(errors="backslashreplace"))
         print(f"written to {given.output}")
     if reader.unreadable:
         sys.exit(1)

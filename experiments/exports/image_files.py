@@ -1,5 +1,6 @@
 """Image files of any size, asked one by one what a model says about them."""
 
+import collections
 import os
 import pathlib
 
@@ -13,7 +14,8 @@ BATCH = 100  # files that are decoded at a time
 def find(names):
     """Paths of the files that a user named, and of all images at any depth in the folders.
 
-    Hidden files and folders are left out, and no link to a folder inside one is followed.
+    Hidden files and folders are left out, and no link to a folder inside one is followed. How many
+    files of other types a folder holds is said.
 
     Args:
         names: Names of files and folders, as they were given.
@@ -39,11 +41,17 @@ def find(names):
 
 
 def _inside(folder, suffixes):
-    found = []
+    from experiments.datasets.folder import listing
+
+    found, others = [], collections.Counter()
     for inside, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        seen = (name for name in sorted(names) if not name.startswith("."))
-        found += [pathlib.Path(inside, name) for name in seen if name.lower().endswith(suffixes)]
+        for path in (pathlib.Path(inside, n) for n in sorted(names) if not n.startswith(".")):
+            if (suffix := path.suffix.lower()) in suffixes:
+                found.append(path)
+            else:
+                others[suffix] += 1
+    listing.tell_others(folder, others)
     if not found:
         kinds = ", ".join(suffixes)
         raise cli.UserError(f"{folder} holds no image file ({kinds}); give another folder.")

@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 
 from experiments.cli import UserError, local_path
-from experiments.datasets.class_names import some, tell_untested
+from experiments.datasets.class_names import tell_untested
 from experiments.datasets.data import Data, Split
 from experiments.datasets.image_size import in_words
 from experiments.datasets.source import Source
@@ -55,7 +55,9 @@ def load(name, data_dir=None, download=False, **choices):
     cached = cache.images(size, channels)
     bad = {**found.bad, **cached.bad}
     _check_bad(name, found, bad)
-    _tell_left_out(name, found, bad)
+    if bad:
+        print(f"{name}: {counted(len(bad), 'file')} that can't be read left out: {_why(bad)}")
+    listing.tell_others(name, found.others)
     train, test, split = _splits(found, cached, choices)
     data = Data(
         name=name,
@@ -147,15 +149,6 @@ def _why(bad):
     """The first few files that can't be read, each with the reason."""
     rest = f"; and {len(bad) - 5} more" if len(bad) > 5 else ""
     return "; ".join(f"{path!a}: {why}" for path, why in list(bad.items())[:5]) + rest
-
-
-def _tell_left_out(name, found, bad):
-    if bad:
-        print(f"{name}: {counted(len(bad), 'file')} that can't be read left out: {_why(bad)}")
-    if found.others:
-        kinds = some([suffix or "without a suffix" for suffix in sorted(found.others)])
-        number = sum(found.others.values())
-        print(f"{name}: {counted(number, 'file')} of other types left out: {kinds}")
 
 
 def _splits(found, cached, choices):

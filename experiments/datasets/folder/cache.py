@@ -242,9 +242,7 @@ def _cores():
 
 
 def _reason(error):
-    words = " ".join(str(error).split())
-    # Pillow names the whole path in some messages, which is told anyway.
-    return words if words and "cannot identify" not in words else "not an image"
+    return " ".join(str(error).split()) or "not an image"
 
 
 def _bytes(number):

@@ -1,12 +1,17 @@
 """One image file as pixels: which files are taken, and by which rule they become uint8."""
 
+import contextlib
+
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
+
+from experiments.cli import UserError
 
 # Raise it whenever the same file gives other pixels than before: what is cached is decoded again.
 RULE = 1
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 _FORMATS = ("BMP", "JPEG", "PNG", "WEBP")  # by content; the suffix does not have to fit
+_ACCEPTED = "accepted: BMP, JPEG, PNG, WebP"
 _GRAY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L")
 _ORIENTATION = 0x0112  # of EXIF
 _TURNS = {
@@ -29,9 +34,10 @@ def header(path):
         channel of colour.
 
     Raises:
-        Exception: Pillow has errors of many kinds for a file that is not an image.
+        UserError: It is of another type than those that are accepted; names both.
+        Exception: Pillow has errors of many kinds for a file that is damaged.
     """
-    with Image.open(path, formats=_FORMATS) as image:
+    with _opened(path) as image:
         width, height = image.size
         if _orientation(image) in _SIDEWAYS:
             height, width = width, height
@@ -64,7 +70,7 @@ def decode(path, channels):
     Raises:
         Exception: As `header`.
     """
-    with Image.open(path, formats=_FORMATS) as image:
+    with _opened(path) as image:
         turn = _TURNS.get(_orientation(image))
         image.load()
         upright = image if turn is None else image.transpose(turn)
@@ -90,6 +96,20 @@ def pixels(image, size):
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=1.0)
     return np.asarray(image, "uint8").reshape(height, width, -1)
+
+
+def _opened(path):
+    try:
+        return Image.open(path, formats=_FORMATS)
+    except UnidentifiedImageError:
+        raise UserError(f"{_kind(path)} ({_ACCEPTED})") from None
+
+
+def _kind(path):
+    """What a file of no accepted type is, in words."""
+    with contextlib.suppress(Exception), Image.open(path) as image:  # errors of many kinds, too
+        return f"a {image.format} image"
+    return "not an image"
 
 
 def _orientation(image):

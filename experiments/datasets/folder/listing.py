@@ -7,6 +7,7 @@ import pathlib
 
 from experiments.cli import UserError
 from experiments.datasets.class_names import some
+from experiments.runs.figures import counted
 
 TRAIN = "train"
 # The test images, where there is a `train`; the first that is there.
@@ -71,6 +72,18 @@ def find(root, suffixes):
         UserError: It holds no class folders, an empty one, or test classes without training images.
     """
     return _Finder(root, suffixes).listing()
+
+
+def tell_others(name, others):
+    """Says how many files of other types were left out of a folder.
+
+    Args:
+        name: What the folder is called.
+        others: How many there were, by suffix; of none nothing is said.
+    """
+    if others:
+        kinds = some([suffix or "without a suffix" for suffix in sorted(others)])
+        print(f"{name}: {counted(sum(others.values()), 'file')} of other types left out: {kinds}")
 
 
 class _Finder:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import numpy as np
 import pytest
@@ -55,6 +56,7 @@ def test_the_classes_and_probabilities_are_those_of_the_saved_model(
         np.testing.assert_allclose(probabilities, expected[i, best], atol=1e-5)
         line = next(line for line in printed.splitlines() if line.split()[0] == image["file"])
         assert line.split()[1] == str(best[0])
+    assert f"{pictures}: 1 file of other types left out: '.txt'" in printed.splitlines()
     assert "1 of 6 images resized to 8x8, which the model takes" in printed
     assert "2 of 6 images made gray: the model takes 1" in printed
 
@@ -95,9 +97,54 @@ def test_a_file_that_is_no_image_is_named_and_the_others_are_answered(
     assert [entry["file"] for entry in found["unreadable"]] == [str(file) for file in files[1:]]
     errors = capsys.readouterr().err
     assert f"{damaged} can't be read: " in errors
-    assert "notes.txt can't be read: UnidentifiedImageError" in errors
+    assert "notes.txt can't be read: not an image (accepted: BMP, JPEG, PNG, WebP)\n" in errors
     with pytest.raises(UserError, match=r"none of 1 file can be read as an image\."):
         call_predict(saved, damaged)
+
+
+def test_images_of_other_types_are_counted_in_a_folder_and_by_name_told_their_type(
+    digits_run, call_predict, pictures, tmp_path, capsys
+):
+    folder, saved = tmp_path / "scans", f"--saved_model={digits_run.folder / 'saved_model'}"
+    (folder / "more").mkdir(parents=True)
+    with Image.open(pictures / "0.png") as image:
+        for name in ("a.png", "b.tif", "more/c.TIF", "more/d.gif"):
+            image.save(folder / name)
+    (folder / "more" / "README").write_text("scans")
+    call_predict(saved, folder)
+    told = f"{folder}: 4 files of other types left out: 'without a suffix', '.gif', '.tif'"
+    printed = capsys.readouterr().out.splitlines()
+    assert told in printed
+    assert len([line for line in printed if line.startswith(f"{folder}/")]) == 1
+    with pytest.raises(SystemExit):
+        call_predict(saved, folder / "a.png", folder / "b.tif", folder / "more" / "d.gif")
+    errors = capsys.readouterr().err
+    for name, kind in (("b.tif", "TIFF"), ("more/d.gif", "GIF")):
+        told = f"{folder / name} can't be read: a {kind} image (accepted: BMP, JPEG, PNG, WebP)\n"
+        assert told in errors
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json"])
+def test_names_of_files_that_are_no_text_are_written_and_told_apart(
+    digits_run, call_predict, pictures, tmp_path, suffix
+):
+    folder, output = tmp_path / "odd", tmp_path / f"found{suffix}"
+    folder.mkdir()
+    names = [b"bad\xfe.png", b"bad\xff.png", "gut\u00e4.png".encode()]
+    for name in names:
+        with open(os.path.join(os.fsencode(folder), name), "wb") as file:
+            file.write((pictures / "0.png").read_bytes())
+    call_predict(f"--saved_model={digits_run.folder / 'saved_model'}", folder, f"--output={output}")
+    text = output.read_bytes().decode()  # it is UTF-8, whatever the names are
+    if suffix == ".json":
+        files = [image["file"] for image in json.loads(text)["images"]]
+        assert [os.fsencode(file) for file in files] == [
+            os.path.join(os.fsencode(folder), name) for name in names
+        ]
+    else:
+        files = [row["file"] for row in csv.DictReader(text.splitlines())]
+        told = [rf"{folder}/bad\udcfe.png", rf"{folder}/bad\udcff.png", f"{folder}/gut\u00e4.png"]
+        assert files == told
 
 
 def error(call_predict, *arguments):

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
+from experiments.cli import UserError
 from experiments.datasets.folder import decode
 from experiments.exports import resizing
 
@@ -108,7 +109,18 @@ def test_what_is_not_an_image_is_an_error(tmp_path, content):
     path = tmp_path / "a.png"
     path.write_bytes(content)
     for read in (decode.header, lambda path: decode.decode(path, 3)):
-        with pytest.raises(Exception, match=r"cannot identify|broken"):
+        with pytest.raises(UserError, match=r"^not an image \(accepted: BMP, JPEG, PNG, WebP\)$"):
+            read(path)
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "GIF", "PPM"])
+def test_an_image_of_another_type_is_told_which_it_is_and_which_are_accepted(tmp_path, kind):
+    path = tmp_path / "a.png"
+    Image.fromarray(GRAY).save(path, format=kind)
+    for read in (decode.header, lambda path: decode.decode(path, 3)):
+        with pytest.raises(
+            UserError, match=rf"^a {kind} image \(accepted: BMP, JPEG, PNG, WebP\)$"
+        ):
             read(path)
 
 

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from experiments import datasets
 from experiments.cli import UserError
@@ -113,11 +114,24 @@ def test_a_file_that_can_not_be_read_is_named_and_left_out(load, parted, capsys)
     assert "1 file that can't be read left out: 'train/three/002.png': " in capsys.readouterr().out
 
 
+def test_an_image_of_another_type_than_its_name_says_is_told_the_types(load, parted, capsys):
+    root, _ = parted
+    path = root / "train" / "three" / "002.png"
+    with Image.open(path) as image:
+        image.save(path, format="TIFF")
+    assert np.bincount(load().train.labels).tolist() == [9, 4]
+    told = "'train/three/002.png': a TIFF image (accepted: BMP, JPEG, PNG, WebP)"
+    assert f"1 file that can't be read left out: {told}" in capsys.readouterr().out
+
+
 def test_many_files_that_can_not_be_read_are_refused(load, parted):
     root, _ = parted
     for name in ("000", "001"):
         (root / "train" / "three" / f"{name}.png").write_bytes(b"no image")
-    message = r"2 of 20 files can't be read, more than 5%: 'train/three/000.png': not an image; "
+    message = (
+        r"2 of 20 files can't be read, more than 5%: 'train/three/000.png': "
+        r"not an image \(accepted: BMP, JPEG, PNG, WebP\); "
+    )
     with pytest.raises(UserError, match=message):
         load()
 
