@@ -2,10 +2,12 @@
 
 `tau` and the temperature are chosen on images held out of the training set, never on the test
 set. Those are long-tailed too, so that plain accuracy would choose `tau` 0: it is balanced accuracy
-and the class-balanced likelihood that choose.
+and the class-balanced likelihood that choose. Where the best that is found is at the end of the
+range that is searched, an `EndOfRangeWarning` says so.
 """
 
 import contextlib
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +22,11 @@ from cb_keras.functional.logit_side import log_prior, log_shares
 from cb_keras.functional.preparation import at_least_float32
 
 _TAUS = np.linspace(0.0, 3.0, 301)
-_LOG_TEMPERATURES = np.linspace(np.log(0.05), np.log(20.0), 1201)
+_LOG_TEMPERATURES = np.linspace(np.log(0.01), np.log(1000.0), 2401)
+
+
+class EndOfRangeWarning(UserWarning):
+    """The best `tau` or temperature may lie beyond the range that was searched."""
 
 
 def adjust_logits(logits: Any, class_counts: ByClass, tau: float = 1.0) -> Any:
@@ -113,6 +119,8 @@ def fit_tau(logits: ArrayLike, labels: ArrayLike, class_counts: ByClass) -> floa
     """The `tau` of `adjust_logits` with the best balanced accuracy on held-out images.
 
     Of several that are equally good the middle one of the widest stretch, to 0.01 between 0 and 3.
+    An `EndOfRangeWarning` says where that stretch reaches 3; at 0 nothing is said, for less is no
+    `tau`.
 
     Args:
         logits: `[N, C]`, of images held out of the training set.
@@ -135,7 +143,8 @@ def fit_tau(logits: ArrayLike, labels: ArrayLike, class_counts: ByClass) -> floa
 def fit_classifier_tau(model: Any, logits: ArrayLike, labels: ArrayLike) -> float:
     """The `tau` of `normalize_classifier` with the best balanced accuracy on held-out images.
 
-    Of several that are equally good as `fit_tau`. The model stays as it is.
+    Of several that are equally good as `fit_tau`, between 0 and 3 and with its warning. The model
+    stays as it is.
 
     Args:
         model: A built Keras model of one output, or its Dense, as there.
@@ -162,7 +171,8 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     """The temperature T for which `softmax(z / T)` has the best likelihood on held-out images.
 
     It is the class-balanced likelihood, the mean over classes of the mean over their images. To
-    0.5% between 0.05 and 20.
+    0.5% between 0.01 and 1000; an `EndOfRangeWarning` says where it is one of these. It is the
+    first where all images are classified right, for then smaller is better without end.
 
     Args:
         logits: `[N, C]`, of images held out of the training set.
@@ -184,15 +194,7 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
         own = np.take_along_axis(scaled, y[:, None], axis=1)[:, 0]
         return float(np.sum(weight * (np.logaddexp.reduce(scaled, axis=1) - own)))
 
-    # Convex in 1 / T, so that the first of a grid that is followed by a larger one is the best.
-    low, high = 0, len(_LOG_TEMPERATURES) - 1
-    while low < high:
-        middle = (low + high) // 2
-        if loss(_LOG_TEMPERATURES[middle]) <= loss(_LOG_TEMPERATURES[middle + 1]):
-            high = middle
-        else:
-            low = middle + 1
-    return float(np.exp(_LOG_TEMPERATURES[low]))
+    return _best_temperature(loss)
 
 
 def _classifier(model: Any) -> tuple[Any, NDArray[np.float64]]:
@@ -276,7 +278,43 @@ def _best_tau(adjusted: Callable[[float], NDArray[np.float64]], y: NDArray[np.in
     best = np.flatnonzero(scores >= scores.max() - 1e-12)
     stretches = np.split(best, np.flatnonzero(np.diff(best) > 1) + 1)
     widest = max(stretches, key=len)
-    return float(_TAUS[widest[len(widest) // 2]])
+    tau = float(_TAUS[widest[len(widest) // 2]])
+    if widest[-1] == len(_TAUS) - 1:
+        first = f"{_TAUS[widest[0]]:g}"
+        why = f"of those from {first} to 3, which are equally good, {tau:g} is taken"
+        _warn_of_end("`tau` is up to 3", "0 to 3", "larger", why)
+    return tau
+
+
+def _best_temperature(loss: Callable[[float], float]) -> float:
+    """The temperature whose logarithm has the smallest loss."""
+    # Convex in 1 / T, so that the first of a grid that is followed by a larger one is the best.
+    low, high = 0, len(_LOG_TEMPERATURES) - 1
+    while low < high:
+        middle = (low + high) // 2
+        if loss(_LOG_TEMPERATURES[middle]) <= loss(_LOG_TEMPERATURES[middle + 1]):
+            high = middle
+        else:
+            low = middle + 1
+    temperature = float(np.exp(_LOG_TEMPERATURES[low]))
+    if low in (0, len(_LOG_TEMPERATURES) - 1):
+        better, why = (
+            ("larger", "the logits may say nothing of the labels")
+            if low
+            else ("smaller", "all images may be classified right, or all logits be alike")
+        )
+        _warn_of_end(f"temperature is {temperature:g}", "0.01 to 1000", better, why)
+    return temperature
+
+
+def _warn_of_end(best: str, searched: str, better: str, why: str) -> None:
+    """Warns the caller of the function that calls the one that calls this."""
+    warnings.warn(
+        f"the best {best}, the end of the range that is searched, {searched}: a {better} one may "
+        f"be as good or better; {why}.",
+        EndOfRangeWarning,
+        stacklevel=4,
+    )
 
 
 def _plus(logits: Any, offset: NDArray[np.float64], name: str) -> Any:

@@ -1,5 +1,7 @@
 """What is done to a trained model before it is measured: `cb_keras.posthoc` by the flags."""
 
+import warnings
+
 import keras
 import numpy as np
 
@@ -9,6 +11,7 @@ from experiments.cli import UserError
 from experiments.exports import keras_file
 from experiments.exports.posthoc_flags import (
     ADJUSTMENT,
+    END_OF_RANGE,
     PRIOR,
     TAU_NORM,
     TEMPERATURE,
@@ -40,16 +43,17 @@ def apply(model, description, given, held_out, batch_size):
     """
     asked, counts = steps(given), description["class_counts"]
     about = {"steps": asked, **_chosen_on(given, held_out)}
+    search = _Search(about)
     tau, layer = given["posthoc_tau"], {}
 
     def logits():
         return keras_file.predict(model, held_out.images, batch_size)[0]
 
     if TAU_NORM in asked:
-        tau = about["tau"] = _normalize(model, tau, logits, held_out)
+        tau = about["tau"] = _normalize(model, tau, search, logits, held_out)
     if ADJUSTMENT in asked:
         if tau is None:
-            tau = posthoc.fit_tau(logits(), held_out.labels, counts)
+            tau = search("tau", posthoc.fit_tau, logits(), held_out.labels, counts)
         about["tau"] = layer["tau"] = tau
     if PRIOR in asked:
         about["prior"] = [float(word) for word in given["posthoc_prior"]]
@@ -61,7 +65,7 @@ def apply(model, description, given, held_out, batch_size):
             del layer["temperature"]
             before = layers.LogitAdjustment(counts, **layer)(logits())
             scaled = methods.of(description["settings"]).scaled(description["settings"], before)
-            found = posthoc.fit_temperature(scaled, held_out.labels)
+            found = search("temperature", posthoc.fit_temperature, scaled, held_out.labels)
             layer["temperature"] = about["temperature"] = found
     if not layer:
         return model, about
@@ -69,11 +73,36 @@ def apply(model, description, given, held_out, batch_size):
     return keras.Model(model.inputs[0], adjustment(model.outputs[0])), about
 
 
-def _normalize(model, tau, logits, held_out):
+class _Search:
+    """Calls what chooses a number, and adds to a record which ends of ranges were reached.
+
+    Args:
+        about: `posthoc` of the metrics.
+    """
+
+    def __init__(self, about):
+        self._about = about
+
+    def __call__(self, name, fit, *arguments):
+        """The number `name` that `fit` chooses."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", posthoc.EndOfRangeWarning)
+            number = fit(*arguments)
+        for warning in caught:
+            if issubclass(warning.category, posthoc.EndOfRangeWarning):
+                self._about.setdefault(END_OF_RANGE, []).append(name)
+            else:
+                warnings.warn_explicit(
+                    warning.message, warning.category, warning.filename, warning.lineno
+                )
+        return number
+
+
+def _normalize(model, tau, search, logits, held_out):
     """Divides the weights of the classes by a power of their norms; returns it."""
     try:
         if tau is None:
-            tau = posthoc.fit_classifier_tau(model, logits(), held_out.labels)
+            tau = search("tau", posthoc.fit_classifier_tau, model, logits(), held_out.labels)
         posthoc.normalize_classifier(model, tau)
     except ValueError as error:
         raise UserError(f"--posthoc={TAU_NORM}: {error}") from error

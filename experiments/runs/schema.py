@@ -134,6 +134,8 @@ def check_posthoc(file, about):
         _require(file, f"posthoc.{name}", right, "a number >= 0")
     _require(file, "posthoc.prior", "prior" not in about or _are_numbers(about["prior"], low=0))
     _require(file, "posthoc.chosen_by", isinstance(about.get("chosen_by", {}), dict))
+    name = "at_the_end_of_the_range"
+    _require(file, f"posthoc.{name}", _are(str, about.get(name, [])))
 
 
 def _check_split(metrics, config):

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import scipy.optimize
 from scipy.special import log_softmax
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
@@ -79,6 +80,82 @@ def test_the_temperature_has_the_best_class_balanced_likelihood(digits):
     # Logits that are 5 times as large want 5 times the temperature.
     once = posthoc.fit_temperature(held_out, labels)
     np.testing.assert_allclose(temperature, 5 * once, rtol=0.02)
+
+
+def scaled_cosines(scale, number=400):
+    """Logits as of a loss of cosines, of which one in eight is of another class than its label."""
+    random = np.random.default_rng(1)
+    labels = np.arange(number) % 5
+    shown = np.where(np.arange(number) % 8 == 0, random.integers(0, 5, number), labels)
+    cosines = 0.4 * np.eye(5)[shown] + random.normal(0, 0.1, (number, 5))
+    return scale * cosines, labels
+
+
+def best_by_scipy(logits, labels):
+    """The temperature of the best class-balanced likelihood, by SciPy's minimiser."""
+    weight = 1 / np.bincount(labels)[labels]
+
+    def nll(log_t):
+        own = log_softmax(logits / np.exp(log_t), axis=1)[np.arange(len(labels)), labels]
+        return -np.sum(weight * own)
+
+    return np.exp(scipy.optimize.minimize_scalar(nll, bracket=(-5, 5), tol=1e-10).x)
+
+
+@pytest.mark.parametrize("scale", [0.2, 1, 30, 300, 3000])
+def test_the_temperature_of_logits_of_any_sensible_size_is_found_and_nothing_is_said(
+    scale, recwarn
+):
+    logits, labels = scaled_cosines(scale)
+    expected = best_by_scipy(logits, labels)
+    np.testing.assert_allclose(posthoc.fit_temperature(logits, labels), expected, rtol=0.005)
+    assert posthoc.EndOfRangeWarning not in {warning.category for warning in recwarn.list}
+
+
+@pytest.mark.parametrize(
+    ("logits", "end", "words"),
+    [
+        (5 * np.eye(3), 0.01, "0.01, the end of the range that is searched, 0.01 to 1000: a smal"),
+        (-5 * np.eye(3), 1000, "1000, the end of the range that is searched, 0.01 to 1000: a larg"),
+    ],
+    ids=["all right", "all wrong"],
+)
+def test_a_temperature_at_the_end_of_its_range_is_told(logits, end, words):
+    with pytest.warns(posthoc.EndOfRangeWarning, match=f"the best temperature is {words}") as told:
+        found = posthoc.fit_temperature(logits, [0, 1, 2])
+    np.testing.assert_allclose(found, end)
+    assert [warning.filename for warning in told] == [__file__]
+
+
+def test_a_tau_whose_best_reach_the_end_of_its_range_is_told_and_0_is_not(recwarn):
+    counts, labels = [90, 10], np.array([0, 0, 1, 1])
+    log_odds = np.log(9)
+
+    def logits(*margins):
+        """Those with which class 1 is chosen from a tau of `margins / log 9` on."""
+        return np.stack([np.array(margins) * log_odds, np.zeros(4)], axis=1)
+
+    assert 1 < posthoc.fit_tau(logits(9, 9, 0.5, 1), labels, counts) < 9
+    reached = recwarn.pop(posthoc.EndOfRangeWarning)
+    assert "of those from 1.01 to 3, which are equally good, 2.01 is taken" in str(reached.message)
+    assert reached.filename == __file__
+    assert posthoc.fit_tau(logits(9, 9, 2.995, 5), labels, counts) == 3.0
+    assert "`tau` is up to 3, the end" in str(recwarn.pop(posthoc.EndOfRangeWarning).message)
+    assert 1 < posthoc.fit_tau(logits(2, 9, 0.5, 1), labels, counts) < 2
+    assert posthoc.fit_tau(logits(0.005, 0.005, 9, -9), labels, counts) == 0.0
+    assert posthoc.EndOfRangeWarning not in {warning.category for warning in recwarn.list}
+
+
+def test_a_tau_of_the_head_that_reaches_the_end_of_its_range_is_told():
+    head = keras.layers.Dense(2, use_bias=False)
+    head.build((None, 2))
+    head.set_weights([np.array([[4.0, 0.0], [0.0, 1.0]])])
+    logits = np.array([[900.0, 1.0], [8.0, 1.0]])  # of norms 4 and 1: class 1 from tau 1.5 on
+    with pytest.warns(posthoc.EndOfRangeWarning, match=r"from 1\.51 to 3, which are equal") as told:
+        tau = posthoc.fit_classifier_tau(head, logits, [0, 1])
+    assert 1.5 < tau < 3
+    ours = [w.filename for w in told if w.category is posthoc.EndOfRangeWarning]
+    assert ours == [__file__]
 
 
 def test_normalized_weights_have_the_norms_of_their_power_and_the_bias_stays():

@@ -16,6 +16,7 @@ import cb_keras
 from experiments.cli import UserError
 from experiments.datasets import Split
 from experiments.exports import posthoc, posthoc_flags
+from experiments.runs import schema
 from experiments.training import images
 
 NOTHING = {**dict.fromkeys(posthoc_flags.NAMES), "posthoc": ["none"]}
@@ -150,6 +151,27 @@ def test_the_logits_after_it_are_those_of_the_formulas(flags, linear):
         assert made["chosen_on"]["images"] == len(held_out.labels)
         assert made["chosen_on"]["fewest_of_a_class"] == np.bincount(held_out.labels).min()
         assert f"{len(held_out.labels)} training images" in " ".join(posthoc_flags.lines(made))
+
+
+def test_a_search_that_reaches_the_end_of_its_range_is_recorded_and_told(linear, recwarn):
+    make, _, counts, held_out, _ = linear
+    description = {"settings": SETTINGS, "class_counts": counts.tolist()}
+    asked = given("logit_adjustment", "temperature")
+    _, usual = posthoc.apply(make(), description, asked, held_out, batch_size=64)
+    assert "at_the_end_of_the_range" not in usual
+    assert "end of its range" not in " ".join(posthoc_flags.lines(usual))
+    # Class 0 for class 9 and so on: no temperature makes such logits likely, and by scikit-learn's
+    # balanced accuracy the larger tau is the better, .002 at 0 and .022 at 3.
+    wrong = Split(held_out.images, 9 - held_out.labels)
+    _, made = posthoc.apply(make(), description, asked, wrong, batch_size=64)
+    assert made["temperature"] == pytest.approx(1000)
+    assert made["at_the_end_of_the_range"] == ["tau", "temperature"]
+    told = "; the search reached the end of its range, a better one may lie beyond it"
+    assert [line.endswith(told) for line in posthoc_flags.lines(made)] == [True, True]
+    schema.check_posthoc("a.json", made)
+    with pytest.raises(schema.DamagedError, match="at_the_end_of_the_range"):
+        schema.check_posthoc("a.json", {**made, "at_the_end_of_the_range": "tau"})
+    assert not [w for w in recwarn.list if w.category is cb_keras.posthoc.EndOfRangeWarning]
 
 
 @pytest.fixture(scope="module")
