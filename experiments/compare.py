@@ -14,8 +14,7 @@ from absl import flags
 
 from experiments import cli, datasets
 from experiments.exports import comparison, measured_on, predictions, program_flags
-from experiments.runs import data_record, directory, outputs, schema
-from experiments.runs.figures import setting
+from experiments.runs import data_record, directory, effects, outputs, schema
 from experiments.runs.files import DamagedError
 
 program_flags.define("output")
@@ -158,25 +157,20 @@ def _computed(run, runs, loaded):
 
 
 def _heading(a, b, answers):
-    """Which runs they are, in what their settings differ, and what the probabilities are."""
+    """Which runs they are, in what settings they differ, and what the probabilities are."""
     for label, run, of_run in zip("AB", (a, b), answers, strict=True):
         yield f"{label}: {run.folder} (probabilities: {of_run.about['probabilities']})"
-    for name, values in _different(a, b).items():
-        yield f"  --{name}: {setting(values['a'])} in A, {setting(values['b'])} in B"
+    for name, values in effects.different(a.config, b.config).items():
+        told = zip("AB", (a, b), values, strict=True)
+        words = [
+            f"{effects.in_words(name, value, run.config['flags'])} in {label}"
+            for label, run, value in told
+        ]
+        yield f"  --{name}: {', '.join(words)}"
     named = flags.FLAGS["dataset"]
     trained_on = data_record.name(a.config) or a.config["flags"]["dataset"]
     dataset = named.value if named.present else trained_on
     yield f"{len(answers[0].labels)} test images of {dataset}"
-
-
-def _different(a, b):
-    """Settings in which the runs differ: name to the values of `a` and `b`."""
-    of_a, of_b = a.config["flags"], b.config["flags"]
-    return {
-        name: {"a": of_a.get(name), "b": of_b.get(name)}
-        for name in sorted({*of_a, *of_b})
-        if of_a.get(name) != of_b.get(name)
-    }
 
 
 def _note(a, b):
@@ -195,7 +189,9 @@ def _record(a, b, answers):
         {"run": str(run.folder), "probabilities": of_run.about["probabilities"]}
         for run, of_run in of_each
     ]
-    return {"a": runs[0], "b": runs[1], "different_settings": _different(a, b)}
+    different = effects.different(a.config, b.config).items()
+    settings = {name: dict(zip("ab", values, strict=True)) for name, values in different}
+    return {"a": runs[0], "b": runs[1], "different_settings": settings}
 
 
 if __name__ == "__main__":

@@ -6,8 +6,7 @@ import os
 import pathlib
 
 from experiments import methods
-from experiments.reporting import effects
-from experiments.runs import afterwards, data_record, directory, files, schema
+from experiments.runs import afterwards, data_record, directory, effects, files, schema
 
 _FILES = (schema.CONFIG, schema.METRICS, schema.HISTORY)
 _IN_LABEL = ("method", "loss", "sampler", "seed")  # and the parameters of methods
@@ -104,12 +103,9 @@ class Run:
     @property
     def settings(self):
         """What else makes the run what it is, as it took effect: all but label, power and seed."""
-        resolved, left_out = self.config["resolved"], {*_IN_LABEL, *self.without_effect}
-        settings = {
-            name: resolved.get(name, value)
-            for name, value in {**effects.OLDER, **self.flags}.items()
-            if name not in left_out
-        }
+        left_out = {*_IN_LABEL, *methods.PARAMETERS}
+        found = effects.settings(self.config)
+        settings = {name: value for name, value in found.items() if name not in left_out}
         data = self.config["data"]
         return {
             **settings,

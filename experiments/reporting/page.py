@@ -3,11 +3,11 @@
 import pathlib
 
 from experiments import cli
-from experiments.reporting import cards, dark, drawing, effects, sections, verdict
+from experiments.reporting import cards, dark, drawing, sections, verdict
 from experiments.reporting import found as runs_below
 from experiments.reporting.pictures import classes, powers
 from experiments.reporting.pictures.series import by_size
-from experiments.runs import afterwards, figures, outputs, schema, sessions, tails
+from experiments.runs import afterwards, effects, figures, outputs, schema, sessions, tails
 from experiments.sweeps.tables import DOCUMENTS
 
 _TEMPLATES = pathlib.Path(__file__).parent / "templates"

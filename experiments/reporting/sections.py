@@ -5,8 +5,7 @@ import hashlib
 import json
 import pathlib
 
-from experiments.reporting import effects
-from experiments.runs import figures, naming, recipe, tails
+from experiments.runs import effects, figures, naming, recipe, tails
 from experiments.runs.figures import Statistic
 
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from experiments.reporting import effects
+from experiments.runs import effects
 
 
 @dataclasses.dataclass(frozen=True)

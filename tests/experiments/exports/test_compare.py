@@ -46,6 +46,32 @@ def test_the_figures_are_those_of_the_runs_and_the_differences_theirs(
     assert compared["different_settings"]["loss"] == {"a": "focal", "b": "softmax"}
 
 
+def test_settings_without_effect_are_not_told_and_those_of_one_method_are(
+    digits_run, copied, call_compare, tmp_path, capsys
+):
+    flags = {**copied.config["flags"], "eval_batch_size": 7}
+    change(copied, flags={**flags, "method": "vs", "vs_gamma": 0.3, "max_margin": 0.7})
+    output = tmp_path / "c.json"
+    call_compare(digits_run.folder, copied.folder, f"--output={output}", "--resamples=5")
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  --")]
+    assert told == [
+        "  --cb_beta: 0.9999 in A, without effect in B",
+        "  --cb_normalize: classes in A, without effect in B",
+        "  --cb_power: 1 in A, without effect in B",
+        "  --method: class_balanced in A, vs in B",
+        "  --tau: without effect in A, 1 in B",
+        "  --vs_gamma: without effect in A, 0.3 in B",
+    ]
+    assert json.loads(output.read_text())["different_settings"] == {
+        "cb_beta": {"a": 0.9999, "b": None},
+        "cb_normalize": {"a": "classes", "b": None},
+        "cb_power": {"a": 1.0, "b": None},
+        "method": {"a": "class_balanced", "b": "vs"},
+        "tau": {"a": None, "b": 1.0},
+        "vs_gamma": {"a": None, "b": 0.3},
+    }
+
+
 def test_with_predictions_no_data_are_loaded_and_the_result_is_the_same(
     compared, short_run, copied, call_compare, call_evaluate, monkeypatch, tmp_path, capsys
 ):

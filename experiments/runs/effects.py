@@ -1,10 +1,10 @@
-"""Which settings take effect on a run: a report shows and compares no others."""
+"""Which settings take effect on a run: a report or a comparison shows no others."""
 
 import json
 
 from experiments import backbones, methods
 from experiments.methods.class_balanced import CB_POWER
-from experiments.runs import naming, recipe, sampling, tails
+from experiments.runs import figures, naming, recipe, sampling, tails
 
 # On the figures: the fused op and XLA compute the same but for rounding; what balanced_lr_decay
 # does is in `resolved`.
@@ -70,6 +70,49 @@ def compared(runs):
     shared = {name: found[0] for name, found in values.items() if same[name]}
     everywhere = {name for name, found in values.items() if len(found) == len(runs)}
     return shared, {name for name in values if not same[name]}, everywhere
+
+
+def settings(config):
+    """The settings that take effect on a run, as they took effect: name to value.
+
+    Args:
+        config: Its `config.json`, checked.
+    """
+    flags, resolved = {**OLDER, **config["flags"]}, config["resolved"]
+    left_out = without(flags)
+    found = {n: resolved.get(n, v) for n, v in flags.items() if n not in left_out}
+    return found | {p.name: p.value(flags) for p in parameters(flags)}
+
+
+def different(a, b):
+    """In which settings that take effect two runs differ.
+
+    Args:
+        a: `config.json` of one, checked.
+        b: Of the other.
+
+    Returns:
+        Dict of name to `(value of a, value of b)`, in the order of the names; None where a run does
+        not have it, or it has no effect on it.
+    """
+    of_a, of_b = settings(a), settings(b)
+    pairs = {name: (of_a.get(name), of_b.get(name)) for name in sorted({*of_a, *of_b})}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def in_words(name, value, flags):
+    """The value of a setting of `different`, for people to read.
+
+    Args:
+        name: The setting.
+        value: Its value; None where there is none.
+        flags: Those that the run recorded.
+    """
+    if value is not None:
+        return figures.setting(value)
+    if name in methods.PARAMETERS or flags.get(name) is not None:
+        return "without effect"
+    return "not given" if name in {**OLDER, **flags} else "not recorded"
 
 
 def without(flags):
