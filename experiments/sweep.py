@@ -281,7 +281,9 @@ def _write(sweep):
     outcome = cells.Outcome(sweep.table, sweep.cells, {i: run.metrics for i, run in own.items()})
     again = _again(sweep, outcome)
     sentences = again.sentences() if again else ()
-    notes = document.notes(outcome, own.values())
+    theirs = {_figures(job) for job in sweep.jobs}
+    others = [run for path, run in runs.items() if path not in theirs]
+    notes = document.notes(outcome, own.values(), others)
     text = document.text(outcome, _command(), notes, sentences)
     atomic.write_atomically(sweep.folder / sweep.table.document, text.encode())
     return left_out

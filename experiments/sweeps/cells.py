@@ -19,6 +19,8 @@ class Cell:
         first: Row of the run that it begins with, in its column and of its seed.
         posthoc: Flags of experiments.evaluate where it is no training, but figures of the network
             of `first` after them.
+        by_row: Names of the settings of the protocol that its row chooses, in place of the flags;
+            the name of its run tells them.
     """
 
     row: str
@@ -26,6 +28,7 @@ class Cell:
     settings: dict
     first: str | None = None
     posthoc: dict | None = None
+    by_row: tuple[str, ...] = ()
 
 
 class Outcome:

@@ -98,22 +98,28 @@ def _equals_accuracy(outcome):
     return all(math.isclose(m["accuracy"], m["balanced_accuracy"]) for m in found)
 
 
-def notes(outcome, runs):
+def notes(outcome, runs, others=()):
     """Lines on how the runs differ from the published protocol, and from each other.
 
     Args:
         outcome: `cells.Outcome`.
         runs: List of `results.Run`, those of the table that are finished.
+        others: List of those in the folder that are not of the table.
     """
     if differences := ", ".join(_differences(outcome)):
         yield f"Not the published protocol: {differences}."
-    others = [run.shot_rule for run in runs if run.shot_rule not in (None, run.todays_rule)]
-    if others:
+    rules = [run.shot_rule for run in runs if run.shot_rule not in (None, run.todays_rule)]
+    if rules:
         yield (
             f"The few-shot figures of all runs are by one rule, that of today; "
-            f"{counted(len(others), 'run')} recorded them by another "
-            f"({', '.join(sorted(set(map(str, others))))})."
+            f"{counted(len(rules), 'run')} recorded them by another "
+            f"({', '.join(sorted(set(map(str, rules))))})."
         )
+    after = sum(bool(run.metrics.get("posthoc")) for run in others)
+    numbers = {"other finished run": len(others) - after, "other evaluation": after}
+    texts = [counted(number, what) for what, number in numbers.items() if number]
+    if texts:
+        yield f"Of this folder results.csv alone has {' and '.join(texts)}."
 
 
 def _differences(outcome):
@@ -121,19 +127,21 @@ def _differences(outcome):
     protocol, varies = train_flags.protocol_defaults(), outcome.table.varies
     if "train_epochs" not in varies:
         yield from _epochs(outcome.cells, protocol["train_epochs"])
-    settings = outcome.cells[0].settings
+    cell = next((c for c in outcome.cells if not c.by_row), outcome.cells[0])
     for name, default in protocol.items():
-        ours, theirs = _words(settings[name]), _words(default)
-        if name not in (*_TOLD, *varies) and ours != theirs:
+        ours, theirs = _words(cell.settings[name]), _words(default)
+        if name not in (*_TOLD, *varies, *cell.by_row) and ours != theirs:
             yield f"{name} {ours} instead of {theirs}"
 
 
 def _epochs(cells, published):
     """How the epochs of the cells differ from the published ones, those of balanced cells apart.
 
-    Second stages have epochs of their own, which the table tells.
+    Second stages, and rows that choose them, have epochs of their own, which the table tells.
     """
-    whole = [c for c in cells if c.first is None] or cells
+    whole = [c for c in cells if c.first is None and "train_epochs" not in c.by_row]
+    if not whole:
+        return
     epochs = {tails.is_balanced(c.settings): c.settings["train_epochs"] for c in whole}
     usual = epochs.get(False, epochs.get(True))
     if usual != published:

@@ -75,15 +75,26 @@ def check_size(cells):
         )
 
 
+def unknown(name, known, program="experiments.train"):
+    """That a flag is none of a program, and which may be meant.
+
+    Args:
+        name: The flag.
+        known: The flags that there are.
+        program: Module of the program.
+    """
+    close = difflib.get_close_matches(name, known, n=1)
+    fix = f"did you mean {close[0]}?" if close else f"python -m {program} --help has all"
+    return f"{name} is not a flag of {program}; {fix}"
+
+
 def _problem(name):
     """Why no grid varies a flag; None where it may."""
     if name in _FIXED:
         return f"{name} can't be varied: {_FIXED[name]}."
     known = train_flags.given_settings()
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        fix = f"did you mean {close[0]}?" if close else "python -m experiments.train --help has all"
-        return f"{name} is not a flag of experiments.train; {fix}"
+        return unknown(name, known)
     if not train_flags.is_recorded(name):
         return f"{name} can't be varied: it does not change what is trained; give it to all cells."
     return None

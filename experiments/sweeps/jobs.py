@@ -86,7 +86,8 @@ def training(settings, folder, varied=(), first=None):
         settings: Settings of experiments.train; its `output_dir` is set here.
         folder: Folder of many trainings: their runs are in `runs/`, what they print in `logs/`; as
             the user gave it, so that no home folder gets into the commands that are recorded.
-        varied: Flags that the cells of a grid differ in, which the name of a run has to tell.
+        varied: Flags that the cells of a grid differ in, or that a row chooses, which the name of a
+            run has to tell.
         first: Job of its first stage, of a second one.
 
     Raises:
@@ -151,7 +152,7 @@ def of_cells(cells, folder, varied=()):
             if cell.posthoc:
                 job = evaluation(first, cell.posthoc, folder)
             else:
-                job = training(cell.settings, folder, varied, first)
+                job = training(cell.settings, folder, (*varied, *cell.by_row), first)
             jobs.append(job)
             places[cell.row, *place] = job
         except cli.UserError as error:

@@ -47,6 +47,7 @@ class Run:
         added: Settings that its name tells beyond those that all names do.
         shot_rule: The rule of its shot figures that it recorded; None where it did not.
         todays_rule: The rule of today.
+        shot_groups: Dict of class name to its shot group by that rule.
     """
 
     settings: dict
@@ -54,6 +55,7 @@ class Run:
     added: tuple
     shot_rule: str | None
     todays_rule: str
+    shot_groups: dict = dataclasses.field(default_factory=dict)
 
 
 def check_records(folder, expected):
@@ -121,8 +123,10 @@ def check_folder(folder, expected, varied, data_name, differs=()):
     Raises:
         UserError: A run has other settings, or other data; names it.
     """
-    first = next(iter(expected.values()))
-    shared = next((s for s in expected.values() if not _is_special(s)), first)
+    added = {path: naming.added(path, ours) or () for path, ours in expected.items()}
+    usual = [path for path in expected if not _is_special(expected[path])] or [*expected]
+    plain = next((path for path in usual if not added[path]), usual[0])
+    shared, of_row = expected[plain], added[plain]
     defaults = train_flags.protocol_defaults()  # of flags that an older run did not know
     configs = {}
     for path in sorted((folder / "runs").glob("*/config.json")):
@@ -130,7 +134,7 @@ def check_folder(folder, expected, varied, data_name, differs=()):
         theirs = {**defaults, **configs[path.parent]["flags"]}
         ours = expected.get(path.parent)
         if ours is None:
-            own = {*_VARIED, *varied, *(naming.added(path.parent, theirs) or ())}
+            own = {*_VARIED, *varied, *of_row, *(naming.added(path.parent, theirs) or ())}
             if _is_special(theirs) or _is_special(shared):
                 own |= {*differs}
             ours = {**shared, **{name: theirs.get(name) for name in own}}
@@ -187,7 +191,8 @@ def read(paths):
         metrics, *rules = with_todays_shot_groups(config, metrics)
         settings = {**train_flags.protocol_defaults(), **config["flags"]}
         folder = path.parent if path.suffix == ".json" else path
-        runs[path] = Run(settings, metrics, _added(folder) or (), *rules)
+        groups = _shot_groups_of(config)
+        runs[path] = Run(settings, metrics, _added(folder) or (), *rules, groups)
     return runs
 
 
@@ -217,6 +222,8 @@ def check_posthoc(path, run, asked):
     if asked is None:
         return
     about = run.metrics["posthoc"]
+    if asked.get("posthoc_prior"):  # words, as of the flag
+        asked = {**asked, "posthoc_prior": [float(word) for word in asked["posthoc_prior"]]}
     done = {"posthoc": about.get("steps")}
     done |= {n: about.get(n.removeprefix("posthoc_")) for n in asked if n not in done}
     if different := directory.differences(asked, done):
@@ -243,18 +250,28 @@ def with_todays_shot_groups(config, metrics):
         `(metrics, recorded, today)`: the metrics, the rule that the run recorded, None where it
         did not, and the rule of today.
     """
-    import numpy as np
-
-    from cb_keras.metrics import shot_groups
-
-    # Of any size: a file can hold integers that NumPy has no type for.
-    groups, rule = shot_groups(np.asarray(config["class_counts"], "float64"))
+    groups, rule = _todays_shot_groups(config)
     recalls = metrics["per_class_accuracy"]
     again = {
         f"{name}_accuracy": Statistic.of(recalls[c] for c in ids).mean
         for name, ids in groups.items()
     }
     return {**metrics, **again}, config.get("shot_rule"), rule
+
+
+def _todays_shot_groups(config):
+    """`(ids by group, rule)` of the class counts of a run."""
+    import numpy as np
+
+    from cb_keras.metrics import shot_groups
+
+    # Of any size: a file can hold integers that NumPy has no type for.
+    return shot_groups(np.asarray(config["class_counts"], "float64"))
+
+
+def _shot_groups_of(config):
+    groups, _ = _todays_shot_groups(config)
+    return {config["class_names"][c]: group for group, ids in groups.items() for c in ids}
 
 
 def csv_text(runs, varied=()):

@@ -9,6 +9,7 @@ from experiments.sweeps.claims import chosen
 from experiments.training import flags as train_flags
 
 FOLDER = "chosen"  # in that of the sweep
+_MOST_NAMED = 5  # classes
 _FIGURES = {"accuracy": "accuracy", "balanced_accuracy": "balanced", "few_accuracy": "few"}
 
 
@@ -56,7 +57,7 @@ class Again:
             for i in outcome.at(*places[best]):
                 cell = outcome.cells[i]
                 settings = {**cell.settings, "validation_fraction": 0.0}
-                self.cells.append(cells.Cell(cell.row, cell.column, settings))
+                self.cells.append(cells.Cell(cell.row, cell.column, settings, by_row=cell.by_row))
                 self._names.append(f"{group}, {what} {best}")
         self.jobs = jobs.of_cells(self.cells, os.path.join(folder, FOLDER), varied)
         defaults = train_flags.protocol_defaults()  # of flags that an older run did not know
@@ -69,10 +70,10 @@ class Again:
     def sentences(self):
         """What the finished ones reached on the test set."""
         done = [job.folder for job in self.jobs if job.is_complete()]
-        found = {folder: run.metrics for folder, run in results.read(done).items()}
+        found = results.read(done)
         for name in dict.fromkeys(self._names):
             own = [j.folder for j, n in zip(self.jobs, self._names, strict=True) if n == name]
-            metrics = [found[folder] for folder in own if folder in found]
+            metrics = [found[folder].metrics for folder in own if folder in found]
             figures = [
                 f"{words} {Statistic.of(m.get(figure) for m in metrics)}"
                 for figure, words in _FIGURES.items()
@@ -82,3 +83,35 @@ class Again:
                     f"{name}, trained again on all training images ({len(metrics)} of {len(own)} "
                     f"runs, in {FOLDER}/): {', '.join(figures)} on the test set."
                 )
+                if moved := _moved({folder: found[folder] for folder in own if folder in found}):
+                    yield f"{name}: {_in_words(moved)}"
+
+
+def _moved(again):
+    """Dict of class to its shot groups `(here, there)` where the run of the cell has another.
+
+    Args:
+        again: Dict of run directory in `FOLDER` to `results.Run`.
+    """
+    cell_of = {folder: folder.parents[2] / "runs" / folder.name for folder in again}
+    of_cells, moved = results.read(cell_of.values()), {}
+    for folder, run in again.items():
+        there = of_cells[cell_of[folder]].shot_groups
+        for name, group in run.shot_groups.items():
+            if group != there.get(name, group):
+                moved.setdefault(name, (group, there[name]))
+    return moved
+
+
+def _in_words(moved):
+    """That shot figures are of other classes than those of the table, and of which."""
+    parts = []
+    for here, there in dict.fromkeys(moved.values()):
+        names = [name for name in moved if moved[name] == (here, there)]
+        what = f"{len(names)} classes" if len(names) > _MOST_NAMED else ", ".join(names)
+        verb = "is" if len(names) == 1 else "are"
+        parts.append(f"{what} {verb} {here}-shot in {FOLDER}/, {there}-shot in the table")
+    return (
+        "with no images held out the classes are larger, and their shot groups are not those of "
+        f"the table: {'; '.join(parts)}."
+    )

@@ -1,6 +1,5 @@
 """The methods side by side, each with its published parameters: one row a method, many figures."""
 
-import dataclasses
 import itertools
 
 from experiments import methods
@@ -11,6 +10,7 @@ from experiments.runs.figures import accuracy, counted
 from experiments.sweeps import presets
 from experiments.sweeps.cells import VALIDATION, with_loss
 from experiments.sweeps.claims import chosen_in_words, seeds_in_words
+from experiments.sweeps.tables.rows import OF_METHODS, After, Row, check, check_model
 from experiments.sweeps.tables.table import Option, Table
 
 _ONLY = "all figures"  # the one column of cells
@@ -26,43 +26,6 @@ _OF_STEPS = ("lr_boundaries", "lr_decay", "balanced_lr_decay")
 _OF_FIRST = ("freeze_epochs", "backbone_weights")
 _REPORTED_FACTOR = 0.02
 _CHANNELS = {"cifar10": 3, "cifar100": 3, "digits": 1}
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """A row of the table.
-
-    Attributes:
-        method: `--method`.
-        loss: `--loss`.
-        own: Its other settings.
-        reported: What the field reports in % on CIFAR-10-LT, ratio 50, with ResNet-32 and 200
-            epochs, often the best of the test epochs. The papers: see the methods' files.
-        preset: Name of the preset that it takes settings of.
-        first: Row whose run it begins with.
-    """
-
-    method: str = methods.DEFAULT
-    loss: str = "softmax"
-    own: dict = dataclasses.field(default_factory=dict)
-    reported: str | None = None
-    preset: str | None = None
-    first: str | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class After:
-    """A row of figures of another row's networks, after something was done to them.
-
-    Attributes:
-        first: That row.
-        posthoc: Flags of experiments.evaluate.
-        reported: As of `Row`.
-    """
-
-    first: str
-    posthoc: dict
-    reported: str | None = None
 
 
 def _weighted(power, **own):
@@ -126,10 +89,15 @@ def _is_reported_on(settings):
 
 
 def _cells(settings, options):
+    check(ROWS, _PRESETS)
     for label, row in _chosen(options.get("rows")).items():
-        posthoc = getattr(row, "posthoc", None)
-        first, trained = row.first, ROWS[row.first] if posthoc else row
-        yield label, _ONLY, _settings(settings, trained), first, posthoc
+        if isinstance(row, After):
+            trained = ROWS[row.first]
+            own = _settings(settings, trained)
+            check_model(label, row, {**settings, **own})
+            yield label, _ONLY, own, row.first, row.posthoc, trained.of_protocol
+        else:
+            yield label, _ONLY, _settings(settings, row), row.first, None, row.of_protocol
 
 
 def _settings(settings, row):
@@ -139,6 +107,7 @@ def _settings(settings, row):
     if row.preset:
         preset = presets.settings(row.preset)
         found |= {name: preset[name] for name in _PRESETS[row.preset]}
+    if row.preset or "lr_schedule" in row.own:
         found |= {name: presets.default(name) for name in _OF_STEPS}
     if row.first:
         found |= {name: presets.default(name) for name in _OF_FIRST}
@@ -166,8 +135,9 @@ def _chosen(labels):
 
 
 def _chosen_by_rows():
-    """Settings that rows choose."""
-    return sorted({name for row in ROWS.values() if isinstance(row, Row) for name in row.own})
+    """Settings that rows choose, without those of the protocol, which flags give to the others."""
+    chosen = {name for row in ROWS.values() if isinstance(row, Row) for name in row.own}
+    return sorted(chosen & OF_METHODS)
 
 
 def _defaults():
@@ -193,6 +163,7 @@ def _claims(outcome):
     yield from _seeds(outcome, known)
     yield from _not_chosen(outcome, known, choosable)
     yield from _presets(outcome, known)
+    yield from _protocols(outcome, known)
     yield from _firsts(known)
     yield from _parameters(outcome)
 
@@ -252,14 +223,35 @@ def _not_chosen(outcome, known, choosable):
 
 def _presets(outcome, known):
     """What rows have that the others do not, in the words of the flags."""
-    plain = (c.settings for c in outcome.cells if getattr(ROWS[c.row], "preset", None) is None)
-    shared = next(plain, {})
-    for preset, names in _PRESETS.items():
-        rows = [row for row in known if getattr(ROWS[row], "preset", None) == preset]
-        if rows:
-            own = outcome.cells[outcome.at(rows[0], _ONLY)[0]].settings
+    plain = (
+        c.settings
+        for c in outcome.cells
+        if getattr(ROWS[c.row], "preset", None) is None and not c.by_row
+    )
+    shared, found = next(plain, {}), {}
+    for row in known:
+        preset = getattr(ROWS[row], "preset", None)
+        if preset:
+            own = outcome.cells[outcome.at(row, _ONLY)[0]].settings
+            names = [n for n in _PRESETS[preset] if n not in ROWS[row].own]
             texts = [f"{n} {naming.exact(own[n])}" for n in names if own[n] != shared.get(n)]
-            yield f"{', '.join(rows)}, by the preset {preset}: {', '.join(texts)}."
+            found.setdefault((preset, ", ".join(texts)), []).append(row)
+    for preset in _PRESETS:
+        for (name, text), rows in found.items():
+            if name == preset and text:
+                yield f"{', '.join(rows)}, by the preset {preset}: {text}."
+
+
+def _protocols(outcome, known):
+    """Which settings of the protocol rows have of their own."""
+    found = {}
+    for row in known:
+        cell = outcome.cells[outcome.at(row, _ONLY)[0]]
+        if cell.by_row and not cell.posthoc:
+            text = ", ".join(f"{n} {naming.exact(cell.settings[n])}" for n in cell.by_row)
+            found.setdefault(text, []).append(row)
+    for text, rows in found.items():
+        yield f"{', '.join(rows)}, unlike the other rows: {text}."
 
 
 def _firsts(known):

@@ -44,7 +44,7 @@ class Table:
         heading: What the labels of the rows are.
         cells: Function of `(settings, options)`: the settings that all cells share and a dict of
             the table's own options, None where not given. It gives `(row, column, own settings)`
-            of each cell, and after them what `cells.Cell` has as `first` and `posthoc`.
+            of each cell, and after them what `cells.Cell` has as `first`, `posthoc` and `by_row`.
         claims: Function of a `cells.Outcome` that gives sentences on its accuracies.
         choices: Function of a `cells.Outcome` that gives `(group, what, places)` of each best that
             is to be named, as `claims.chosen_in_words` takes them; None where none is.

@@ -8,6 +8,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from experiments import sweep
+from experiments.exports import posthoc_flags
 from experiments.methods.powers import POWERS
 from experiments.sweeps import cells
 from experiments.sweeps.tables import TABLES
@@ -120,14 +121,29 @@ def files(settings, job):
         on_held_out = 0.9 if settings["cb_power"] == 1 else 0.5
         metrics |= {"split": "test", "validation": held_out(on_held_out if job.trains else 0.7)}
     if not job.trains:
-        (step,) = (a[len("--posthoc=") :] for a in job.arguments if a.startswith("--posthoc="))
-        done = {"steps": [step], "tau": 1.0}
-        return {job.figures: json.dumps({**metrics, "posthoc": done})}
+        return {job.figures: json.dumps({**metrics, "posthoc": done_after(job)})}
     return {
         "config.json": json.dumps(config),
         "history.csv": "epoch\n1\n",
         "metrics.json": json.dumps(metrics),
     }
+
+
+def done_after(job):
+    """`posthoc` of the figures of an evaluation: its flags; 2.0 of a number that is chosen."""
+    given = dict(a.removeprefix("--").partition("=")[::2] for a in job.arguments)
+    lists = {n: given[n].split(",") for n in ("posthoc", "posthoc_prior") if n in given}
+    chosen = posthoc_flags.searched({**dict.fromkeys(posthoc_flags.NAMES), **given, **lists})
+    numbers = dict.fromkeys(chosen, 2.0)
+    for name in ("tau", "temperature"):
+        if f"posthoc_{name}" in given:
+            numbers[name] = float(given[f"posthoc_{name}"])
+    done = {"steps": lists["posthoc"], **numbers}
+    if chosen:
+        done["chosen_by"] = dict.fromkeys(chosen, "balanced_accuracy")
+    if "posthoc_prior" in lists:
+        done["prior"] = [float(word) for word in lists["posthoc_prior"]]
+    return done
 
 
 def train(job):

@@ -54,6 +54,41 @@ def test_the_cell_that_is_best_on_held_out_images_is_trained_again_on_all_images
         call(sweep.main, *GRID)
 
 
+def test_shot_figures_of_other_classes_than_those_of_the_table_are_told(work):
+    recalls, names = [0.9, 0.8, 0.7, 0.2], ["plane", "car", "ship", "frog"]
+    # Many, medium, few, few; and of all images many, many, medium, few (100 and 20 are the limits).
+    held, whole = [400, 96, 19, 8], [500, 120, 24, 10]
+    confusion = [[0] * 4 for _ in names]
+    for c, recall in enumerate(recalls):
+        confusion[c][c], confusion[c][c - 1] = round(100 * recall), 100 - round(100 * recall)
+    prepared(*GRID)
+    with open("prepared.json") as file:
+        found = json.load(file)
+    of_split = {"accuracy": 0.65, "balanced_accuracy": 0.65, "few_accuracy": None}
+    of_split |= {"per_class_accuracy": recalls, "confusion_matrix": confusion}
+    for own in found.values():
+        config, metrics = json.loads(own["config.json"]), json.loads(own["metrics.json"])
+        config |= {"class_counts": held, "class_names": names, "class_weights": [1.0] * 4}
+        metrics |= {**of_split, "validation": {**metrics["validation"], **of_split}}
+        own |= {"config.json": json.dumps(config), "metrics.json": json.dumps(metrics)}
+    with open("prepared.json", "w") as file:
+        json.dump(found, file)
+    call(sweep.main, *GRID)
+    text = (work / "out" / "grid.md").read_text()
+    assert "few .4500 ± .0000 on the test set." in text
+    assert "shot groups are not those" not in text
+    for config in (work / "out" / "chosen").glob("runs/*/config.json"):
+        change(config, class_counts=whole)
+    call(sweep.main, *GRID)
+    text = (work / "out" / "grid.md").read_text()
+    assert "few .2000 ± .0000 on the test set." in text
+    assert (
+        "- digits, cell cb_power 0: with no images held out the classes are larger, and their shot "
+        "groups are not those of the table: car is many-shot in chosen/, medium-shot in the table; "
+        "ship is medium-shot in chosen/, few-shot in the table.\n"
+    ) in text
+
+
 def test_its_training_differs_from_the_cell_s_in_the_held_out_images_alone(work, monkeypatch):
     made = prepared(*GRID)
     again = {}

@@ -202,6 +202,20 @@ def test_figures_of_other_images_are_left_out_and_told(work, capsys):
         run(*METHODS, FIRSTS)
 
 
+def test_other_runs_of_the_folder_are_told_with_their_number(work):
+    run(*METHODS, "--rows=softmax,VS,CDT,post-hoc logit adjustment")
+    assert "results.csv alone" not in (work / "out" / "methods.md").read_text()
+    run(*METHODS, "--rows=softmax")
+    text = (work / "out" / "methods.md").read_text()
+    told = "\nOf this folder results.csv alone has 2 other finished runs and 1 other evaluation.\n"
+    assert told in text
+    assert len(rows(work / "out")) == 4
+    run("--table=power", *METHODS[1:])  # whose run of power 0 is that of the row
+    assert (
+        "\nOf this folder results.csv alone has 2 other finished runs and 1 other evaluation.\n"
+    ) in (work / "out" / "power.md").read_text()
+
+
 def test_a_first_stage_without_its_network_is_told_before_anything_is_trained(work):
     run(*METHODS, "--rows=softmax")
     (work / "calls.txt").unlink()
