@@ -3,6 +3,8 @@
 Logits (0, log 2) make hand numbers: softmax gives p = 1/3, 2/3, sigmoid p = 1/2, 2/3.
 """
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -55,6 +57,15 @@ IDS = np.array([0, 1, 2, 2])
 LOGITS = np.array([[2.0, -1.0, 0.5], [0.0, 3.0, -2.0], [-4.0, 1.0, 1.5], [0.25, 0.5, -1.0]])
 TARGETS = reference.one_hot(IDS, 3)
 WEIGHTS = np.array([0.2, 0.7, 2.1])
+# Every public loss by its name: a function of options that makes it, and labels of LOGITS.
+EVERY_LOSS = {
+    **{loss.__name__: (functools.partial(loss, COUNTS), IDS) for loss in OF_COUNTS},
+    "ClassBalancedBinaryCrossentropy": (
+        functools.partial(losses.ClassBalancedBinaryCrossentropy, [[90, 10]] * len(COUNTS)),
+        TARGETS,
+    ),
+    "AsymmetricCrossentropy": (losses.AsymmetricCrossentropy, TARGETS),
+}
 BALANCED = cb_keras.class_balanced_weights(COUNTS)
 
 # A batch of six for a linear model.

@@ -1,6 +1,5 @@
-"""What every public loss keeps, whoever adds it: a loss that is not in MADE fails here."""
+"""What every public loss keeps, whoever adds it: one that is not in EVERY_LOSS fails here."""
 
-import functools
 import inspect
 
 import keras
@@ -9,21 +8,17 @@ import pytest
 from keras import ops
 
 from cb_keras import losses, private_api
-from tests.cb_keras.cases import COUNTS, IDS, LOGITS, OF_COUNTS, TARGETS
+from tests.cb_keras.cases import COUNTS, EVERY_LOSS, LOGITS
 from tests.cb_keras.gradients import value_and_gradient
 
-_PAIRS = [[90, 10]] * len(COUNTS)
-# Name -> function of options that makes it, and labels of LOGITS.
-MADE = {
-    **{loss.__name__: (functools.partial(loss, COUNTS), IDS) for loss in OF_COUNTS},
-    "ClassBalancedBinaryCrossentropy": (
-        functools.partial(losses.ClassBalancedBinaryCrossentropy, _PAIRS),
-        TARGETS,
-    ),
-    "AsymmetricCrossentropy": (losses.AsymmetricCrossentropy, TARGETS),
-}
 PUBLIC = [name for name in losses.__all__ if isinstance(getattr(losses, name), type)]
-every_loss = pytest.mark.parametrize("name", PUBLIC)
+every_loss = pytest.mark.parametrize("name", EVERY_LOSS)
+
+
+def test_every_public_loss_is_in_the_list_that_these_tests_share():
+    assert {*EVERY_LOSS} == {*PUBLIC}
+    for name, (make, _) in EVERY_LOSS.items():
+        assert type(make()) is getattr(losses, name)
 
 
 def values(loss, labels, outputs, **options):
@@ -34,7 +29,7 @@ def values(loss, labels, outputs, **options):
 @every_loss
 @pytest.mark.parametrize("wild", [np.nan, np.inf, 3e38])
 def test_an_example_of_weight_0_has_loss_and_gradient_0_whatever_its_logits_are(name, wild):
-    make, labels = MADE[name]
+    make, labels = EVERY_LOSS[name]
     loss, weights = make(reduction="sum"), np.array([1.0, 0.0, 2.0, 1.0])
     logits = LOGITS.copy()
     logits[1, 1] = wild
@@ -47,8 +42,25 @@ def test_an_example_of_weight_0_has_loss_and_gradient_0_whatever_its_logits_are(
 
 
 @every_loss
+def test_a_void_example_is_as_if_it_were_not_there(name):
+    make, labels = EVERY_LOSS[name]
+    kept, void, logits = np.array([0, 2, 3]), np.array(labels), LOGITS.copy()
+    void[1], logits[1] = -1, [np.inf, -np.inf, np.nan]
+    right = value_and_gradient(lambda z: make(reduction="sum")(labels[kept], z), LOGITS[kept])
+    loss = make(reduction="sum", ignore_class=-1)
+    found = value_and_gradient(lambda z: loss(void, z), logits)
+    np.testing.assert_allclose(found[0], right[0], rtol=1e-5)
+    np.testing.assert_allclose(found[1][kept], right[1], rtol=1e-5, atol=1e-7)
+    assert not found[1][1].any()
+    # A mean is over the examples that count; those of yes or no a label all do.
+    number = len(kept) if labels.ndim == 1 else len(labels)
+    mean = values(make(ignore_class=-1), void, logits)
+    np.testing.assert_allclose(mean, right[0] / number, rtol=1e-5)
+
+
+@every_loss
 def test_probabilities_have_the_loss_of_their_logits_or_are_not_taken(name):
-    make, labels = MADE[name]
+    make, labels = EVERY_LOSS[name]
     if "from_logits" not in inspect.signature(getattr(losses, name)).parameters:
         with pytest.raises(TypeError, match="from_logits"):
             make(from_logits=False)
@@ -64,7 +76,7 @@ def test_probabilities_have_the_loss_of_their_logits_or_are_not_taken(name):
 
 @every_loss
 def test_a_label_that_is_none_is_refused_or_its_loss_is_nan(name):
-    make, labels = MADE[name]
+    make, labels = EVERY_LOSS[name]
     wrong = np.array(labels)
     wrong[2] = len(COUNTS) if wrong.ndim == 1 else -1
     with pytest.raises(ValueError, match=r"`y_true` holds"):
@@ -73,7 +85,7 @@ def test_a_label_that_is_none_is_refused_or_its_loss_is_nan(name):
 
 @every_loss
 def test_its_configuration_makes_it_again(name):
-    make, labels = MADE[name]
+    make, labels = EVERY_LOSS[name]
     loss = make(reduction="sum", name="mine")
     again = keras.losses.deserialize(keras.losses.serialize(loss))
     assert (type(again), again.name) == (type(loss), "mine")
@@ -97,7 +109,7 @@ class InACall(keras.layers.Layer):
 
 @every_loss
 def test_it_can_be_in_a_layer_of_a_functional_model_whose_batches_have_no_size_yet(name):
-    make, labels = MADE[name]
+    make, labels = EVERY_LOSS[name]
     inputs = keras.Input(LOGITS.shape[1:]), keras.Input(np.shape(labels)[1:])
     loss = make()
     model = keras.Model(inputs, InACall(loss)(*inputs))
@@ -111,7 +123,7 @@ def test_it_can_be_in_a_layer_of_a_functional_model_whose_batches_have_no_size_y
 @every_loss
 @pytest.mark.parametrize("of_each", ["step", "sequence"])
 def test_sample_weights_of_masked_steps_stay_those_of_the_caller(name, of_each):
-    make, labels = MADE[name]
+    make, labels = EVERY_LOSS[name]
     loss, labels = make(), np.reshape(labels, (2, 2, *np.shape(labels)[1:]))
     logits = ops.convert_to_tensor(LOGITS.reshape(2, 2, -1), "float32")
     given = np.array([[1.0, 3.0], [2.0, 0.5]] if of_each == "step" else [1.0, 3.0], "float32")

@@ -5,19 +5,14 @@ import pytest
 from keras import ops
 
 from cb_keras import losses
-from tests.cb_keras.cases import COUNTS, IDS, LOGITS, OF_COUNTS, TARGETS
+from tests.cb_keras.cases import COUNTS, EVERY_LOSS, IDS, LOGITS
 from tests.cb_keras.gradients import BACKEND
 
 if BACKEND == "jax":
     pytest.skip("JAX has float64 by a setting only", allow_module_level=True)
 
-MULTI_HOT = [
-    losses.ClassBalancedBinaryCrossentropy([[90, 10]] * 3, dtype="float64"),
-    losses.AsymmetricCrossentropy(dtype="float64"),
-]
 CASES = [
-    *((loss, TARGETS) for loss in MULTI_HOT),
-    *((loss(COUNTS, dtype="float64"), IDS) for loss in OF_COUNTS),
+    *((make(dtype="float64"), labels) for make, labels in EVERY_LOSS.values()),
     (losses.ClassBalancedSoftmaxCrossentropy(COUNTS, dtype="float64", label_smoothing=0.1), IDS),
 ]
 
