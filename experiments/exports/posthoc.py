@@ -11,14 +11,13 @@ from experiments.cli import UserError
 from experiments.exports import keras_file
 from experiments.exports.posthoc_flags import (
     ADJUSTMENT,
-    END_OF_RANGE,
     PRIOR,
     TAU_NORM,
     TEMPERATURE,
     searched,
     steps,
 )
-from experiments.runs import data_record
+from experiments.runs import afterwards, data_record
 
 _CHOSEN_BY = {"tau": "balanced_accuracy", "temperature": "class_balanced_nll"}
 
@@ -90,7 +89,7 @@ class _Search:
             number = fit(*arguments)
         for warning in caught:
             if issubclass(warning.category, posthoc.EndOfRangeWarning):
-                self._about.setdefault(END_OF_RANGE, []).append(name)
+                self._about.setdefault(afterwards.END_OF_RANGE, []).append(name)
             else:
                 warnings.warn_explicit(
                     warning.message, warning.category, warning.filename, warning.lineno

@@ -9,13 +9,11 @@ import math
 from absl import flags
 
 from experiments import cli, methods
-from experiments.runs import sampling
+from experiments.runs import afterwards, sampling
 
 NONE, ADJUSTMENT, PRIOR = "none", "logit_adjustment", "prior_shift"
 TAU_NORM, TEMPERATURE = "tau_norm", "temperature"
 NAMES = ("posthoc", "posthoc_tau", "posthoc_temperature", "posthoc_prior", "posthoc_saved_model")
-# What figures call the names of the numbers whose search reached the end of its range.
-END_OF_RANGE = "at_the_end_of_the_range"
 # Which heads a step is for: its formula is of the softmax, or of the class with the largest logit.
 _HEADS = {
     ADJUSTMENT: ("softmax",),
@@ -192,7 +190,7 @@ def lines(about, validation=None):
         about: The `posthoc` of metrics.
         validation: Their `validation`, where the run held images out.
     """
-    for name in ("tau", "temperature"):
+    for name in afterwards.NUMBERS:
         if name in about:
             how = "given"
             if figure := about.get("chosen_by", {}).get(name):
@@ -201,7 +199,7 @@ def lines(about, validation=None):
                     f"chosen by the {figure.replace('_', ' ')} of {on['images']} training images "
                     f"that the run held out ({on['fewest_of_a_class']} of the rarest class)"
                 )
-            if name in about.get(END_OF_RANGE, ()):
+            if name in about.get(afterwards.END_OF_RANGE, ()):
                 how += "; the search reached the end of its range, a better one may lie beyond it"
             yield f"{','.join(about['steps'])}: {name} {about[name]:.4g}, {how}"
     if "prior" in about:

@@ -4,8 +4,10 @@ import json
 
 from experiments.runs import naming
 
-PREFIX = "posthoc_"  # of the files of such figures in a run directory
-_NUMBERS = ("tau", "temperature")
+PREFIX = "posthoc_"  # of the files of such figures in a run directory, and of the flags
+# What figures call the names of the numbers whose search reached the end of its range.
+END_OF_RANGE = "at_the_end_of_the_range"
+NUMBERS = ("tau", "temperature")
 
 
 def in_words(about):
@@ -52,4 +54,4 @@ def command(about, run):
 
 
 def _known(about):
-    return [name for name in _NUMBERS if name in about]
+    return [name for name in NUMBERS if name in about]

@@ -5,7 +5,7 @@ relations, such as figures that must follow from the confusion matrix.
 """
 
 from experiments import backbones, methods
-from experiments.runs import recipe, sampling
+from experiments.runs import afterwards, recipe, sampling
 
 CONFIG, METRICS, HISTORY = "config.json", "metrics.json", "history.csv"
 SHOT_FIGURES = ("many_accuracy", "medium_accuracy", "few_accuracy")
@@ -129,13 +129,13 @@ def check_posthoc(file, about):
     _require(file, "posthoc", isinstance(about, dict))
     steps = about.get("steps")
     _require(file, "posthoc.steps", bool(steps) and _are(str, steps))
-    for name in ("tau", "temperature"):
+    for name in afterwards.NUMBERS:
         right = name not in about or _is_number(about[name], 0)
         _require(file, f"posthoc.{name}", right, "a number >= 0")
     _require(file, "posthoc.prior", "prior" not in about or _are_numbers(about["prior"], low=0))
     _require(file, "posthoc.chosen_by", isinstance(about.get("chosen_by", {}), dict))
-    name = "at_the_end_of_the_range"
-    _require(file, f"posthoc.{name}", _are(str, about.get(name, [])))
+    reached = about.get(afterwards.END_OF_RANGE, [])
+    _require(file, f"posthoc.{afterwards.END_OF_RANGE}", _are(str, reached))
 
 
 def _check_split(metrics, config):

@@ -225,7 +225,7 @@ def check_posthoc(path, run, asked):
     if asked.get("posthoc_prior"):  # words, as of the flag
         asked = {**asked, "posthoc_prior": [float(word) for word in asked["posthoc_prior"]]}
     done = {"posthoc": about.get("steps")}
-    done |= {n: about.get(n.removeprefix("posthoc_")) for n in asked if n not in done}
+    done |= {n: about.get(n.removeprefix(afterwards.PREFIX)) for n in asked if n not in done}
     if different := directory.differences(asked, done):
         raise UserError(f"{path} is of something else ({'; '.join(different)}); delete it.")
 
