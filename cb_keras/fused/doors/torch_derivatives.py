@@ -57,15 +57,17 @@ class Call(NamedTuple):
         problem: The loss.
         expected: The upstream gradient that is likely, or None for no stored gradient.
         refuse: Whether class ids that are not classes are an error on the CPU, else NaN.
+        divisor: What the sum of the losses is divided by, or None for each loss by itself.
     """
 
     problem: Problem
     expected: float | None
     refuse: bool = False
+    divisor: int | None = None
 
 
 class Losses(torch.autograd.Function):
-    """Losses `[N]` in eager code; their gradient is computed with them where one is wanted.
+    """Losses `[N]` in eager code, or their mean: with the gradient, where one is wanted.
 
     The stored gradient is given away by the first backward pass, which may change it. One that
     comes after it (`retain_graph`) computes it again.
@@ -80,7 +82,7 @@ class Losses(torch.autograd.Function):
         call: Call,
     ) -> torch.Tensor:
         """The values, by the kernels."""
-        (form, gamma), expected, refuse = call
+        (form, gamma), expected, refuse, ctx.divisor = call
         ctx.problem, ctx.expected = call.problem, None
         ctx.save_for_backward(logits, labels, weights)
         if expected is not None:
@@ -88,13 +90,17 @@ class Losses(torch.autograd.Function):
         losses, ctx.stored = kernels.compute(
             form, gamma, logits, labels, weights, ctx.expected, expected is not None, refuse
         )
-        return losses
+        return divided(losses, ctx.divisor)
 
     @staticmethod
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[Any, ...]:
         """The gradients by the inputs."""
         stored, ctx.stored = ctx.stored, None
+        if stored is not None and ctx.divisor is not None and _is_left_as_it_is(ctx, upstream):
+            return stored, None, None, None
         slope = None
+        if ctx.divisor is not None:  # the gradient of each loss, as that of their sum has it
+            upstream = (upstream / ctx.divisor).expand(ctx.saved_tensors[0].shape[0])
         if ctx.needs_input_grad[0]:
             if private_api.torch_batched_gradients(upstream):
                 slope = ctx.problem.slope(*ctx.saved_tensors, upstream)
@@ -108,6 +114,25 @@ class Losses(torch.autograd.Function):
                 logits, labels, weights = ctx.saved_tensors
                 slope = kernels.compute(form, gamma, logits, labels, weights, upstream, memory)[1]
         return slope, *_by_labels_and_weights(ctx, upstream), None
+
+
+def _is_left_as_it_is(ctx: Any, upstream: torch.Tensor) -> bool:
+    """Whether the gradient of a mean is the stored one and nothing else is asked for: short."""
+    return (
+        not torch.is_grad_enabled()
+        and not any(ctx.needs_input_grad[1:])
+        and not private_api.torch_is_followed()
+        and not private_api.torch_batched_gradients(upstream)
+        and kernels.is_one(upstream)
+    )
+
+
+def divided(losses: torch.Tensor, divisor: int | None) -> torch.Tensor:
+    """The sum of losses over the divisor, or where it is None the losses."""
+    if divisor is None:
+        return losses
+    total = losses.sum()
+    return total if divisor == 1 else total / divisor
 
 
 class TransformedLosses(torch.autograd.Function):

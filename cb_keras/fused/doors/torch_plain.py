@@ -12,8 +12,8 @@ import torch
 from cb_keras import private_api
 from cb_keras.fused.doors import torch as door
 from cb_keras.fused.doors import torch_compiled
-from cb_keras.fused.doors.torch_derivatives import Call, Losses, Problem
-from cb_keras.fused.doors.torch_kernels import FLOATS
+from cb_keras.fused.doors.torch_derivatives import Call, Losses, Problem, divided
+from cb_keras.fused.doors.torch_kernels import FLOATS, compute
 from cb_keras.fused.kinds import Form, Kind, averages, traits
 
 _IDS = (torch.int64, torch.int32)
@@ -82,19 +82,25 @@ def loss(
         if weights.requires_grad:
             return reduced(Problem.of(fixed).formula(logits, labels, weights), reduction)
         return reduced(_in_graph(logits, labels, weights, *fixed), reduction)
-    averaged = averages(reduction)
-    problem = _problem(kind, gamma, label_smoothing, adjusts)
-    expected = door.expected_upstream(logits, door.mean_upstream(logits) if averaged else 1.0)
-    call = Call(problem, expected, refuse=True)
-    return reduced(Losses.apply(logits, labels, weights, call), reduction)
+    problem, divisor = _problem(kind, gamma, label_smoothing, adjusts), _divisor(reduction, labels)
+    if not (torch.is_grad_enabled() and (logits.requires_grad or weights.requires_grad)):
+        losses, _ = compute(*problem, logits, labels, weights, refuse=True)
+        return divided(losses, divisor)
+    upstream = door.mean_upstream(logits) if averages(reduction) else 1.0
+    call = Call(problem, door.expected_upstream(logits, upstream), True, divisor)
+    return Losses.apply(logits, labels, weights, call)
 
 
 def reduced(losses: torch.Tensor, reduction: str | None) -> torch.Tensor:
     """What Keras makes of losses without weights; its own way there costs more."""
+    return divided(losses, _divisor(reduction, losses))
+
+
+def _divisor(reduction: str | None, losses: torch.Tensor) -> int | None:
+    """What the sum of losses of such a shape is divided by; None where they are not added."""
     if reduction in (None, "none") or tuple(losses.shape) in ((), (0,)):
-        return losses
-    total = losses.sum()
-    return total if reduction == "sum" else total / losses.numel()
+        return None
+    return 1 if reduction == "sum" else losses.numel()
 
 
 @functools.lru_cache(maxsize=256)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cb_keras import fused
-from tests.cb_keras.cases import LOSSES
+from tests.cb_keras.cases import CLASSES, LOSSES
 from tests.cb_keras.gradients import BACKEND
 
 if BACKEND != "torch":
@@ -115,3 +115,40 @@ def test_derivatives_by_logits_weights_and_soft_labels_are_those_of_the_formula(
         np.testing.assert_allclose(
             ours.detach(), theirs.detach(), rtol=1e-4, atol=1e-5 * theirs.abs().max().item()
         )
+
+
+def twice(function, inputs):
+    """The gradient of a graph that is kept, of two upstream gradients."""
+    logits = inputs[0].clone().requires_grad_()
+    value = function(logits)
+    (first,) = torch.autograd.grad(value, logits, retain_graph=True)
+    first = first.clone()
+    (second,) = torch.autograd.grad(value, logits, torch.tensor(3.0), retain_graph=True)
+    return [first, second.clone(), *torch.autograd.grad(value, logits)]
+
+
+def many_at_once(function, inputs):
+    logits = inputs[0].clone().requires_grad_()
+    upstream = torch.tensor([1.0, -2.0])
+    return torch.autograd.grad(function(logits), logits, upstream, is_grads_batched=True)
+
+
+OF_A_MEAN = {name: DERIVATIVES[name] for name in ("gradient", "gradient penalty", "dual numbers")}
+OF_A_MEAN |= {"dual upstream": dual_upstream, "kept graph": twice, "many at once": many_at_once}
+
+
+@pytest.mark.parametrize("name", OF_A_MEAN)
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_derivatives_of_a_mean_that_the_op_takes_itself_are_those_of_the_formula(reduction, name):
+    logits = 3 * torch.randn(6, 5, generator=torch.Generator().manual_seed(1))
+    ids, weights = torch.tensor([0, 4, 2, 1, 1, 3]), [0.5, 1.2, 0.0, 2.0, 1.0]
+    found, right = (
+        OF_A_MEAN[name](lambda z, loss=loss: loss(ids, z), [logits])
+        for loss in (
+            CLASSES["focal"](class_weights=weights, reduction=reduction, fused=way)
+            for way in (True, False)
+        )
+    )
+    for ours, theirs in zip(found, right, strict=True):
+        assert theirs.abs().max() > 1e-3
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
