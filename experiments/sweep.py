@@ -118,11 +118,13 @@ def main(argv):
 def _run(their_cells, their_jobs, sweep):
     """Runs the cells that are not done; the tables are written again after each of them."""
     with progress.ProgressTable(their_cells, their_jobs) as display:
+        jobs.tie_to_data(their_jobs, sweep.jobs, sweep.output_dir)
 
         def on_change(job):
             display.changed(job)
             if job.state == "done":
                 _write(sweep)
+                jobs.tie_to_data(their_jobs, sweep.jobs, sweep.output_dir)
 
         launch = LAUNCHERS[LAUNCHER.value]
         try:

@@ -115,6 +115,25 @@ def check(there, here, folder):
     )
 
 
+def check_same(there, here, folder):
+    """Refuses to train on other data than another run was trained on, whatever its long tail.
+
+    Args:
+        there: `config.json` of that run.
+        here: What was read now, as for `differences`.
+        folder: Directory of that run.
+
+    Raises:
+        UserError: They differ; says in what.
+    """
+    of_data = [{key: about.get(key) for key in ("data", "class_names")} for about in (there, here)]
+    if different := differences(*of_data):
+        raise UserError(
+            f"--same_data_as: the run in {folder} began with other data than are here now "
+            f"({'; '.join(different)}); give those back, or train all runs again elsewhere."
+        )
+
+
 def check_alike(configs):
     """Refuses to put runs on different data into one table.
 

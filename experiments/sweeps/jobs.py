@@ -131,6 +131,25 @@ def evaluation(first, posthoc, folder):
     return Job(name, first.folder, log, arguments, first.settings, first, EVALUATE, figures)
 
 
+def tie_to_data(jobs, of_sweep, folder):
+    """Lets the trainings that wait refuse other data than a finished one of the sweep had.
+
+    Else a folder whose images have changed would be noticed when the tables are made.
+
+    Args:
+        jobs: List of `Job`.
+        of_sweep: The jobs of the sweep; its first training that is done counts.
+        folder: As for `training`.
+    """
+    done = next((job for job in of_sweep if job.trains and job.state == "done"), None)
+    if done is None:
+        return
+    tie = f"--same_data_as={os.path.join(folder, 'runs', done.folder.name)}"
+    for job in jobs:
+        if job.trains and job.state == "waiting" and tie not in job.arguments:
+            job.arguments.append(tie)
+
+
 def of_cells(cells, folder, varied=()):
     """The jobs of the cells of a table, in their order.
 

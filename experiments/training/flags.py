@@ -138,6 +138,12 @@ flags.DEFINE_string(
     "output_dir", None, "Run directory; default: a name made of the flags, under runs/."
 )
 flags.DEFINE_bool("resume", False, "Continue the run in --output_dir.")
+flags.DEFINE_string(
+    "same_data_as",
+    None,
+    "Directory of another run: other images, labels or classes than it began with are refused "
+    "before the training. experiments.sweep gives it.",
+)
 flags.DEFINE_list(
     "exports",
     None,
@@ -149,7 +155,7 @@ flags.DEFINE_bool("plots", True, "Draw pictures at the end; needs matplotlib.")
 # Every flag of a training, as `--help` shows them.
 GROUPS = {
     "Method and loss": ("method", "loss", "first_stage", *methods.PARAMETERS),
-    "Data": (*data_flags.GROUPS["Data"], "validation_fraction", "image_size"),
+    "Data": (*data_flags.GROUPS["Data"], "validation_fraction", "image_size", "same_data_as"),
     "Long tail": ("long_tail", "imbalance_factor", "long_tail_seed", "sampler"),
     "Network": ("backbone", "depth", "backbone_weights", "freeze_epochs"),
     "Protocol": (
@@ -164,7 +170,10 @@ GROUPS = {
 _NAMES = tuple(name for names in GROUPS.values() for name in names)
 
 # What may differ between a run and its continuation.
-_NOT_RECORDED = ("data_dir", "download", "exports", "output_dir", "resume", "plots")
+_NOT_RECORDED = (
+    *("data_dir", "download", "exports", "output_dir", "plots", "resume"),
+    "same_data_as",
+)
 
 
 def given_settings():

@@ -59,6 +59,8 @@ def train(run, settings, flags):
     }
     begun = directory.read_config(run.folder)
     first_stage.check_data(settings, record)
+    if other := settings["same_data_as"]:
+        data_record.check_same(directory.read_config(other), record, other)
     flags = _check_data(run, record, flags, begun)
     resolved = resolve(settings, data, class_counts)
     for line in images_of.lines(run.folder, data, images, held_out):

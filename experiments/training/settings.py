@@ -8,11 +8,11 @@ import math
 from experiments import backbones, datasets, exports, methods
 from experiments.cli import UserError, check_loadable, local_path
 from experiments.datasets import data_flags, image_size
-from experiments.runs import sampling, tails
+from experiments.runs import sampling, schema, tails
 from experiments.runs.naming import run_name
 from experiments.training import first_stage, flags, machine, recipe_flags
 
-_PATHS = ("backbone_weights", "data_dir", "first_stage", "output_dir")
+_PATHS = ("backbone_weights", "data_dir", "first_stage", "output_dir", "same_data_as")
 _TOO_MANY = 2**31
 _OF_STEPS = ("lr_boundaries", "lr_decay", "balanced_lr_decay")  # of the rate's, not of a cosine's
 
@@ -206,5 +206,7 @@ def _path_problems(s):
             path = local_path(f"--{name}", s[name])
             if name == "output_dir":
                 check_loadable("--output_dir", path or "runs")  # as checked_settings names it
+            if name == "same_data_as" and path and not (path / schema.CONFIG).is_file():
+                yield f"--{name}={s[name]} has no {schema.CONFIG}; give a run directory."
         except UserError as error:
             yield str(error)

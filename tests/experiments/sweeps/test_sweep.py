@@ -21,7 +21,16 @@ from experiments.sweeps.launchers import LAUNCHERS, local
 from experiments.sweeps.tables import power
 from experiments.training.settings import checked, checked_settings
 from tests.experiments.cases import call
-from tests.experiments.sweeps.cases import TABLE_2, TRAINER, calls, change, prepare, rows, run
+from tests.experiments.sweeps.cases import (
+    TABLE_2,
+    TRAINER,
+    calls,
+    change,
+    launch,
+    prepare,
+    rows,
+    run,
+)
 
 
 def test_every_cell_is_trained_once_and_stands_in_the_tables(work, capsys):
@@ -102,6 +111,25 @@ def test_the_same_command_trains_only_what_is_missing(work):
     run(*TABLE_2)
     assert calls(work) == [gone.name]
     assert (work / "out" / "results.csv").read_text() == before
+
+
+def test_what_is_left_to_train_refuses_other_data_than_a_finished_cell_had(work, monkeypatch):
+    given = []
+
+    def remember(jobs, slots, retries, on_change, on_poll):
+        for job in jobs:
+            given.append(job.arguments[-1])
+            launch([job], slots, retries, on_change, on_poll)
+
+    monkeypatch.setitem(LAUNCHERS, "local", remember)
+    first, *others = run(*TABLE_2).jobs
+    tied = f"--same_data_as=out/runs/{first.name}"
+    assert given[0] == first.arguments[-1] != tied
+    assert given[1:] == [tied] * len(others)
+    given.clear()
+    shutil.rmtree(others[3].folder)
+    run(*TABLE_2)
+    assert given[4] == tied
 
 
 def test_a_copy_of_a_run_counts_once_and_is_told(work, capsys):

@@ -191,7 +191,9 @@ def test_first_stage_smooth_head_and_smooth_tail_change_a_second_stage(
     weights_differ(second("first", first=1), plain)
 
 
-def test_dataset_and_data_dir_name_the_data(tmp_path, only_train, write_tfds):
+def test_dataset_and_data_dir_name_the_data_and_same_data_as_refuses_others(
+    tmp_path, only_train, write_tfds
+):
     sizes = {}
     for folder, end in (("a", 120), ("b", 300)):
         splits = {"train": slice(0, end), "test": slice(700, 730)}
@@ -201,6 +203,9 @@ def test_dataset_and_data_dir_name_the_data(tmp_path, only_train, write_tfds):
         run = only_train(tmp_path / f"run_{folder}", *data, *once)
         sizes[folder] = sum(run.config["class_counts"])
     assert sizes == {"a": 120, "b": 300}
+    with pytest.raises(UserError, match=r"--same_data_as: .*\(120 train images there, 300 here"):
+        only_train(tmp_path / "other", *data, *once, f"--same_data_as={tmp_path / 'run_a'}")
+    only_train(tmp_path / "same", *data, *once, f"--same_data_as={tmp_path / 'run_b'}")
 
 
 @pytest.mark.slow

@@ -77,6 +77,19 @@ def test_the_same_files_elsewhere_are_the_same_data(
     (copy / "run" / "metrics.json").unlink()
     with pytest.raises(UserError, match=r"began with other data .* training images there"):
         call_train(*flags, *SHORT, f"--output_dir={copy / 'run'}", "--resume")
+    other = copy / "other"
+    with pytest.raises(UserError, match=r"--same_data_as: the run in .* images there"):
+        call_train(*flags, *SHORT, f"--output_dir={other}", f"--same_data_as={run.folder}")
+    assert not (other / "config.json").exists()
+    with pytest.raises(UserError, match=r"--same_data_as=.* has no config\.json; give a run dir"):
+        call_train(*flags, *SHORT, f"--output_dir={other}", f"--same_data_as={other}")
+
+
+def test_another_long_tail_of_the_same_images_is_the_same_data(run, folder, call_train, tmp_path):
+    cache, out = folder.parent / "cache", tmp_path / "run"
+    same = (f"--dataset=folder:{folder}", f"--data_dir={cache}", f"--same_data_as={run.folder}")
+    call_train(*same, *SHORT, "--imbalance_factor=0.5", f"--output_dir={out}")
+    assert Run(out).config["class_counts"] != run.config["class_counts"]
 
 
 def test_the_name_of_a_run_has_the_folder_without_those_it_is_in(run):
