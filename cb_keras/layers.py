@@ -9,6 +9,7 @@ from keras import layers, ops
 from cb_keras.checks import check_positive, check_tau, check_whole_number
 from cb_keras.counts import ByClass
 from cb_keras.functional.logit_side import counts_of_all, log_prior, log_shares
+from cb_keras.functional.preparation import at_least_float32
 
 
 @keras.saving.register_keras_serializable(package="cb_keras")
@@ -223,10 +224,11 @@ class NormalizedDense(layers.Layer):
         return ops.matmul(self._unit(inputs, -1), self._unit(kernel, 0))
 
     def _unit(self, x: Any, axis: int) -> Any:
-        """Vectors along the axis, of length 1; the norms are float32, where squares do not end."""
-        squares = ops.square(ops.cast(x, "float32"))
-        norm = ops.sqrt(ops.maximum(ops.sum(squares, axis=axis, keepdims=True), self.epsilon**2))
-        return ops.cast(ops.cast(x, "float32") / norm, self.compute_dtype)
+        """Vectors along the axis, of length 1; the norms are float32 at least."""
+        x = ops.cast(x, at_least_float32(x))
+        squares = ops.sum(ops.square(x), axis=axis, keepdims=True)
+        norm = ops.sqrt(ops.maximum(squares, self.epsilon**2))
+        return ops.cast(x / norm, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         """`[..., units]`."""
@@ -366,12 +368,13 @@ class LogitAdjustment(layers.Layer):
         offset = -self.tau * log_prior(self.class_counts)
         if self.to_prior is not None:
             offset = offset + log_shares("to_prior", self.to_prior)
-        adjusted = ops.cast(logits, "float32") + ops.convert_to_tensor(offset, "float32")
+        dtype = at_least_float32(logits)
+        adjusted = ops.cast(logits, dtype) + ops.convert_to_tensor(offset, dtype)
         return adjusted / self.temperature
 
     def compute_output_spec(self, logits: Any) -> Any:
-        """Float32, in the shape of the logits."""
-        return keras.KerasTensor(logits.shape, "float32")
+        """Float32 at least, in the shape of the logits."""
+        return keras.KerasTensor(logits.shape, at_least_float32(logits))
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that make the same layer."""

@@ -6,6 +6,7 @@ import pytest
 
 import cb_keras
 from cb_keras.layers import ApplicationPreprocessing
+from tests.cb_keras.gradients import BACKEND, float64_enabled
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3)).astype("float32")
 
@@ -38,6 +39,22 @@ def test_the_normalized_head_gives_cosines_and_a_vector_of_zeros_none():
     assert (z[3] == 0).all()
     again = cb_keras.layers.NormalizedDense.from_config(layer.get_config())
     assert again.get_config() == layer.get_config()
+
+
+def test_heads_of_a_float64_model_compute_in_float64():
+    x = np.random.default_rng(1).normal(size=(5, 7))
+    with float64_enabled():
+        head = cb_keras.layers.NormalizedDense(3, dtype="float64")
+        adjustment = cb_keras.layers.LogitAdjustment([90, 9, 1], 1.5, 3.0, dtype="float64")
+        model = keras.Sequential([keras.Input((7,), dtype="float64"), head, adjustment])
+        w = keras.ops.convert_to_numpy(head.kernel)
+        z = x @ w / np.linalg.norm(x, axis=1, keepdims=True) / np.linalg.norm(w, axis=0)
+        right = (z - 1.5 * np.log(np.array([0.9, 0.09, 0.01]))) / 3
+        found = keras.ops.convert_to_numpy(model(keras.ops.convert_to_tensor(x, "float64")))
+    assert model.outputs[0].dtype == "float64"
+    assert found.dtype == "float64"
+    # On PyTorch Keras' own matmul rounds float64 to float32.
+    np.testing.assert_allclose(found, right, rtol=1e-12, atol=1e-6 if BACKEND == "torch" else 0)
 
 
 def test_a_model_with_the_adjustment_in_it_is_saved_and_takes_another_number_of_classes_badly(
