@@ -32,7 +32,13 @@ def description(path):
     if not path.is_file():
         raise UserError(f"--saved_model={path} is not there; give model.keras of a run directory.")
     folder = path.absolute().parent
-    config, metrics = directory.read_finished(folder)
+    try:
+        config, metrics = directory.read_finished(folder)
+    except UserError as error:
+        raise UserError(
+            f"--saved_model={path} is read together with the files of its run: {error} Give it in "
+            "its run directory, or the SavedModel next to it, which has all inside."
+        ) from error
     trained_on = training_images.read(folder)
     kept = ("data", "class_counts", "class_weights", "class_names")
     return {

@@ -168,7 +168,10 @@ def test_a_model_file_that_holds_code_or_nothing_is_refused_by_evaluate(
         assert line.startswith(f"error: --saved_model={file} can't be loaded (")
     (tmp_path / "run" / "metrics.json").unlink()
     _, line = run_program(capsys, evaluate.main, f"--saved_model={file}")
-    assert line.endswith("holds no finished run (no metrics.json).")
+    assert line.startswith(
+        f"error: --saved_model={file} is read together with the files of its run"
+    )
+    assert "(no metrics.json). Give it in its run directory, or the SavedModel next to it" in line
     file.unlink()
     _, line = run_program(capsys, evaluate.main, f"--saved_model={file}")
     assert line == f"error: --saved_model={file} is not there; give model.keras of a run directory."
