@@ -102,7 +102,7 @@ def test_its_training_differs_from_the_cell_s_in_the_held_out_images_alone(work,
     (first, *_) = [job for job in made.jobs if job.name in again]
     changed = {*again[first.name].arguments} ^ {*first.arguments}
     assert {argument.partition("=")[0] for argument in changed} == {
-        *("--output_dir", "--validation_fraction"),
+        *("--output_dir", "--validation_fraction", "--same_data_as"),
     }
     assert "--validation_fraction=0.1" in first.arguments
 
