@@ -123,7 +123,7 @@ def _is_left_as_it_is(ctx: Any, upstream: torch.Tensor) -> bool:
         and not any(ctx.needs_input_grad[1:])
         and not private_api.torch_is_followed()
         and not private_api.torch_batched_gradients(upstream)
-        and kernels.is_one(upstream)
+        and kernels.equals_one(upstream)
     )
 
 

@@ -184,7 +184,7 @@ def scale(values: torch.Tensor, upstream: torch.Tensor, applied: float | torch.T
     return True
 
 
-def is_one(number: torch.Tensor) -> bool:
+def equals_one(number: torch.Tensor) -> bool:
     """Whether a float32 tensor of one number is 1, as far as that is known without waiting."""
     is_plain = type(number) is torch.Tensor and number.dtype == torch.float32
     return is_plain and number.device.type == "cpu" and _float_at(number.data_ptr()) == 1.0
