@@ -92,7 +92,7 @@ def check_metrics(metrics, config):
     """Checks `metrics.json` and adds null for what older runs did not measure.
 
     It also adds `validation_balanced_accuracy`, that of `validation` or null, by which settings
-    are chosen.
+    are chosen, and `validation_interval`, its bootstrap interval or null.
 
     Args:
         metrics: Its content, a dict.
@@ -105,7 +105,7 @@ def check_metrics(metrics, config):
     """
     _check_split(metrics, config)
     validation = metrics.get("validation")
-    metrics["validation_balanced_accuracy"] = None
+    metrics["validation_balanced_accuracy"] = metrics["validation_interval"] = None
     if validation is not None:
         _require(METRICS, "validation", isinstance(validation, dict))
         try:
@@ -113,6 +113,8 @@ def check_metrics(metrics, config):
         except DamagedError as error:
             raise DamagedError(f"{error}, in `validation`") from error
         metrics["validation_balanced_accuracy"] = validation["balanced_accuracy"]
+        found = validation["intervals"] or {}
+        metrics["validation_interval"] = found.get("balanced_accuracy")
     for name in ("epochs", "train_seconds"):
         _require(METRICS, name, _is_number(metrics.get(name), 0), "a number")
     value = metrics.setdefault("images_per_second", None)

@@ -2,7 +2,7 @@
 
 import itertools
 
-from experiments.runs.figures import within_spread
+from experiments.runs.figures import accuracy, within_spread
 from experiments.sweeps.cells import VALIDATION
 
 
@@ -80,10 +80,27 @@ def chosen_in_words(outcome, group, what, places):
     best, rest = _best(group, what, statistics)
     if best is None:
         return rest
+    rest = _in_its_interval(outcome, places, statistics, best) or rest
     on_test = outcome.statistic(*places[best], "balanced_accuracy")
     return (
         f"{group}: the best {what} by balanced accuracy on held-out images is {best} "
         f"({statistics[best]}), which has {on_test} on the test set{rest}"
+    )
+
+
+def _in_its_interval(outcome, places, statistics, best):
+    """How sure held-out images are of the best of one seed, where that is recorded.
+
+    Few images are held out of a small class, so that their balanced accuracy is uncertain.
+    """
+    intervals = [m.get("validation_interval") for m in outcome.at_hand(*places[best])]
+    if len(intervals) != 1 or intervals[0] is None:
+        return None
+    low, high = intervals[0]
+    inside = [name for name, s in statistics.items() if name != best and s.mean >= low]
+    return (
+        f"; its 95% interval over the held-out images, {accuracy(low)} to {accuracy(high)}, "
+        f"{'also holds ' + ', '.join(inside) if inside else 'holds no other'}."
     )
 
 

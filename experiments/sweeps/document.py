@@ -18,10 +18,8 @@ _ALL = (
     "Test figures after the last epoch: accuracies, their means over many-, medium- and few-shot "
     "classes, calibration error and log likelihood"
 )
-_HELD_OUT = (
-    "Balanced accuracy on the images held out of the training set, by which the best is chosen; "
-    "all other figures are of the test set"
-)
+_BY = "Balanced accuracy on the images held out of the training set, by which the best is chosen"
+_HELD_OUT = f"{_BY}; all other figures are of the test set"
 # Differences from the published protocol that rows and columns, or a note of their own, tell.
 _TOLD = ("loss", *methods.PARAMETERS, "imbalance_factor", "seed", "train_epochs")
 
@@ -81,12 +79,13 @@ def text(outcome, command, notes=(), sentences=()):
         lines += [note, ""]
     spread = ", mean ± standard deviation over seeds" if len(seeds) > 1 else ""
     if outcome.table.figures:
-        lines += [f"{_ALL}{spread}:", "", *all_figures(outcome), ""]
+        by = f"{_BY}; {_ALL[0].lower()}{_ALL[1:]}" if VALIDATION in outcome.table.figures else _ALL
+        lines += [f"{by}{spread}:", "", *all_figures(outcome), ""]
     for figure, words in ({} if outcome.table.figures else _FIGURES).items():
         if figure == "balanced_accuracy" and _equals_accuracy(outcome):
             continue
         lines += [f"{words}{spread}:", "", *markdown(outcome, figure), ""]
-    if outcome.chosen_by == VALIDATION:
+    if outcome.chosen_by == VALIDATION and VALIDATION not in outcome.table.figures:
         lines += [f"{_HELD_OUT}{spread}:", "", *markdown(outcome, VALIDATION), ""]
     lines += [f"- {sentence}" for sentence in (*outcome.table.claims(outcome), *sentences)]
     return "\n".join(lines).rstrip("\n") + "\n"

@@ -23,7 +23,7 @@ def problems(table, settings):
     if table.choices is None:
         yield (
             f"--retrain has no effect on --table={table.name}, of which no best is chosen; it "
-            "belongs to --grid and to --table=power."
+            "belongs to --grid, --table=power and --table=parameters."
         )
     if settings.get("first_stage"):
         yield (

@@ -10,7 +10,7 @@ from experiments.runs.figures import accuracy, counted
 from experiments.sweeps import presets
 from experiments.sweeps.cells import VALIDATION, with_loss
 from experiments.sweeps.claims import chosen_in_words, seeds_in_words
-from experiments.sweeps.tables.rows import OF_METHODS, After, Row, check, check_model
+from experiments.sweeps.tables.rows import OF_METHODS, After, Row, check, check_model, named
 from experiments.sweeps.tables.table import Option, Table
 
 _ONLY = "all figures"  # the one column of cells
@@ -116,21 +116,13 @@ def _settings(settings, row):
 
 def _chosen(labels):
     """The rows that `--rows` names, in their order; all without it."""
-    if labels is None:
-        return ROWS
-    known = ", ".join(ROWS)
-    for label in labels:
-        if label not in ROWS:
-            raise UserError(f"--rows has {label!r}, which is no row; there are {known}.")
-    found = {label: row for label, row in ROWS.items() if label in labels}
+    found = named("rows", labels, ROWS)
     for label, row in found.items():
         if row.first and row.first not in found:
             raise UserError(
                 f"--rows={','.join(labels)}: {label!r} begins with the runs of {row.first!r}; add "
                 "it."
             )
-    if not found:
-        raise UserError(f"--rows is empty; there are {known}.")
     return found
 
 

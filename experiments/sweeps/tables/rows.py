@@ -64,6 +64,28 @@ class After:
     reported: str | None = None
 
 
+def named(option, labels, known):
+    """Those that an option of a table names, in the order of the table; all without it.
+
+    Args:
+        option: Name of the option.
+        labels: What it was given, a list, or None.
+        known: Dict of label to row.
+
+    Raises:
+        UserError: A label is unknown, or there is none.
+    """
+    if labels is None:
+        return known
+    there_are = f"there are {', '.join(known)}."
+    for label in labels:
+        if label not in known:
+            raise UserError(f"--{option} has {label!r}, which is no row; {there_are}")
+    if not labels:
+        raise UserError(f"--{option} is empty; {there_are}")
+    return {label: row for label, row in known.items() if label in labels}
+
+
 def check(rows, presets):
     """Refuses rows that can't be made, before anything is trained.
 

@@ -41,7 +41,7 @@ def test_gamma_for_another_loss_than_focal_is_refused_in_a_power_curve(work):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--seeds=0"], "--table is missing: 1, 2, power or methods; --grid has a table"),
+        (["--seeds=0"], "--table is missing: 1, 2, power, methods or parameters; --grid has"),
         (["--table=2", "--grid=gamma=1"], "--table and --grid can't be given together"),
         (["--grid=gamma=1,2", "--gamma=1"], "--gamma can't be given with --grid, which varies it"),
         (["--grid=gama=1"], "did you mean gamma?"),

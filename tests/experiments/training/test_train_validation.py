@@ -39,6 +39,9 @@ def test_readers_find_the_figure_to_choose_by_and_check_it(run, tmp_path):
     metrics = read_metrics(run.folder / "metrics.json", config)
     expected = metrics["validation"]["balanced_accuracy"]
     assert metrics["validation_balanced_accuracy"] == expected
+    low, high = metrics["validation_interval"]
+    assert [low, high] == metrics["validation"]["intervals"]["balanced_accuracy"]
+    assert low < expected < high
     metrics["validation"]["accuracy"] = 0.123
     with pytest.raises(DamagedError, match=r"`accuracy` is 0\.123, but .*, in `validation`"):
         schema.check_metrics(metrics, config)
@@ -48,4 +51,4 @@ def test_a_run_without_them_has_no_such_figures(short_run):
     assert not {"split", "validation"} & set(short_run.metrics)
     config = read_config(short_run.folder / "config.json")
     metrics = read_metrics(short_run.folder / "metrics.json", config)
-    assert metrics["validation_balanced_accuracy"] is None
+    assert metrics["validation_balanced_accuracy"] is metrics["validation_interval"] is None

@@ -1,0 +1,152 @@
+"""The methods with several values of the parameter that each has, chosen on held-out images."""
+
+import dataclasses
+from typing import Any
+
+from experiments import methods
+from experiments.cli import UserError
+from experiments.runs import naming
+from experiments.sweeps.cells import VALIDATION
+from experiments.sweeps.claims import chosen, chosen_in_words
+from experiments.sweeps.tables.rows import named
+from experiments.sweeps.tables.table import Option, Table
+
+_ONLY = "all figures"  # the one column of cells
+
+
+@dataclasses.dataclass(frozen=True)
+class Tried:
+    """A method and the values that are tried of one of its parameters.
+
+    Attributes:
+        parameter: Its name, which is a flag of experiments.train.
+        values: Tuple of values, ascending.
+        published: The one of its paper's tables, or of what is usual since.
+        method: `--method`.
+        loss: `--loss`.
+        own: Its other parameters, where they are not the defaults.
+    """
+
+    parameter: str
+    values: tuple[float, ...]
+    published: float
+    method: str = methods.DEFAULT
+    loss: str = "softmax"
+    own: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def label(self, method, value):
+        """What its row is called."""
+        return f"{method}, {self.parameter} {naming.exact(value)}"
+
+
+# Papers: Cui et al. 2019 (power 1, gamma 1), Menon et al. 2021 (tau 1), Kini et al. 2021 (VS),
+# Ye et al. 2020 (CDT), Cao et al. 2019 (LDAM, whose code has scale 30).
+TRIED = {
+    "class-balanced softmax": Tried("cb_power", (0.0, 0.25, 0.5, 0.75, 1.0, 1.5), published=1.0),
+    "class-balanced focal": Tried("gamma", (0.5, 1.0, 2.0), published=1.0, loss="focal"),
+    "logit adjustment": Tried("tau", (0.5, 1.0, 1.5, 2.0), published=1.0, method="logit_adjusted"),
+    "VS": Tried("vs_gamma", (0.05, 0.1, 0.15, 0.2), published=0.15, method="vs"),
+    "CDT": Tried("vs_gamma", (0.1, 0.2, 0.3), published=0.2, method="vs", own={"tau": 0.0}),
+    "deferred LDAM": Tried("scale", (10.0, 30.0), published=30.0, method="ldam_drw"),
+}
+_OPTION = "tuned"
+
+
+def _cells(settings, options):
+    if not settings.get("validation_fraction"):
+        raise UserError(
+            "--table=parameters chooses on images that are held out of the training set: give "
+            "--validation_fraction=0.1."
+        )
+    for method, tried in named(_OPTION, options.get(_OPTION), TRIED).items():
+        for value in tried.values:
+            yield tried.label(method, value), _ONLY, _settings(settings, tried, value)
+
+
+def _settings(settings, tried, value):
+    """The settings of a training; what the method does not have has its default."""
+    method = {"method": tried.method, "loss": tried.loss}
+    effective = methods.of(method).parameters_of(method)
+    others = {p.name: p.default for p in methods.PARAMETERS.values() if p not in effective}
+    defaults = {name: methods.PARAMETERS[name].default for name in _PARAMETERS}
+    return {**defaults, **others, **method, **tried.own, tried.parameter: value}
+
+
+def _places(outcome):
+    """Dict of method to the places of its values, of those that the sweep has."""
+    found = {}
+    for method, tried in TRIED.items():
+        rows = {naming.exact(value): tried.label(method, value) for value in tried.values}
+        places = {value: (row, _ONLY) for value, row in rows.items() if row in outcome.rows}
+        if places:
+            found[method] = places
+    return found
+
+
+def _choices(outcome):
+    for method, places in _places(outcome).items():
+        yield method, TRIED[method].parameter, places
+
+
+def _claims(outcome):
+    for method, what, places in _choices(outcome):
+        yield chosen_in_words(outcome, method, what, places)
+        yield from _against_published(outcome, method, places)
+    if len(outcome.metrics) == len(outcome.cells):
+        every = {row: (row, _ONLY) for row in outcome.rows}
+        dataset = outcome.cells[0].settings["dataset"]
+        yield chosen_in_words(outcome, f"{dataset}, all of these", "method", every)
+
+
+def _against_published(outcome, method, places):
+    """What the published value reaches, where another is chosen."""
+    published = naming.exact(TRIED[method].published)
+    means = [outcome.statistic(*place, VALIDATION).mean for place in places.values()]
+    if published not in places or None in means:
+        return
+    if (best := chosen(outcome, places)) != published:
+        held_out, there, here = (
+            outcome.statistic(*places[value], figure)
+            for value, figure in (
+                (published, VALIDATION),
+                (published, "balanced_accuracy"),
+                (best, "balanced_accuracy"),
+            )
+        )
+        gained = 100 * (here.mean - there.mean)
+        yield (
+            f"{method}: the published {published} has {held_out} on held-out images and {there} on "
+            f"the test set, the chosen {best} {here} ({gained:+.1f} points)."
+        )
+
+
+_PARAMETERS = sorted(
+    {t.parameter for t in TRIED.values()} | {n for t in TRIED.values() for n in t.own}
+)
+
+TABLE = Table(
+    name="parameters",
+    title="Parameters of the methods",
+    document="parameters.md",
+    help="several values of each method's parameter, chosen on held-out images",
+    varies=("method", "loss", *_PARAMETERS),
+    heading="method and value",
+    cells=_cells,
+    claims=_claims,
+    choices=_choices,
+    options=(
+        Option(
+            _OPTION,
+            'Some methods of the table of parameters alone, by their names, such as "VS,CDT".',
+            is_list=True,
+        ),
+    ),
+    figures={
+        VALIDATION: "held out",
+        "accuracy": "accuracy",
+        "balanced_accuracy": "balanced",
+        "few_accuracy": "few",
+        "ece": "ECE",
+        "nll": "NLL",
+    },
+)

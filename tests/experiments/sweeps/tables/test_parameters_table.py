@@ -1,0 +1,99 @@
+"""The table of parameters: its cells, its choice by held-out images, its words."""
+
+import pytest
+
+from experiments import methods
+from experiments.cli import UserError
+from experiments.sweeps.document import text
+from experiments.sweeps.tables import TABLES
+from experiments.sweeps.tables.parameters import TRIED
+from tests.experiments.sweeps.cases import SETTINGS, cells_of, outcome
+
+HELD_OUT = {"validation_fraction": 0.1}
+LDAM = {"tuned": ["deferred LDAM"]}
+
+
+def made(accuracy, validation, tuned, seeds=(0,)):
+    """The outcome of some methods, whose test and held-out figures are functions of settings."""
+    options = {"tuned": tuned}
+    found = outcome("parameters", accuracy, seeds, validation, options=options, **HELD_OUT)
+    for of_cell in found.metrics.values():
+        of_cell |= {"ece": 0.125, "nll": 0.5}
+    return found
+
+
+def test_every_method_has_its_published_value_among_those_that_are_tried():
+    for tried in TRIED.values():
+        assert tried.published in tried.values
+        assert tuple(sorted({*tried.values})) == tried.values
+        assert methods.METHODS[tried.method].loss(tried.loss)
+
+
+def test_a_cell_has_its_value_and_else_the_defaults_of_its_method():
+    by_label = {c.row: c.settings for c in cells_of("parameters", **HELD_OUT, drw_start=0.6)}
+    assert len(by_label) == sum(len(tried.values) for tried in TRIED.values()) == 22
+    cdt = by_label["CDT, vs_gamma 0.3"]
+    assert (cdt["method"], cdt["vs_gamma"], cdt["tau"], cdt["drw_start"]) == ("vs", 0.3, 0.0, 0.8)
+    ldam = by_label["deferred LDAM, scale 10"]  # a flag of one method is for its cells alone
+    assert (ldam["method"], ldam["scale"], ldam["drw_start"]) == ("ldam_drw", 10.0, 0.6)
+    focal = by_label["class-balanced focal, gamma 2"]
+    assert (focal["loss"], focal["gamma"], focal["cb_power"], focal["scale"]) == (
+        *("focal", 2.0, 1.0),
+        methods.PARAMETERS["scale"].default,
+    )
+    for settings in by_label.values():
+        assert not list(methods.problems({**SETTINGS, **settings}))
+
+
+def test_without_held_out_images_there_is_nothing_to_choose_by():
+    with pytest.raises(UserError, match=r"--validation_fraction=0\.1"):
+        cells_of("parameters")
+
+
+@pytest.mark.parametrize(("given", "words"), [(["LDAM"], "'LDAM', which is no row"), ([], "empty")])
+def test_methods_that_it_does_not_have_are_refused(given, words):
+    with pytest.raises(UserError, match=rf"--tuned .*{words}; there are class-balanced softmax"):
+        cells_of("parameters", options={"tuned": given}, **HELD_OUT)
+
+
+def test_each_method_has_the_value_that_is_best_on_held_out_images():
+    table = made(
+        lambda s: {10.0: 0.5, 30.0: 0.75}.get(
+            s["scale"] if s["method"] == "ldam_drw" else 0, 0.625
+        ),
+        lambda s: 0.875 if s["scale"] == 10.0 or s["vs_gamma"] == 0.2 else 0.75,
+        ["CDT", "deferred LDAM"],
+    )
+    words = text(table, "command")
+    assert "| CDT, vs_gamma 0.2 | .8750 | .6250 | .6250 | .5000 | .1250 | .5000 |" in words
+    assert (
+        "- CDT: the best vs_gamma by balanced accuracy on held-out images is 0.2 (.8750), which "
+        "has .6250 on the test set.\n"
+        "- deferred LDAM: the best scale by balanced accuracy on held-out images is 10 (.8750), "
+        "which has .5000 on the test set.\n"
+        "- deferred LDAM: the published 30 has .7500 on held-out images and .7500 on the test set, "
+        "the chosen 10 .5000 (-25.0 points).\n"
+    ) in words
+    assert words.count("by which the best is chosen") == 1
+    chosen = {
+        group: max(places, key=lambda name: table.statistic(*places[name], table.chosen_by).mean)
+        for group, _, places in TABLES["parameters"].choices(table)
+    }
+    assert chosen == {"CDT": "0.2", "deferred LDAM": "10"}
+
+
+def test_the_interval_of_the_best_of_one_seed_tells_which_others_might_be_it():
+    table = made(lambda s: 0.5, lambda s: {0.1: 0.75, 0.2: 0.875, 0.3: 0.5}[s["vs_gamma"]], ["CDT"])
+    table.metrics[1]["validation_interval"] = [0.6875, 0.9375]
+    assert "; its 95% interval over the held-out images, .6875 to .9375, also holds 0.1." in text(
+        table, "command"
+    )
+    table.metrics[1]["validation_interval"] = [0.8125, 0.9375]
+    assert "over the held-out images, .8125 to .9375, holds no other." in text(table, "command")
+
+
+def test_of_methods_that_are_not_finished_no_value_is_named():
+    table = made(lambda s: None if s["scale"] == 10.0 else 0.5, lambda s: 0.5, ["deferred LDAM"])
+    words = text(table, "command")
+    assert "- deferred LDAM: 1 of 2 scales are finished." in words
+    assert "published" not in words.partition("| deferred")[2]
