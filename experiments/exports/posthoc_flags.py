@@ -197,7 +197,7 @@ def lines(about, validation=None):
                 on = about["chosen_on"]
                 how = (
                     f"chosen by the {figure.replace('_', ' ')} of {on['images']} training images "
-                    f"that the run held out ({on['fewest_of_a_class']} of the rarest class)"
+                    f"that the run held out ({on['fewest_of_a_class']} of the rarest there)"
                 )
             if name in about.get(afterwards.END_OF_RANGE, ()):
                 how += "; the search reached the end of its range, a better one may lie beyond it"

@@ -92,7 +92,8 @@ def check_metrics(metrics, config):
     """Checks `metrics.json` and adds null for what older runs did not measure.
 
     It also adds `validation_balanced_accuracy`, that of `validation` or null, by which settings
-    are chosen, and `validation_interval`, its bootstrap interval or null.
+    are chosen, and `validation_interval`, its bootstrap interval, and `validation_fewest`, the
+    held-out images of the class that has the fewest; null where they are not known.
 
     Args:
         metrics: Its content, a dict.
@@ -106,6 +107,7 @@ def check_metrics(metrics, config):
     _check_split(metrics, config)
     validation = metrics.get("validation")
     metrics["validation_balanced_accuracy"] = metrics["validation_interval"] = None
+    metrics["validation_fewest"] = None
     if validation is not None:
         _require(METRICS, "validation", isinstance(validation, dict))
         try:
@@ -115,6 +117,7 @@ def check_metrics(metrics, config):
         metrics["validation_balanced_accuracy"] = validation["balanced_accuracy"]
         found = validation["intervals"] or {}
         metrics["validation_interval"] = found.get("balanced_accuracy")
+        metrics["validation_fewest"] = min(validation["support"])
     for name in ("epochs", "train_seconds"):
         _require(METRICS, name, _is_number(metrics.get(name), 0), "a number")
     value = metrics.setdefault("images_per_second", None)

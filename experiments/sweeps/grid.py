@@ -16,6 +16,10 @@ _FIXED = {
     "seed": "use --seeds",
     "backbone_weights": "start a sweep for each file",
     "dataset": "no table mixes runs on different data; start a sweep for each data set",
+    **dict.fromkeys(
+        ("validation_fraction", "test_fraction", "image_size"),
+        "no table mixes runs on different images; start a sweep for each value",
+    ),
 }
 
 

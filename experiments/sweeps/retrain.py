@@ -30,7 +30,7 @@ def problems(table, settings):
             "--retrain can't be given with --first_stage, whose held-out images a second stage "
             "shares; leave one of them out."
         )
-    if not settings["validation_fraction"] or "validation_fraction" in table.varies:
+    if not settings["validation_fraction"]:
         yield (
             "--retrain trains the cell again that is best on held-out images: hold some out, "
             "--validation_fraction=0.1."

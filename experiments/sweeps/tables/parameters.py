@@ -58,15 +58,36 @@ def _cells(settings, options):
             "--table=parameters chooses on images that are held out of the training set: give "
             "--validation_fraction=0.1."
         )
-    for method, tried in named(_OPTION, options.get(_OPTION), TRIED).items():
+    chosen_methods = named(_OPTION, options.get(_OPTION), TRIED)
+    _check_effective(settings, chosen_methods.values())
+    for method, tried in chosen_methods.items():
         for value in tried.values:
             yield tried.label(method, value), _ONLY, _settings(settings, tried, value)
+
+
+def _effective(tried):
+    """The parameters that a method has, a tuple."""
+    method = {"method": tried.method, "loss": tried.loss}
+    return methods.of(method).parameters_of(method)
+
+
+def _check_effective(settings, every):
+    """Refuses a parameter that is given and has no effect on any of the methods."""
+    effective = {parameter for tried in every for parameter in _effective(tried)}
+    for parameter in methods.PARAMETERS.values():
+        value = parameter.value(settings)
+        given = parameter.name not in _PARAMETERS and value != parameter.default
+        if given and parameter not in effective:
+            raise UserError(
+                f"--{parameter.name}={naming.exact(value)} has no effect on any of these methods; "
+                "leave it out."
+            )
 
 
 def _settings(settings, tried, value):
     """The settings of a training; what the method does not have has its default."""
     method = {"method": tried.method, "loss": tried.loss}
-    effective = methods.of(method).parameters_of(method)
+    effective = _effective(tried)
     others = {p.name: p.default for p in methods.PARAMETERS.values() if p not in effective}
     defaults = {name: methods.PARAMETERS[name].default for name in _PARAMETERS}
     return {**defaults, **others, **method, **tried.own, tried.parameter: value}

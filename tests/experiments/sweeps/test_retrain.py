@@ -120,7 +120,11 @@ def test_while_a_cell_is_missing_nothing_is_chosen(work):
     ("arguments", "words"),
     [
         (GRID[:5] + GRID[6:], "hold some out, --validation_fraction=0.1"),
-        (("--grid=validation_fraction=0,0.1", *GRID[1:5], "--retrain"), "hold some out"),
+        (
+            ("--grid=validation_fraction=0,0.1", *GRID[1:5]),
+            "no table mixes runs on different images",
+        ),
+        (("--grid=image_size=12,16", *GRID[1:]), "no table mixes runs on different images"),
         (("--table=2", *GRID[1:]), "--retrain has no effect on --table=2"),
         ((*GRID, "--first_stage=runs/first"), "--retrain can't be given with --first_stage"),
         ((*GRID, "--records=elsewhere"), "--records trains nothing; leave one of them out"),

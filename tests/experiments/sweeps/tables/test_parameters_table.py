@@ -10,7 +10,7 @@ from experiments.sweeps.tables.parameters import TRIED
 from tests.experiments.sweeps.cases import SETTINGS, cells_of, outcome
 
 HELD_OUT = {"validation_fraction": 0.1}
-LDAM = {"tuned": ["deferred LDAM"]}
+LDAM = ["deferred LDAM"]
 
 
 def made(accuracy, validation, tuned, seeds=(0,)):
@@ -88,8 +88,18 @@ def test_the_interval_of_the_best_of_one_seed_tells_which_others_might_be_it():
     assert "; its 95% interval over the held-out images, .6875 to .9375, also holds 0.1." in text(
         table, "command"
     )
-    table.metrics[1]["validation_interval"] = [0.8125, 0.9375]
+    table.metrics[1] |= {"validation_interval": [0.8125, 0.9375], "validation_fewest": 10}
     assert "over the held-out images, .8125 to .9375, holds no other." in text(table, "command")
+    table.metrics[1]["validation_fewest"] = 9
+    assert "; of a class 9 images are held out, too few to tell it from the others." in text(
+        table, "command"
+    )
+
+
+def test_a_parameter_that_none_of_the_methods_has_is_refused():
+    with pytest.raises(UserError, match=r"--max_margin=0\.25 has no effect on any"):
+        cells_of("parameters", options={"tuned": ["CDT"]}, max_margin=0.25, **HELD_OUT)
+    assert cells_of("parameters", options={"tuned": LDAM}, max_margin=0.25, **HELD_OUT)
 
 
 def test_of_methods_that_are_not_finished_no_value_is_named():
