@@ -97,16 +97,17 @@ def _in_its_interval(outcome, places, statistics, best):
 
     Few images are held out of a small class, so that their balanced accuracy is uncertain.
     """
-    intervals = [m.get("validation_interval") for m in outcome.at_hand(*places[best])]
-    if len(intervals) != 1 or intervals[0] is None:
+    runs = outcome.at_hand(*places[best])
+    interval = runs[0].get("validation_interval")
+    if len(runs) > 1 or interval is None:
         return None
-    fewest = outcome.at_hand(*places[best])[0].get("validation_fewest")
+    fewest = runs[0].get("validation_fewest")
     if fewest is not None and fewest < _FEWEST:  # of so few resampling finds intervals too narrow
         return (
             f"; of a class {counted(fewest, 'image')} {'is' if fewest == 1 else 'are'} held out, "
             "too few to tell it from the others."
         )
-    low, high = intervals[0]
+    low, high = interval
     inside = [name for name, s in statistics.items() if name != best and s.mean >= low]
     return (
         f"; its 95% interval over the held-out images, {accuracy(low)} to {accuracy(high)}, "

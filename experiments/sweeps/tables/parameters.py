@@ -38,6 +38,21 @@ class Tried:
         """What its row is called."""
         return f"{method}, {self.parameter} {naming.exact(value)}"
 
+    def effective(self):
+        """The `methods.Parameter` that the method has, a tuple."""
+        return methods.METHODS[self.method].parameters_of({"loss": self.loss})
+
+    def settings(self, value):
+        """The settings of a training.
+
+        Parameters that it does not have are the defaults, and those of the table that it does not
+        choose; what else it has is as the flags give it.
+        """
+        kept = {p.name for p in self.effective()} - {*_PARAMETERS}
+        defaults = {p.name: p.default for p in methods.PARAMETERS.values() if p.name not in kept}
+        own = {"method": self.method, "loss": self.loss, **self.own, self.parameter: value}
+        return {**defaults, **own}
+
 
 # Papers: Cui et al. 2019 (power 1, gamma 1), Menon et al. 2021 (tau 1), Kini et al. 2021 (VS),
 # Ye et al. 2020 (CDT), Cao et al. 2019 (LDAM, whose code has scale 30).
@@ -49,6 +64,9 @@ TRIED = {
     "CDT": Tried("vs_gamma", (0.1, 0.2, 0.3), published=0.2, method="vs", own={"tau": 0.0}),
     "deferred LDAM": Tried("scale", (10.0, 30.0), published=30.0, method="ldam_drw"),
 }
+_PARAMETERS = sorted(
+    {t.parameter for t in TRIED.values()} | {n for t in TRIED.values() for n in t.own}
+)
 _OPTION = "tuned"
 
 
@@ -62,18 +80,12 @@ def _cells(settings, options):
     _check_effective(settings, chosen_methods.values())
     for method, tried in chosen_methods.items():
         for value in tried.values:
-            yield tried.label(method, value), _ONLY, _settings(settings, tried, value)
-
-
-def _effective(tried):
-    """The parameters that a method has, a tuple."""
-    method = {"method": tried.method, "loss": tried.loss}
-    return methods.of(method).parameters_of(method)
+            yield tried.label(method, value), _ONLY, tried.settings(value)
 
 
 def _check_effective(settings, every):
     """Refuses a parameter that is given and has no effect on any of the methods."""
-    effective = {parameter for tried in every for parameter in _effective(tried)}
+    effective = {parameter for tried in every for parameter in tried.effective()}
     for parameter in methods.PARAMETERS.values():
         value = parameter.value(settings)
         given = parameter.name not in _PARAMETERS and value != parameter.default
@@ -82,15 +94,6 @@ def _check_effective(settings, every):
                 f"--{parameter.name}={naming.exact(value)} has no effect on any of these methods; "
                 "leave it out."
             )
-
-
-def _settings(settings, tried, value):
-    """The settings of a training; what the method does not have has its default."""
-    method = {"method": tried.method, "loss": tried.loss}
-    effective = _effective(tried)
-    others = {p.name: p.default for p in methods.PARAMETERS.values() if p not in effective}
-    defaults = {name: methods.PARAMETERS[name].default for name in _PARAMETERS}
-    return {**defaults, **others, **method, **tried.own, tried.parameter: value}
 
 
 def _places(outcome):
@@ -126,13 +129,9 @@ def _against_published(outcome, method, places):
     if published not in places or None in means:
         return
     if (best := chosen(outcome, places)) != published:
-        held_out, there, here = (
-            outcome.statistic(*places[value], figure)
-            for value, figure in (
-                (published, VALIDATION),
-                (published, "balanced_accuracy"),
-                (best, "balanced_accuracy"),
-            )
+        held_out = outcome.statistic(*places[published], VALIDATION)
+        there, here = (
+            outcome.statistic(*places[value], "balanced_accuracy") for value in (published, best)
         )
         gained = 100 * (here.mean - there.mean)
         yield (
@@ -140,10 +139,6 @@ def _against_published(outcome, method, places):
             f"the test set, the chosen {best} {here} ({gained:+.1f} points)."
         )
 
-
-_PARAMETERS = sorted(
-    {t.parameter for t in TRIED.values()} | {n for t in TRIED.values() for n in t.own}
-)
 
 TABLE = Table(
     name="parameters",
