@@ -9,11 +9,13 @@
 
 namespace cb_keras {
 
-// Elements per vector. Four with multi-hot labels, whose own vectors then begin there as well. Two of
+// Elements per vector. Four with multi-hot labels, whose own vectors then begin there as well. Four of
 // adjusted logits: a thread reads what changes them one by one, and a row's vectors may begin anywhere in
-// those arrays; so a warp's reads there touch as many cache lines as a vector has elements.
+// those arrays; so a warp's reads there touch as many cache lines as a vector has elements. Measured of
+// float32 on an H100: two are slower, 157 against 150 us of (4096, 8142), 10.3 against 7.6 of (512, 1000).
+// Of bfloat16: eight take 190 us and 8.0, two 144 and 10.0; four read as those of float32 do.
 template <typename T, Form kForm, bool kAdjusted>
-constexpr int kRowWidth = kForm == Form::kMultiHot ? 4 : kAdjusted ? 2 : kWidest<T>;
+constexpr int kRowWidth = kForm == Form::kMultiHot || kAdjusted ? 4 : kWidest<T>;
 
 // What the second pass needs of a vector: its logits as they were read, or four slopes.
 template <typename T, Form kForm, bool kAdjusted>

@@ -29,7 +29,7 @@ def cells(table, *own):
     [
         ("methods.runs", "methods", (CPU,)),
         ("seeds.runs", "methods", (CPU,)),
-        ("best200.runs", "methods", PROTOCOL),
+        ("methods200.runs", "methods", PROTOCOL),
         ("table1.runs", "1", PROTOCOL),
         ("table2.runs", "2", PROTOCOL),
         ("table2_seeds.runs", "2", PROTOCOL),
