@@ -109,6 +109,20 @@ def variable_index(optimizer: Any, variable: Any) -> int:
     return optimizer._get_variable_index(variable)
 
 
+def tf_data_is_batched(dataset: Any) -> bool:
+    """Whether the elements of a `tf.data.Dataset` are batches that it has made itself."""
+    while True:
+        kind = type(dataset).__name__.lstrip("_")
+        if "Batch" in kind or kind.startswith("DenseToRagged"):
+            return True
+        if kind.startswith(("Unbatch", "FlatMap", "Interleave", "ParallelInterleave", "Window")):
+            return False
+        inputs = dataset._inputs() if hasattr(dataset, "_inputs") else []
+        if len(inputs) != 1:
+            return False
+        (dataset,) = inputs
+
+
 def could_record() -> bool:
     """Whether a tape or a forward accumulator of TensorFlow may be recording."""
     from tensorflow.python.eager import record

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from cb_keras.counting.arrays import Part, to_array
+from cb_keras.private_api import tf_data_is_batched
 
 _NAMES = ("label", "labels", "y", "target", "targets")  # of an element that is a dict
 _UNBATCHED = 1024  # class ids that are read at a time from a data set without batches
@@ -118,31 +119,64 @@ def _of_tf_data(dataset: Any) -> Iterator[Part]:
     shapes = [leaf.shape for leaf in tf.nest.flatten(x) if isinstance(leaf, tf.TensorSpec)]
     text = any(leaf.dtype == tf.string for leaf in tf.nest.flatten(x) if hasattr(leaf, "dtype"))
     one_row = y.shape.rank == 1 and _is_one_row(y.shape, shapes, text)
-    for index, batch in _with_progress(labels, size):
-        place = "" if single else f" of {'element' if one_row else 'batch'} {index}"
-        values = to_array(batch, place)
-        first = index * _UNBATCHED if single else 0
-        yield Part(values[None] if one_row or values.ndim == 0 else values, place, first)
+    if one_row is None and tf_data_is_batched(dataset):
+        one_row = False
+
+    def read() -> Iterator[tuple[Part, bool | None]]:
+        for index, batch in _with_progress(labels, size):
+            place = "" if single else f" of {'element' if one_row else 'batch'} {index}"
+            values = to_array(batch, place)
+            first = index * _UNBATCHED if single else 0
+            yield Part(values[None] if values.ndim == 0 else values, place, first), one_row
+
+    yield from _as_rows(read())
 
 
-def _is_one_row(y: Any, shapes: Any, text: bool = False) -> bool:
+def _is_one_row(y: Any, shapes: Any, text: bool = False) -> bool | None:
     """Whether labels of one axis are those of one example, not the class ids of a batch.
 
-    Raises:
-        ValueError: The shapes do not say it.
+    None where the shapes do not say it: x has as many rows as there are labels, or may have.
     """
     if y[0] is None or (text and [y[0]] in [list(shape) for shape in shapes]):
         return False
-    for shape in shapes:
-        if len(shape) == 0 or (shape[0] is not None and shape[0] != y[0]):
-            return True
-    if any(len(shape) > 1 or shape[0] is None for shape in shapes):
-        return False
-    raise ValueError(
-        f"the elements of `labels` have labels of shape ({y[0]},): is that one example's one-hot "
-        "label, or a batch's class ids? Batch the data set, for the second without "
-        "drop_remainder=True."
-    )
+    if any(len(shape) == 0 or shape[0] not in (None, y[0]) for shape in shapes):
+        return True
+    return None
+
+
+def _as_rows(parts: Iterator[tuple[Part, bool | None]]) -> Iterator[Part]:
+    """Parts with the axis of the examples, of those and whether each is one example's.
+
+    Where that is not known (None), one of the others tells it, or an id that is larger than what a
+    one-hot label has.
+
+    Raises:
+        ValueError: Nothing does.
+    """
+    known, held = None, []
+    for part, one_row in parts:
+        if one_row is None:
+            if known is None and part.values.dtype.kind in "iuf" and (part.values > 1).any():
+                known = False
+            held.append(part)
+        else:
+            known = one_row if part.values.ndim == 1 else known
+        if known is not None:
+            yield from (_row(own, known) for own in held)
+            held.clear()
+        if one_row is not None:
+            yield _row(part, one_row)
+    if held:
+        raise ValueError(
+            f"the elements of `labels` have labels of shape {held[0].values.shape}, all 0 or 1, "
+            "and x may have as many rows: is that one example's one-hot label, or a batch's class "
+            "ids? Batch the data set in the first case; in the second give it without batches (of "
+            "tf.data: .unbatch()), or the labels alone as one array."
+        )
+
+
+def _row(part: Part, one_row: bool) -> Part:
+    return part._replace(values=part.values[None]) if one_row else part
 
 
 def _of_py_dataset(dataset: Any) -> Iterator[Part]:
@@ -165,15 +199,20 @@ def _of_loader(loader: Any) -> Iterator[Part]:
     except TypeError:  # of an IterableDataset, which does not say how long it is
         size = -1
     batched = loader.batch_sampler is not None or loader.batch_size is not None
-    for index, batch in _with_progress(loader, size):
-        x, y = split(batch)
-        place = f" of {'batch' if batched else 'element'} {index}"
-        values = to_array(y, place)
-        if not batched and values.ndim == 1:
-            leaves = keras.tree.flatten(x)
-            shapes = [tuple(leaf.shape) for leaf in leaves if hasattr(leaf, "shape")]
-            values = values[None] if _is_one_row(values.shape, shapes) else values
-        yield Part(values.reshape(1) if values.ndim == 0 else values, place)
+
+    def read() -> Iterator[tuple[Part, bool | None]]:
+        for index, batch in _with_progress(loader, size):
+            x, y = split(batch)
+            place = f" of {'batch' if batched else 'element'} {index}"
+            values = to_array(y, place)
+            one_row: bool | None = False
+            if not batched and values.ndim == 1:
+                leaves = keras.tree.flatten(x)
+                shapes = [tuple(leaf.shape) for leaf in leaves if hasattr(leaf, "shape")]
+                one_row = _is_one_row(values.shape, shapes)
+            yield Part(values.reshape(1) if values.ndim == 0 else values, place), one_row
+
+    yield from _as_rows(read())
 
 
 def _with_progress(batches: Any, size: int, seconds: float = 1.0) -> Iterator[tuple[int, Any]]:

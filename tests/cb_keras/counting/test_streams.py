@@ -19,6 +19,8 @@ ONE_HOT = np.eye(10, dtype="float32")[DIGITS]
 MASKS = np.where(IMAGES > 8, DIGITS[:, None, None], 255)
 COUNTS = np.bincount(DIGITS)
 WEIGHTS = np.full(200, 0.5, "float32")
+SOUNDS = IMAGES[:, :2]  # as many channels as classes
+TWO = np.eye(2, dtype="float32")[DIGITS % 2]
 # Importing TensorFlow or PyTorch takes long where Keras does not do it.
 on_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="tf.data")
 on_torch = pytest.mark.skipif(BACKEND != "torch", reason="DataLoader")
@@ -166,10 +168,33 @@ def test_multi_hot_labels_without_batches_are_told_from_the_class_ids_of_a_batch
 def test_labels_of_a_batch_or_of_an_example_that_look_alike_are_refused():
     import tensorflow as tf
 
-    data = tf.data.Dataset.from_tensor_slices((ONE_HOT, ONE_HOT))  # x has 10 features too
-    with pytest.raises(ValueError, match=r"shape \(10,\): is that one example's one-hot label"):
-        cb_keras.class_counts(data)
+    # x has 10 features, or the two channels of a sound, or any number of rows.
+    ragged = tf.data.Dataset.from_tensor_slices((IMAGES, ONE_HOT))
+    for data, classes in (
+        (tf.data.Dataset.from_tensor_slices((ONE_HOT, ONE_HOT)), 10),
+        (tf.data.Dataset.from_tensor_slices((SOUNDS, TWO)), 2),
+        (ragged.map(lambda x, y: (tf.ensure_shape(x[: tf.argmax(y)], [None, 8]), y)), 10),
+        (tf.data.Dataset.from_tensor_slices(ONE_HOT), 10),
+    ):
+        with pytest.raises(ValueError, match=rf"shape \({classes},\), all 0 or 1, .* one-hot"):
+            cb_keras.class_counts(data, classes)
+        with pytest.raises(ValueError, match="all 0 or 1"):
+            cb_keras.binary_counts(data)
     np.testing.assert_array_equal(cb_keras.class_counts(data.batch(32)), COUNTS)
+
+
+@on_tensorflow
+def test_batches_of_fixed_size_are_class_ids_wherever_that_can_be_known():
+    import tensorflow as tf
+
+    fixed = tf.data.Dataset.from_tensor_slices((SOUNDS, TWO[:, 1])).batch(2, drop_remainder=True)
+    found = cb_keras.class_counts(fixed.map(lambda x, y: (2 * x, y)).prefetch(2))
+    np.testing.assert_array_equal(found, TWO.sum(0))
+    np.testing.assert_array_equal(cb_keras.class_counts(fixed.unbatch()), TWO.sum(0))
+    # Made by others; it begins with the classes 0 and 1, and 4 of the 2 rows is no one-hot label's.
+    ordered = np.sort(DIGITS)[:, None].repeat(2, 1)
+    made = tf.data.Dataset.from_tensor_slices((SOUNDS, ordered))
+    np.testing.assert_array_equal(cb_keras.class_counts(made), 2 * COUNTS)
 
 
 @on_tensorflow
@@ -205,6 +230,24 @@ def test_a_data_loader_counts_as_its_labels(labels, batch_size):
     data = torch.utils.data.TensorDataset(*map(torch.from_numpy, (IMAGES, labels, WEIGHTS)))
     loader = torch.utils.data.DataLoader(data, batch_size, shuffle=True)
     np.testing.assert_array_equal(cb_keras.class_counts(loader), COUNTS)
+
+
+@on_torch
+def test_a_loader_of_examples_whose_labels_may_be_a_batchs_is_refused_and_one_of_batches_counted():
+    import torch
+
+    def loader(*arrays):
+        data = torch.utils.data.TensorDataset(*map(torch.from_numpy, arrays))
+        return torch.utils.data.DataLoader(data, None)
+
+    with pytest.raises(ValueError, match=r"shape \(2,\), all 0 or 1, .* one-hot label"):
+        cb_keras.class_counts(loader(SOUNDS, TWO.astype("int64")))
+    batches = loader(IMAGES.reshape(20, 10, 8, 8), np.sort(DIGITS).reshape(20, 10))
+    np.testing.assert_array_equal(cb_keras.class_counts(batches), COUNTS)
+    one = list(zip(IMAGES, ONE_HOT, strict=True))
+    lengths = [(np.concatenate([x, x[:2]]) if i == 1 else x, y) for i, (x, y) in enumerate(one)]
+    told = torch.utils.data.DataLoader(lengths, None)  # of the second, which has 10 rows as well
+    np.testing.assert_array_equal(cb_keras.class_counts(told), COUNTS)
 
 
 @on_torch
