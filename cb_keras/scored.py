@@ -1,6 +1,5 @@
 """Labels, predictions and weights of a batch, as every metric of the library counts them."""
 
-import math
 from typing import Any, NamedTuple
 
 import keras
@@ -10,10 +9,12 @@ from cb_keras import private_api
 from cb_keras.checks import (
     check_labels,
     classes_first_hint,
+    nan_where,
     safe_class_ids,
     sizes_fit,
     to_tensors,
     void_class_ids,
+    with_checked_sizes,
 )
 from cb_keras.examples import along_leading
 
@@ -84,6 +85,9 @@ def scored_examples(
     else:
         y_pred = _one_output(y_true, y_pred)
         dense = False
+    if not dense and len(y_true.shape) == len(y_pred.shape):
+        y_true = ops.squeeze(y_true, axis=-1)
+    y_true = with_checked_sizes(y_true, y_pred, not dense)
     void = void_class_ids(y_true, not dense, ignore_class)
     static, leading = tuple(y_pred.shape)[:-1], ops.shape(y_pred)[:-1]
     ids, valid, several = (
@@ -97,7 +101,7 @@ def scored_examples(
         _refuse_multi_hot(several, tuple(y_true.shape))
     # A label that is not a class stays out, whatever its weight.
     weight = ops.where(ops.reshape(valid, leading), weight, ops.zeros_like(weight))
-    weight = ops.where(several, ops.full_like(weight, math.nan), weight)
+    weight = nan_where(several, weight)
     rows = ops.reshape(y_pred, (-1, y_pred.shape[-1]))
     return Scored(
         ops.reshape(ids, (-1,)), _predicted(rows, threshold), rows, ops.reshape(weight, (-1,))
@@ -129,7 +133,7 @@ def scored_labels(
             f"`y_true` has shape {labels} and `y_pred` {shape}: with `multi_label` both are "
             f"[..., {num_labels}], one entry for each of the {num_labels} labels."
         )
-    y = ops.cast(y_true, "float32")
+    y = ops.cast(with_checked_sizes(y_true, y_pred, False), "float32")
     weight = _weight(mask, sample_weight, shape, ops.shape(y_pred), dtype)
     strange = ops.logical_not(ops.logical_and(y >= 0, y <= 1))
     strange = ops.logical_and(strange, ops.not_equal(weight, 0))
@@ -139,7 +143,7 @@ def scored_labels(
             f"`y_true` of shape {labels} holds {int(number)} labels that are not in [0, 1] (NaN, "
             "or -1 for no): give 0 and 1, and a `sample_weight` of 0 where a label is unknown."
         )
-    weight = ops.where(strange, ops.full_like(weight, math.nan), weight)
+    weight = nan_where(strange, weight)
     positive = y > 0.5
     nan = ops.isnan(y_pred)
     predicted = ops.where(nan, ops.logical_not(positive), y_pred > threshold)

@@ -20,6 +20,7 @@ from cb_keras.checks.multi_hot import (
     refuse_invalid_multi_hot,
     refuse_invalid_one_hot,
 )
+from cb_keras.checks.nan import nan_where
 from cb_keras.checks.numbers import (
     check_beta,
     check_choice,
@@ -73,6 +74,7 @@ __all__ = [
     "invalid_class_ids",
     "invalid_multi_hot",
     "known_shape",
+    "nan_where",
     "narrow_class_ids",
     "per_label",
     "refuse_invalid_class_ids",

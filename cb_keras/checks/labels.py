@@ -8,6 +8,8 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike
 
+from cb_keras.checks.nan import nan_where
+
 Shape = tuple[int | None, ...]
 _TOO_NARROW = ("float16", "bfloat16", "bool")  # for class ids
 
@@ -48,7 +50,7 @@ def narrow_class_ids(class_ids: Any, dtype: str) -> Any:
     narrow = ops.cast(class_ids, dtype)
     if keras.backend.standardize_dtype(class_ids.dtype) != "float64" or dtype == "float64":
         return narrow
-    return ops.where(_becomes_whole(class_ids, narrow, ops.floor), float("nan"), narrow)
+    return nan_where(_becomes_whole(class_ids, narrow, ops.floor), narrow)
 
 
 def invalid_class_ids(class_ids: Any, num_classes: int) -> Any:
@@ -218,8 +220,9 @@ def known_shape(name: str, tensor: Any) -> Shape:
 def with_checked_sizes(labels: Any, logits: Any, sparse: bool) -> Any:
     """Labels that have the sizes of the logits, also where those are known at run time only.
 
-    One label would be broadcast over all rows otherwise. Only TensorFlow has unknown sizes; XLA
-    leaves the assertion out, but not the reshaping.
+    One label would be broadcast over all rows otherwise, and labels [N, W, H] be taken for those of
+    other pixels. Only TensorFlow has unknown sizes; XLA leaves the assertion out, but not what
+    follows it, which needs as many elements, or of several unknown sizes each to be equal.
     """
     sizes = tuple(labels.shape), tuple(logits.shape[:-1] if sparse else logits.shape)
     if None not in (*sizes[0], *sizes[1]) or isinstance(logits, keras.KerasTensor):
@@ -232,6 +235,9 @@ def with_checked_sizes(labels: Any, logits: Any, sparse: bool) -> Any:
     equal = tf.reduce_all(tf.equal(actual, wanted))
     assertion = tf.raw_ops.Assert(condition=equal, data=[f"{message}:", actual, wanted])
     with tf.control_dependencies([assertion] if assertion is not None else []):
+        if sum(None in pair for pair in zip(*sizes, strict=True)) > 1:  # reshaping swaps axes
+            nothing = tf.zeros(wanted, labels.dtype)
+            labels = tf.raw_ops.Select(condition=tf.constant(True), x=labels, y=nothing)
         return tf.reshape(labels, wanted)
 
 

@@ -7,6 +7,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from cb_keras import tracing
+from cb_keras.checks.nan import nan_where
 from cb_keras.checks.seen import in_tensorflow_graph, values_of
 
 _ROUNDING = 1e-3  # above 1, of soft labels
@@ -39,7 +40,7 @@ def refuse_invalid_one_hot(labels: Any, losses: Any) -> Any:
         ValueError: As `refuse_invalid_multi_hot`.
     """
     invalid = ops.any(invalid_multi_hot(ops.cast(labels, "float32")), axis=-1)
-    losses = losses * ops.where(invalid, float("nan"), ops.ones_like(losses))
+    losses = losses * nan_where(invalid, ops.ones_like(losses))
     return refuse_invalid_multi_hot(labels, losses, of_one=True)
 
 

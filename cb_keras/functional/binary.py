@@ -13,6 +13,7 @@ from cb_keras.checks import (
     check_label_smoothing,
     check_pairs_of_weights,
     invalid_multi_hot,
+    nan_where,
     per_label,
     refuse_invalid_multi_hot,
     to_tensors,
@@ -104,7 +105,7 @@ def sum_over_labels(losses: Any, prepared: Prepared) -> Any:
     labels, void = prepared.labels, prepared.void
     total = ops.sum(losses if void is None else ops.where(void, 0.0, losses), axis=-1)
     invalid = ops.any(invalid_multi_hot(labels), axis=-1)
-    return total * ops.where(invalid, float("nan"), ops.ones_like(total))
+    return total * nan_where(invalid, ops.ones_like(total))
 
 
 def _finite_where_zero(share: Any, logits: Any) -> Any:

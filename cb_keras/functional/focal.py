@@ -5,13 +5,12 @@ from typing import Any
 from keras import ops
 from numpy.typing import ArrayLike
 
-from cb_keras.checks import check_gamma, invalid_multi_hot, refuse_invalid_multi_hot
+from cb_keras.checks import check_gamma, invalid_multi_hot, nan_where, refuse_invalid_multi_hot
 from cb_keras.counts import ByClass
 from cb_keras.functional.preparation import Prepared, clip_probabilities, prepare, registered
 from cb_keras.functional.weighting import (
     average_weight,
     class_ids_and_weight,
-    nan_where,
     tame_where_weightless,
     without_infinite,
 )

@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike
 
@@ -104,9 +105,10 @@ def _less_the_largest(logits: Any) -> Any:
     if keras.backend.backend() == "torch":  # whose compiler can't follow what Keras' `max` does
         largest = ops.amax(logits, axis=-1, keepdims=True)
     else:  # also of no examples, where TensorFlow's `amax` fails
-        largest = ops.max(logits, axis=-1, keepdims=True, initial=-float("inf"))
+        lowest = float(np.finfo(keras.backend.standardize_dtype(logits.dtype)).min)
+        largest = ops.max(logits, axis=-1, keepdims=True, initial=lowest)
     largest = ops.stop_gradient(largest)
-    return logits - ops.where(ops.abs(largest) < float("inf"), largest, 0.0)
+    return logits - ops.where(ops.isfinite(largest), largest, 0.0)
 
 
 def _without_own(logits: Any, class_ids: Any) -> Any:

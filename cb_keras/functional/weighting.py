@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from cb_keras.checks import safe_class_ids
+from cb_keras.checks import nan_where, safe_class_ids
 
 _LARGEST_LOGIT = 1e30  # whose losses can be added up in float32
 
@@ -65,18 +65,12 @@ def _by_total(x: Any, total: Any, without_labels: Any) -> Any:
     return ops.where(has_label, x / ops.where(has_label, total, 1.0), without_labels)
 
 
-def nan_where(invalid: Any, x: Any) -> Any:
-    """x, NaN where `invalid`; no NaN is made elsewhere, for the tools that stop at the first."""
-    valid = ops.cast(ops.logical_not(invalid), x.dtype)
-    return x + ops.zeros_like(valid) / valid
-
-
 def without_infinite(x: Any, labels: Any) -> Any:
     """x, with 0 for -inf where the label is 0: the product of their terms would be NaN.
 
     Finite ones stay: the gradient by a label of 0 is computed from them.
     """
-    is_left_out = ops.logical_and(ops.equal(labels, 0.0), ops.equal(x, -float("inf")))
+    is_left_out = ops.logical_and(ops.equal(labels, 0.0), ops.logical_and(ops.isinf(x), x < 0))
     return ops.where(is_left_out, 0.0, x)
 
 

@@ -7,7 +7,13 @@ import numpy as np
 from keras import ops
 
 from cb_keras import private_api
-from cb_keras.checks import check_flag, check_ignore_class, check_whole_number, warn_of_activation
+from cb_keras.checks import (
+    check_flag,
+    check_ignore_class,
+    check_whole_number,
+    nan_where,
+    warn_of_activation,
+)
 from cb_keras.metrics.sums import RunningSum, counting_dtype
 from cb_keras.scored import scored_examples, seen
 
@@ -130,8 +136,7 @@ class ExpectedCalibrationError(keras.metrics.Metric):
             )
         p = chosen[:, 0]
         p = ops.maximum(p, 1.0 - p) if one_output else p
-        p = ops.where(predicted < 0, float("nan"), p)
-        return ops.where(strange, float("nan"), p)
+        return nan_where(ops.logical_or(predicted < 0, strange), p)
 
     def result(self) -> Any:
         """The error, a scalar in [0, 1]; 0 before the first example."""

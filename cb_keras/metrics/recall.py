@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from cb_keras import private_api
-from cb_keras.checks import check_class_counts, check_whole_number
+from cb_keras.checks import check_class_counts, check_whole_number, nan_where
 from cb_keras.counts import ByClass
 from cb_keras.metrics.base import ClassMetric, mean_where
 from cb_keras.metrics.figures import shot_groups
@@ -183,7 +183,7 @@ class ShotAccuracy(ClassMetric):
         """Mean recall, a scalar; NaN while no class of the group has an example."""
         recall, seen = self.recall()
         seen = ops.logical_and(seen, ops.convert_to_tensor(self._in_group))
-        return ops.where(ops.any(seen), mean_where(recall, seen), float("nan"))
+        return nan_where(ops.logical_not(ops.any(seen)), mean_where(recall, seen))
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that make the same metric."""
@@ -251,7 +251,7 @@ class PerClassRecall(ClassMetric):
     def result(self) -> Any:
         """The recall, a scalar, or a dict of name to scalar; NaN without an example."""
         recall, seen = self.recall()
-        recall = ops.where(seen, recall, float("nan"))
+        recall = nan_where(ops.logical_not(seen), recall)
         if self.class_id is not None:
             return recall[self.class_id]
         name = private_api.name_in_logs(self)

@@ -6,7 +6,7 @@ import pandas
 import pytest
 from keras import ops
 
-from cb_keras import checks, class_balanced_weights, functional
+from cb_keras import checks, class_balanced_weights, functional, losses, metrics
 from tests.cb_keras import reference
 from tests.cb_keras.cases import IDS, INTEGERS, LOGITS, LOSSES, TARGETS, WEIGHTS, kinds, loss_of
 from tests.cb_keras.gradients import BACKEND, value_and_gradient
@@ -237,6 +237,38 @@ def test_one_label_is_not_laid_on_all_rows_where_sizes_are_unknown(kind, form, j
     np.testing.assert_allclose(traced(labels, logits), right, rtol=1e-5)
     with pytest.raises(tf.errors.InvalidArgumentError, match="`y_true`" if not jit_compile else ""):
         traced(labels[:1], logits)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("form", ["ids", "one-hot"])
+@pytest.mark.parametrize("what", ["the op", "keras.ops", "metric"])
+def test_labels_of_other_pixels_are_refused_where_sizes_are_known_at_run_time_only(
+    what, form, jit_compile
+):
+    """[N, W, H] of logits [N, H, W, C] are as many labels, of other pixels."""
+    if BACKEND != "tensorflow":
+        pytest.skip("unknown sizes are TensorFlow's")
+    import tensorflow as tf
+
+    logits = tf.constant(np.random.default_rng(0).normal(size=(2, 4, 6, 3)), "float32")
+    ids = np.arange(48).reshape(2, 4, 6) % 3
+    labels = tf.constant(ids if form == "ids" else np.eye(3, dtype="float32")[ids])
+    fused = "auto" if what == "the op" else False
+    loss = losses.ClassBalancedFocalCrossentropy([9, 5, 2], fused=fused)
+    metric = metrics.BalancedAccuracy(3)
+    function = metric if what == "metric" else loss
+    sizes = [[None] * len(x.shape[:3]) + list(x.shape[3:]) for x in (labels, logits)]
+    signature = [
+        tf.TensorSpec(size, x.dtype) for size, x in zip(sizes, (labels, logits), strict=True)
+    ]
+    traced = tf.function(function, input_signature=signature, jit_compile=jit_compile)
+    right = function(labels, logits)
+    np.testing.assert_allclose(traced(labels, logits), right, rtol=1e-5)
+    swapped = tf.einsum("nhw...->nwh...", labels)
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match="" if jit_compile else "`y_true` does"
+    ):
+        traced(swapped, logits)
 
 
 def test_labels_of_unknown_rank_are_told_what_to_do():

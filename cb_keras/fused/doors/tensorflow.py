@@ -4,6 +4,7 @@ import functools
 from typing import Any, NamedTuple
 
 from cb_keras import private_api, tracing
+from cb_keras.checks import with_checked_sizes
 from cb_keras.fused import gradients, library
 from cb_keras.fused.kinds import Form, traits
 
@@ -62,6 +63,8 @@ def prepared(
         applied_gamma = tf.constant(applied_gamma, tf.float32)
     num_classes = logits.shape[-1]
     labels = _class_ids(labels) if sparse else _float32(labels)
+    if len(logits.shape) > 2:  # below all axes but the last become one, whatever their sizes
+        labels = with_checked_sizes(labels, logits, sparse)
     labels = _reshaped(labels, [-1] if sparse else [-1, num_classes])
     rows = _reshaped(logits, [-1, num_classes])
     losses = of_rows(form, labels, rows, weights, applied_gamma, expected_upstream)
