@@ -24,8 +24,14 @@ def by_class(name: str, values: Any) -> Any:
         A numpy array `[C]` of a mapping or a Series, and `values` itself otherwise.
 
     Raises:
-        ValueError: A class is missing, a key is not a class id, or `values` has no order.
+        ValueError: A class is missing or masked, a key is not a class id, or `values` has no
+            order.
     """
+    if np.ma.is_masked(values):
+        raise ValueError(
+            f"`{name}` has masked entries, {values}: every class has a number; give "
+            "values.filled(0) if those have no example."
+        )
     if isinstance(values, Mapping):
         return _in_class_order(name, list(values), list(values.values()))
     if isinstance(values, Set | ValuesView | Iterator):

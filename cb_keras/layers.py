@@ -85,11 +85,14 @@ class ChannelPadding(layers.Layer):
     Args:
         channels: How many are added, an int >= 0; of an odd number the larger half comes after.
         **kwargs: As in `keras.layers.Layer`.
+
+    Raises:
+        ValueError: `channels` is no whole number >= 0.
     """
 
     def __init__(self, channels: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.channels = channels
+        self.channels = check_whole_number("channels", channels, 0)
 
     def call(self, inputs: Any) -> Any:
         """The padded images."""

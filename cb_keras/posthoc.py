@@ -93,8 +93,8 @@ def normalize_classifier(model: Any, tau: float) -> None:
 
     Raises:
         ValueError: `tau` is out of range, the model has several outputs or one that comes from
-            several layers with weights, the last of them is no Dense, or a class's weights are
-            all 0.
+            several layers with weights, the last of them is no Dense, it is quantized or has LoRA
+            weights, or a class's weights are all 0.
 
     Examples:
         >>> import keras
@@ -131,7 +131,8 @@ def fit_tau(logits: ArrayLike, labels: ArrayLike, class_counts: ByClass) -> floa
         A float in [0, 3].
 
     Raises:
-        ValueError: Shapes that do not fit together, or no images.
+        ValueError: Shapes that do not fit together, no images, or a logit that is not finite
+            (-inf of a class that is not the label stays: a class that is left out).
     """
     z, y = _held_out(logits, labels)
     prior = log_prior(class_counts)
@@ -155,7 +156,7 @@ def fit_classifier_tau(model: Any, logits: ArrayLike, labels: ArrayLike) -> floa
         A float in [0, 3].
 
     Raises:
-        ValueError: Shapes that do not fit together, no images, or a head as it is refused there.
+        ValueError: As `fit_temperature`, or a head as it is refused there.
     """
     z, y = _held_out(logits, labels)
     head, norms = _classifier(model)
@@ -182,7 +183,8 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
         A float > 0, to divide logits by.
 
     Raises:
-        ValueError: Shapes that do not fit together, or no images.
+        ValueError: Shapes that do not fit together, no images, or a logit that is not finite
+            (-inf of a class that is not the label stays: a class that is left out).
 
     Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 4.2.
     """
@@ -203,6 +205,12 @@ def _classifier(model: Any) -> tuple[Any, NDArray[np.float64]]:
     if not head.built:
         raise ValueError(
             f"`model`'s layer {head.name!r} has no weights yet: build the model first."
+        )
+    if head.quantization_mode not in (None, "float8") or head.lora_enabled:
+        what = "has LoRA weights" if head.lora_enabled else f"is {head.quantization_mode}-quantized"
+        raise ValueError(
+            f"`model`'s layer {head.name!r} {what}, so that its weights are not those of a Dense: "
+            "normalize it before that, or make a plain keras.layers.Dense of its weights."
         )
     kernel = ops.convert_to_numpy(head.kernel)
     norms = np.linalg.norm(kernel.astype("float64"), axis=0)
@@ -338,4 +346,12 @@ def _held_out(logits: ArrayLike, labels: ArrayLike) -> tuple[NDArray[Any], NDArr
         )
     if not 0 <= y.min() <= y.max() < z.shape[1]:
         raise ValueError(f"`labels` must be in [0, {z.shape[1]}), found {y.min()} to {y.max()}.")
+    left_out = (z == -np.inf) & (y[:, None] != np.arange(z.shape[1]))
+    wrong = np.argwhere(~np.isfinite(z) & ~left_out)
+    if len(wrong):
+        position = tuple(wrong[0].tolist())
+        raise ValueError(
+            f"`logits` holds {len(wrong)} that are not finite, the first at position "
+            f"{list(position)}, {z[position]}: leave those images out."
+        )
     return z, y.astype("int64")

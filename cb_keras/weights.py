@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from cb_keras import private_api
 from cb_keras.checks import check_beta, check_choice, check_power
+from cb_keras.checks.seen import in_tensorflow_graph
 from cb_keras.counts import ByClass, by_class, check_class_counts
 
 Normalize = Literal["classes", "examples"]
@@ -147,7 +148,8 @@ def _effective_number(counts: Any, beta: Any) -> Any:
 
 def _class_balanced_weights(counts: Any, beta: Any, power: Any) -> Any:
     unscaled = _unscaled_weights(counts, beta, power)
-    return counts.shape[-1] * unscaled / ops.sum(unscaled, axis=-1, keepdims=True)
+    classes = ops.cast(ops.shape(counts)[-1], unscaled.dtype)
+    return classes * unscaled / ops.sum(unscaled, axis=-1, keepdims=True)
 
 
 def _weights_of_mean_one(counts: Any, beta: Any, power: Any) -> Any:
@@ -167,12 +169,14 @@ def _unscaled_weights(counts: Any, beta: Any, power: Any) -> Any:
 
 def _run(function: Callable[..., Any], *args: Any) -> NDArray[np.float64]:
     """Runs `function` on float64 tensors of `args`, compiled; returns a numpy array."""
+    if _torch_transforms():
+        return _in_another_thread(lambda: _run(function, *args))
     backend = keras.backend.backend()
     with _float64_on_cpu(backend):
         tensors = [
             ops.convert_to_tensor(np.asarray(arg, "float64"), dtype="float64") for arg in args
         ]
-        compiled = _compiled(function, backend)
+        compiled = _compiled(function, backend, tuple(tensor.ndim for tensor in tensors))
         if backend == "tensorflow":
             import tensorflow as tf
 
@@ -185,11 +189,18 @@ def _run(function: Callable[..., Any], *args: Any) -> NDArray[np.float64]:
 
 
 @functools.cache
-def _compiled(function: Callable[..., Any], backend: str) -> Callable[..., Any]:
+def _compiled(
+    function: Callable[..., Any], backend: str, ranks: tuple[int, ...]
+) -> Callable[..., Any]:
     if backend == "tensorflow":
         import tensorflow as tf
 
-        return tf.function(function, jit_compile=True, autograph=False)
+        return tf.function(  # of any size, or each number of classes would be traced anew
+            function,
+            input_signature=[tf.TensorSpec([None] * rank, tf.float64) for rank in ranks],
+            jit_compile=True,
+            autograph=False,
+        )
     if backend == "jax":
         import jax
 
@@ -203,14 +214,22 @@ def constant_variable(value: NDArray[Any], name: str, dtype: str = "float32") ->
     def make() -> keras.Variable:
         return keras.Variable(value, trainable=False, dtype=dtype, name=name)
 
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        if not tf.executing_eagerly():  # a tf.function refuses variables made in its own thread
-            with ThreadPoolExecutor(1) as other_thread:
-                return other_thread.submit(make).result()
+    # A tf.function refuses variables made in its own thread.
+    if in_tensorflow_graph() or _torch_transforms():
+        return _in_another_thread(make)
     with _outside_of_tracing():
         return make()
+
+
+def _torch_transforms() -> bool:
+    """Whether a transform of `torch.func` is at work, in which no tensor has values."""
+    return keras.backend.backend() == "torch" and private_api.torch_transforms()
+
+
+def _in_another_thread(make: Callable[[], Any]) -> Any:
+    """`make()` where nothing is traced: that is a matter of each thread."""
+    with ThreadPoolExecutor(1) as other_thread:
+        return other_thread.submit(make).result()
 
 
 @contextlib.contextmanager
@@ -252,5 +271,5 @@ def _float64_on_cpu(backend: str) -> Iterator[None]:
             stack.enter_context(private_api.jax_float64())
             stack.enter_context(jax.default_device(_cpu_of_jax()))
         else:
-            stack.enter_context(keras.device("cpu:0"))
+            stack.enter_context(keras.device("cpu"))  # "cpu:0" is another to PyTorch's compiler
         yield

@@ -26,7 +26,7 @@ def values_of(tensor: Any) -> NDArray[Any] | None:
     if isinstance(tensor, keras.KerasTensor):
         return None
     read = {"tensorflow": _of_tensorflow, "jax": _of_jax, "torch": _of_torch}
-    return read[keras.backend.backend()](tensor)
+    return read.get(keras.backend.backend(), np.asarray)(tensor)  # NumPy's own show theirs
 
 
 def _of_tensorflow(tensor: Any) -> NDArray[Any] | None:

@@ -48,9 +48,9 @@ def _binned(values: Any, bins: Any, size: int) -> tuple[Any, Any]:
     """Sums of a batch by bin `[size]`, as two numbers each."""
     blocks = _blocks(values.shape[0], size)
     if blocks == 1:
-        return ops.segment_sum(values, bins, size), ops.zeros((size,), values.dtype)
+        return _segment_sum(values, bins, size), ops.zeros((size,), values.dtype)
     block = ops.arange(ops.shape(values)[0], dtype="int32") % blocks
-    sums = ops.segment_sum(values, block * size + bins, size * blocks)
+    sums = _segment_sum(values, block * size + bins, size * blocks)
     high = ops.reshape(sums, (blocks, size))
     low = ops.zeros_like(high)
     while blocks > 1:
@@ -58,6 +58,15 @@ def _binned(values: Any, bins: Any, size: int) -> tuple[Any, Any]:
         high, rest = _two_sum(high[:blocks], high[blocks:])
         low = low[:blocks] + low[blocks:] + rest
     return high[0], low[0]
+
+
+def _segment_sum(values: Any, bins: Any, size: int) -> Any:
+    """Sums by bin `[size]`; what is in no bin is left out."""
+    if keras.backend.backend() != "torch":
+        return ops.segment_sum(values, bins, size)
+    # Keras' own adds float64 as float32, and fails under torch.set_default_dtype(torch.float64).
+    known = ops.where(ops.logical_and(bins >= 0, bins < size), bins, size)
+    return values.new_zeros(size + 1).index_add(0, ops.cast(known, "int64"), values)[:-1]
 
 
 def _blocks(length: int | None, size: int) -> int:

@@ -277,3 +277,35 @@ def test_what_does_not_fit_is_refused_in_words():
         posthoc.fit_tau(LOGITS, [0, 1, 2, 3], COUNTS)
     with pytest.raises(ValueError, match=r"`logits` must be \[N, C\]"):
         posthoc.fit_temperature(LOGITS[0], [0])
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_logits_that_are_not_finite_are_named(wrong):
+    logits, labels = np.random.default_rng(0).normal(size=(20, 3)), np.arange(20) % 3
+    logits[7, 1] = wrong  # of its own label
+    words = rf"holds 1 that are not finite, the first at position \[7, 1\], {wrong}"
+    for fit in (
+        lambda: posthoc.fit_temperature(logits, labels),
+        lambda: posthoc.fit_tau(logits, labels, [9, 5, 2]),
+    ):
+        with pytest.raises(ValueError, match=words):
+            fit()
+
+
+def test_a_class_that_is_left_out_has_no_part_in_the_temperature():
+    logits, labels = np.random.default_rng(0).normal(size=(20, 3)), np.arange(20) % 2
+    logits[np.arange(20), labels] += 1
+    without = posthoc.fit_temperature(logits[:, :2], labels)
+    logits[:, 2] = -np.inf
+    assert posthoc.fit_temperature(logits, labels) == without
+
+
+@pytest.mark.parametrize("what", ["int8", "lora"])
+def test_a_head_whose_weights_are_not_those_of_a_dense_is_refused(what):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    model.layers[-1].enable_lora(2) if what == "lora" else model.quantize(what)
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="LoRA weights" if what == "lora" else "int8-quantized"):
+        posthoc.normalize_classifier(model, 0.5)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)

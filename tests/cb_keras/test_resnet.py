@@ -1,6 +1,7 @@
 """The ResNet against hand counts, numpy and PyTorch; its BatchNormalization against Keras' own."""
 
 import collections
+import json
 import math
 import re
 
@@ -287,3 +288,10 @@ def test_the_layers_are_found_where_files_and_imports_look_for_them():
     assert cb_keras.resnet.ChannelPadding is cb_keras.layers.ChannelPadding
     for layer in (BatchNormalization, cb_keras.layers.ChannelPadding):
         assert keras.saving.get_registered_name(layer) == f"cb_keras>{layer.__name__}"
+
+
+def test_the_configuration_of_a_padding_can_be_written():
+    padding = cb_keras.layers.ChannelPadding(np.int64(3))
+    assert json.loads(json.dumps(padding.get_config()["channels"])) == 3
+    with pytest.raises(ValueError, match=r"`channels` must be a whole number >= 0, got -1"):
+        cb_keras.layers.ChannelPadding(-1)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 import cb_keras
 from cb_keras import private_api, weights
+from tests.cb_keras.gradients import BACKEND
 from tests.cb_keras.reference import exact_effective_number, exact_weights
 
 COUNTS = [1, 2, 3, *(10**k for k in range(1, 10))]
@@ -159,10 +160,11 @@ def test_the_arithmetic_is_compiled_by_xla(function):
         pytest.skip("Keras compiles nothing on PyTorch")
     cb_keras.effective_number(CIFAR, 0.9)
     cb_keras.class_balanced_weights(CIFAR)
-    compiled = weights._compiled(function, backend)
-    assert compiled is weights._compiled(function, backend)
     args = [np.array(CIFAR, "float64"), np.float64(0.9), np.float64(1)]
     args = args[: function.__code__.co_argcount]
+    ranks = tuple(arg.ndim for arg in args)
+    compiled = weights._compiled(function, backend, ranks)
+    assert compiled is weights._compiled(function, backend, ranks)
     if backend == "tensorflow":
         import tensorflow as tf
 
@@ -193,3 +195,33 @@ def test_weights_are_computed_while_a_function_is_traced():
     product = step(tf.ones(10)).numpy()
     np.testing.assert_array_equal(traced[0], cb_keras.class_balanced_weights(CIFAR))
     np.testing.assert_array_equal(product, traced[0])
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="TensorFlow's own warning")
+def test_other_numbers_of_classes_do_not_trace_anew(caplog):
+    for number in range(2, 12):
+        cb_keras.class_balanced_weights(range(1, number + 1), 0.9)
+    assert "retracing" not in caplog.text
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="a matter of PyTorch")
+def test_weights_and_losses_are_made_inside_of_transforms_and_compiled_functions():
+    import torch
+
+    labels, logits = torch.tensor([0, 1, 2, 1]), torch.arange(12.0).reshape(4, 3) % 5
+
+    def of_weights(logits):
+        weights = cb_keras.class_balanced_weights([9, 5, 2])
+        return cb_keras.functional.class_balanced_softmax_crossentropy(
+            labels, logits, weights
+        ).mean()
+
+    def of_loss(logits):
+        return cb_keras.losses.ClassBalancedSoftmaxCrossentropy([9, 5, 2])(labels, logits)
+
+    variable = logits.clone().requires_grad_()
+    of_weights(variable).backward()
+    for function in (of_weights, of_loss):
+        for derivative in (torch.func.grad, torch.func.jacrev, torch.func.jacfwd):
+            torch.testing.assert_close(derivative(function)(logits), variable.grad)
+        torch.testing.assert_close(torch.compile(function)(logits), of_weights(logits))

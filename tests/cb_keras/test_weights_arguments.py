@@ -32,6 +32,14 @@ def test_every_bad_class_is_named_up_to_five(function):
 
 
 @both
+def test_a_count_that_is_masked_is_no_count(function):
+    counts = np.ma.masked_array([10, 7, 5], [False, True, False])
+    with pytest.raises(ValueError, match=r"`class_counts` has masked entries, \[10 -- 5\]"):
+        function(counts)
+    np.testing.assert_array_equal(function(np.ma.masked_array(counts.data)), function([10, 7, 5]))
+
+
+@both
 @pytest.mark.parametrize("counts", [[], [[1, 2], [3, 4]], 5, np.float64(3)])
 def test_counts_must_be_one_list(function, counts):
     with pytest.raises(ValueError, match="`class_counts` must be a list of one training count"):

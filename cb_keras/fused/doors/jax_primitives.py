@@ -125,7 +125,12 @@ def _primitive(
             lower = functools.partial(_lower, platform, by_core, lowered)
             mlir.register_lowering(primitive, lower, platform=platform)
     jitted = jax.jit(primitive.bind, static_argnames=("form", "gamma", "stored"))
-    primitive.def_impl(jitted)
+
+    @primitive.def_impl
+    def run(*args: Any, **params: Any) -> Any:
+        with jax.disable_jit(False):  # else it would call itself where nothing is compiled
+            return jitted(*args, **params)
+
     return primitive
 
 

@@ -48,6 +48,15 @@ def test_losses_and_gradients_are_those_of_the_papers_equations(kind, form):
     }
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_values_and_gradients_stay_where_nothing_is_to_be_compiled(kind):
+    losses, slopes = expected(kind, "ids")
+    logits, weights, labels = arguments("ids")
+    with jax.disable_jit():
+        assert_close(by_op(kind)(logits, weights, labels), losses @ UPSTREAM)
+        assert_close(jax.grad(by_op(kind))(logits, weights, labels), slopes)
+
+
 def test_eager_gradients_are_those_of_compiled_ones_whether_upstream_is_the_expected_or_not():
     logits, weights, labels = arguments("ids")
     for seen in (1.0, 0.25):

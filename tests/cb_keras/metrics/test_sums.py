@@ -66,3 +66,21 @@ def test_a_batch_of_more_than_two_to_the_24_pixels_is_counted_exactly():
     number = 2**25 + 3
     high, low = _binned(ops.ones(number), ops.zeros(number, "int32"), 2)
     assert float(high[0]) + float(low[0]) == number
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="a setting of PyTorch")
+def test_sums_have_the_dtype_of_the_values_whatever_the_default_is():
+    import torch
+
+    tenths = torch.full((1000,), 0.1, dtype=torch.float64)
+    bins = torch.arange(1000, dtype=torch.int32) % 3 - 1  # -1 is none
+    torch.set_default_dtype(torch.float64)
+    try:
+        high, low = _binned(tenths.float(), bins, 2)
+        assert (high.dtype, low.dtype) == (torch.float32, torch.float32)
+        recall = metrics.BalancedAccuracy(2)
+        recall.update_state(torch.tensor([0, 1, 1]), torch.eye(2)[[0, 0, 1]])
+        assert float(recall.result()) == 0.75
+    finally:
+        torch.set_default_dtype(torch.float32)
+    np.testing.assert_allclose(_binned(tenths, bins, 2)[0].numpy(), [33.3, 33.3], rtol=1e-14)
