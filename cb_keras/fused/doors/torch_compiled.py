@@ -20,8 +20,8 @@ _TENSORS = "Tensor logits, Tensor labels, Tensor weights"
 _FIXED = "str kind, float gamma, float label_smoothing, int? ignore_class, int adjusts"
 _NUMBER_FIXED = _FIXED.count(",") + 1
 _OPS = torch.library.Library("cb_keras", "FRAGMENT")
-# Fewer logits than these are done by the code that PyTorch's compiler makes before a call of the op is:
-# on an H100, whose kernels take 0.1 ms of 2^25, the calls take 0.8 ms more than that code in all.
+# Of fewer logits PyTorch's compiler makes code that is done before a call of the op is: on an H100,
+# whose kernels take 0.1 ms of 2^25, the calls take 0.8 ms more than that code in all.
 _FEW = {"cpu": 2**14, "cuda": 2**27}
 
 
