@@ -194,7 +194,7 @@ def _check_flags(settings, table):
     problems += [
         f"--{name} can't be given with {chosen}, which varies it."
         for name in table.varies
-        if flags.FLAGS[name].present
+        if flags.FLAGS[name].present and not cli.is_only_in_a_flagfile(name)
     ]
     if flags.FLAGS["seed"].present:
         problems.append("--seed can't be given to a sweep; use --seeds.")

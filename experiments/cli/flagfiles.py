@@ -2,8 +2,12 @@
 
 import re
 
+from absl import flags
+
 from experiments.cli.errors import UserError
 from experiments.cli.paths import local_path
+
+_own = None  # the flags that the program's command line has itself, once they are known
 
 
 def with_flagfiles(arguments, inside=()):
@@ -35,6 +39,28 @@ def with_flagfiles(arguments, inside=()):
             raise UserError(f"--flagfile={path} holds itself; take that line out of it.")
         expanded += with_flagfiles(_lines(path), (*inside, path))
     return expanded
+
+
+def remember(arguments):
+    """Keeps which flags this command line has itself, for `is_only_in_a_flagfile`."""
+    words, skip = set(), False
+    for argument in arguments:
+        if argument == "--":
+            break
+        flag, equals, _ = argument.partition("=")
+        if not skip and argument.startswith("-"):
+            words |= {flag.lstrip("-"), flag.lstrip("-").removeprefix("no")}
+        skip = flag in ("--flagfile", "-flagfile") and not equals
+    global _own
+    _own = words
+
+
+def is_only_in_a_flagfile(name):
+    """Whether a flag was given in a flagfile and not on the command line itself.
+
+    False of all flags where `remember` was not called.
+    """
+    return flags.FLAGS[name].present and _own is not None and name not in _own
 
 
 def _lines(path):

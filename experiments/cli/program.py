@@ -7,7 +7,7 @@ from absl import app, flags, logging
 
 from experiments.cli import help_text
 from experiments.cli.errors import UserError, fail, of_file_system
-from experiments.cli.flagfiles import with_flagfiles
+from experiments.cli.flagfiles import remember, with_flagfiles
 from experiments.cli.quiet import QuietTensorFlow
 from experiments.cli.streams import open_streams
 from experiments.cli.xla import avoid_broken_fusions
@@ -43,6 +43,7 @@ def run(main, arguments=(), groups=None):
     if "tensorflow" not in sys.modules:
         sys.meta_path.insert(0, QuietTensorFlow())
     try:
+        remember(sys.argv[1:])
         argv = [sys.argv[0], *with_flagfiles(sys.argv[1:])]
         app.run(_guarded(main, arguments), argv, flags_parser=parsed)
     except UserError as error:

@@ -55,13 +55,20 @@ class Tried:
 
 
 # Papers: Cui et al. 2019 (power 1, gamma 1), Menon et al. 2021 (tau 1), Kini et al. 2021 (VS),
-# Ye et al. 2020 (CDT), Cao et al. 2019 (LDAM, whose code has scale 30).
+# Ye et al. 2020 (CDT), Cao et al. 2019 (LDAM, whose code has scale 30; weights from 160 of
+# 200 epochs); the ramp is our own, up to the term of Cui et al.
 TRIED = {
     "class-balanced softmax": Tried("cb_power", (0.0, 0.25, 0.5, 0.75, 1.0, 1.5), published=1.0),
     "class-balanced focal": Tried("gamma", (0.5, 1.0, 2.0), published=1.0, loss="focal"),
     "logit adjustment": Tried("tau", (0.5, 1.0, 1.5, 2.0), published=1.0, method="logit_adjusted"),
     "VS": Tried("vs_gamma", (0.05, 0.1, 0.15, 0.2), published=0.15, method="vs"),
     "CDT": Tried("vs_gamma", (0.1, 0.2, 0.3), published=0.2, method="vs", own={"tau": 0.0}),
+    "deferred class-balanced softmax": Tried(
+        "drw_start", (0.6, 0.8, 0.9), published=0.8, method="cb_drw"
+    ),
+    "ramped class-balanced softmax": Tried(
+        "cb_power", (0.5, 1.0, 1.5), published=1.0, method="power_ramp"
+    ),
     "deferred LDAM": Tried("scale", (10.0, 30.0), published=30.0, method="ldam_drw"),
 }
 _PARAMETERS = sorted(

@@ -43,3 +43,13 @@ def test_a_program_reads_its_flagfiles_so(program, tmp_path):
     done = program(body, "--flagfile=")
     assert done.returncode == 2
     assert done.stderr.startswith("error: --flagfile is empty")
+
+
+def test_a_program_knows_which_flags_its_command_line_has_itself(program, tmp_path):
+    (tmp_path / "a.flags").write_text("--verbosity=1\n--nologtostderr\n")
+    names = ["verbosity", "logtostderr", "stderrthreshold"]
+    body = f"print([bool(cli.is_only_in_a_flagfile(name)) for name in {names}])"
+    file = f"--flagfile={tmp_path / 'a.flags'}"
+    assert program(body, file).stdout == "[True, True, False]\n"
+    assert program(body, *file.split("="), "-verbosity", "0").stdout == "[False, True, False]\n"
+    assert program(body, "--logtostderr", file).stdout == "[True, False, False]\n"

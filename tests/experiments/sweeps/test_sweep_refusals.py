@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from experiments import sweep
+from experiments import cli, sweep
 from experiments.cli import UserError
 from experiments.runs.lock import Lock
 from tests.experiments.cases import call
@@ -31,6 +31,14 @@ def test_an_edited_accuracy_gets_into_no_table(work):
     with pytest.raises(UserError, match=r"`accuracy` is 0\.99, but its confusion_matrix"):
         run(*TABLE_2)
     assert (work / "out" / "table2.md").read_text() == before
+
+
+def test_what_a_flagfile_says_of_a_varied_flag_gives_way(work, monkeypatch):
+    (work / "own.flags").write_text("--cb_power=0.5\n--cb_beta=0.99\n")
+    monkeypatch.setattr(cli, "is_only_in_a_flagfile", lambda name: name == "cb_power")
+    made = run("--grid=cb_power=0,1", "--flagfile=own.flags", *TABLE_2[1:], "--loss=softmax")
+    found = [(c.settings["cb_power"], c.settings["cb_beta"]) for c in made.cells]
+    assert found == [(0.0, 0.99), (1.0, 0.99)]
 
 
 def test_gamma_for_another_loss_than_focal_is_refused_in_a_power_curve(work):

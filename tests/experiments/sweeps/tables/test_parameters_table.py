@@ -30,12 +30,17 @@ def test_every_method_has_its_published_value_among_those_that_are_tried():
 
 
 def test_a_cell_has_its_value_and_else_the_defaults_of_its_method():
-    by_label = {c.row: c.settings for c in cells_of("parameters", **HELD_OUT, drw_start=0.6)}
-    assert len(by_label) == sum(len(tried.values) for tried in TRIED.values()) == 22
+    by_label = {c.row: c.settings for c in cells_of("parameters", **HELD_OUT, ramp_start=0.1)}
+    assert len(by_label) == sum(len(tried.values) for tried in TRIED.values()) == 28
     cdt = by_label["CDT, vs_gamma 0.3"]
     assert (cdt["method"], cdt["vs_gamma"], cdt["tau"], cdt["drw_start"]) == ("vs", 0.3, 0.0, 0.8)
-    ldam = by_label["deferred LDAM, scale 10"]  # a flag of one method is for its cells alone
-    assert (ldam["method"], ldam["scale"], ldam["drw_start"]) == ("ldam_drw", 10.0, 0.6)
+    ldam = by_label["deferred LDAM, scale 10"]
+    assert (ldam["method"], ldam["scale"], ldam["drw_start"]) == ("ldam_drw", 10.0, 0.8)
+    deferred = by_label["deferred class-balanced softmax, drw_start 0.6"]
+    assert (deferred["cb_power"], deferred["drw_start"]) == (1.0, 0.6)
+    ramp = by_label["ramped class-balanced softmax, cb_power 1.5"]
+    assert (ramp["method"], ramp["cb_power"], ramp["ramp_start"]) == ("power_ramp", 1.5, 0.1)
+    assert ldam["ramp_start"] == 0.0  # a flag of one method is for its cells alone
     focal = by_label["class-balanced focal, gamma 2"]
     assert (focal["loss"], focal["gamma"], focal["cb_power"], focal["scale"]) == (
         *("focal", 2.0, 1.0),
