@@ -9,6 +9,9 @@ import numpy as np
 LEVEL = 0.95
 RESAMPLES = 1000
 SEED = 0
+# Images of a class from which on the interval of its figures, or of a mean of classes, holds what
+# it says: simulated coverage is 94% with 10 of the rarest class, 56 to 60% with 1.
+FEWEST = 10
 METHOD = "percentiles of resampled test images, each class resampled by itself"
 
 
@@ -46,6 +49,19 @@ def intervals(labels, figures, names, number=RESAMPLES, seed=SEED):
     """
     drawn = [figures(indices) for indices in resamples(labels, number, seed)]
     return {name: interval([of_one[name] for of_one in drawn]) for name in names}
+
+
+def too_few(support):
+    """What is to be said of intervals by so few images of a class; nothing where there are enough.
+
+    Args:
+        support: Images of each class, those that have none left out.
+    """
+    fewest = min(filter(None, support), default=FEWEST)
+    if fewest >= FEWEST:
+        return ""
+    images = "1 test image" if fewest == 1 else f"{fewest} test images"
+    return f"; the rarest class has {images}, too few: they are too narrow"
 
 
 def about(number=RESAMPLES, seed=SEED):

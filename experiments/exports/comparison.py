@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from experiments.exports import bootstrap, scores
 from experiments.runs.figures import accuracy, counted
 
@@ -27,8 +29,8 @@ def compare(a, b, groups, number=RESAMPLES, seed=bootstrap.SEED):
         seed: Their seed.
 
     Returns:
-        JSON-able dict of `test_images`, `figures` (name to `a`, `b`, `difference`, `interval`),
-        `mcnemar`, and what is recorded of the resamples.
+        JSON-able dict of `test_images`, `support` (those of each class), `figures` (name to `a`,
+        `b`, `difference`, `interval`), `mcnemar`, and what is recorded of the resamples.
     """
     num_classes = a.logits.shape[1]
     both = [answers.images for answers in (a, b)]
@@ -46,6 +48,7 @@ def compare(a, b, groups, number=RESAMPLES, seed=bootstrap.SEED):
     )
     return {
         "test_images": len(a.labels),
+        "support": np.bincount(a.labels, minlength=num_classes).tolist(),
         "figures": {
             name: {
                 **{"a": of_a[name], "b": of_b[name]},
@@ -110,5 +113,5 @@ def lines(found):
     )
     yield (
         f"intervals: {counted(found['intervals']['resamples'], 'resample')} of the test images, "
-        "each class by itself"
+        f"each class by itself{bootstrap.too_few(found['support'])}"
     )

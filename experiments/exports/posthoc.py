@@ -41,7 +41,7 @@ def apply(model, description, given, held_out, batch_size):
         UserError: The model has no head that it can be done to.
     """
     asked, counts = steps(given), description["class_counts"]
-    about = {"steps": asked, **_chosen_on(given, held_out)}
+    about = {"steps": asked, **_chosen_on(given, held_out, len(counts))}
     search = _Search(about)
     tau, layer = given["posthoc_tau"], {}
 
@@ -108,17 +108,17 @@ def _normalize(model, tau, search, logits, held_out):
     return tau
 
 
-def _chosen_on(given, held_out):
+def _chosen_on(given, held_out, num_classes):
     """By which figure of which images numbers are chosen; nothing where all are given."""
     names = searched(given)
     if not names:
         return {}
-    counts = np.bincount(held_out.labels)
+    counts = np.bincount(held_out.labels, minlength=num_classes)
     return {
         "chosen_by": {name: _CHOSEN_BY[name] for name in names},
         "chosen_on": {
             "split": "validation",
-            "fewest_of_a_class": int(counts[counts > 0].min()),
+            "fewest_of_a_class": int(counts.min()),
             **data_record.of_split(held_out),
         },
     }

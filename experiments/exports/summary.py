@@ -1,5 +1,6 @@
 """The metrics of a trained model as lines of text, as every program prints them."""
 
+from experiments.exports import bootstrap
 from experiments.runs.figures import accuracy
 
 # Columns of the classes after the accuracy, which is the recall; older runs do not have them.
@@ -62,7 +63,8 @@ def _means(metrics):
         yield line
     if found:
         level = f"{100 * found['level']:g}%"
-        yield f"[ ]: {level} bootstrap intervals over the test images; no errors give no width"
+        few = bootstrap.too_few(metrics.get("support") or ())
+        yield f"[ ]: {level} bootstrap intervals over the test images; no errors give no width{few}"
     if form := _FORMS.get(metrics.get("probabilities")):
         yield form
 

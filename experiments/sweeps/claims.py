@@ -2,12 +2,9 @@
 
 import itertools
 
+from experiments.exports.bootstrap import FEWEST
 from experiments.runs.figures import accuracy, counted, within_spread
 from experiments.sweeps.cells import VALIDATION
-
-# Held-out images of a class from which on its resampled interval holds what it says: simulated
-# coverage is 94% with 10 of the rarest class, 56 to 60% with 1.
-_FEWEST = 10
 
 
 def seeds_in_words(seeds):
@@ -102,7 +99,7 @@ def _in_its_interval(outcome, places, statistics, best):
     if len(runs) > 1 or interval is None:
         return None
     fewest = runs[0].get("validation_fewest")
-    if fewest is not None and fewest < _FEWEST:  # of so few resampling finds intervals too narrow
+    if fewest is not None and fewest < FEWEST:  # of so few resampling finds intervals too narrow
         return (
             f"; of a class {counted(fewest, 'image')} {'is' if fewest == 1 else 'are'} held out, "
             "too few to tell it from the others."

@@ -57,3 +57,11 @@ def test_of_very_many_classes_the_largest_and_the_smallest_have_a_line():
     assert table[11] == "... 280 classes of sizes in between"
     assert shown[11:] == [f"c{count}" for count in range(10, 0, -1)]
     assert table[22] == ""
+
+
+def test_intervals_by_few_test_images_are_said_to_be_too_narrow():
+    found = {"level": 0.95, "accuracy": [0.4, 0.6]}
+    enough = lines([1.0, 0.25, None], intervals=found, support=[90, 10, 0])[-1]
+    assert enough == "[ ]: 95% bootstrap intervals over the test images; no errors give no width"
+    few = lines([1.0, 0.25, None], intervals=found, support=[90, 9, 0])[-1]
+    assert few == f"{enough}; the rarest class has 9 test images, too few: they are too narrow"
