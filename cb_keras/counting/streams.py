@@ -148,7 +148,7 @@ def _as_rows(parts: Iterator[tuple[Part, bool | None]]) -> Iterator[Part]:
     """Parts with the axis of the examples, of those and whether each is one example's.
 
     Where that is not known (None), one of the others tells it, or an id that is larger than what a
-    one-hot label has.
+    one-hot label has, or text.
 
     Raises:
         ValueError: Nothing does.
@@ -156,7 +156,7 @@ def _as_rows(parts: Iterator[tuple[Part, bool | None]]) -> Iterator[Part]:
     known, held = None, []
     for part, one_row in parts:
         if one_row is None:
-            if known is None and part.values.dtype.kind in "iuf" and (part.values > 1).any():
+            if known is None and (part.values.dtype.kind == "U" or (part.values > 1).any()):
                 known = False
             held.append(part)
         else:

@@ -195,6 +195,10 @@ def test_batches_of_fixed_size_are_class_ids_wherever_that_can_be_known():
     ordered = np.sort(DIGITS)[:, None].repeat(2, 1)
     made = tf.data.Dataset.from_tensor_slices((SOUNDS, ordered))
     np.testing.assert_array_equal(cb_keras.class_counts(made), 2 * COUNTS)
+    words = tf.data.Dataset.from_tensor_slices((SOUNDS, np.array(["cat", "dog"])[ordered % 2]))
+    assert (
+        cb_keras.class_counts(words, classes=["cat", "dog"]).tolist() == (2 * TWO.sum(0)).tolist()
+    )
 
 
 @on_tensorflow
