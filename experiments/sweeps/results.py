@@ -203,6 +203,11 @@ def _read(path):
     config, _ = directory.read_finished(path.parent)
     try:
         metrics = files.read_posthoc(path, config)
+    except files.OtherImagesError as error:
+        raise UserError(
+            f"{error} ({path}): the test images have changed since the network was trained. Put "
+            "those back and delete this file, or train all again in another --output_dir."
+        ) from error
     except DamagedError as error:
         raise UserError(
             f"{path} is not what experiments.evaluate writes after --posthoc ({error}); delete it, "

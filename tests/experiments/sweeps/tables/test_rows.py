@@ -1,5 +1,6 @@
 """Rows that are added to the table of the methods: what they may choose, and what is refused."""
 
+import json
 import shutil
 
 import pytest
@@ -131,6 +132,20 @@ def test_a_row_can_be_of_anything_that_is_done_after_a_training(work, added, pos
     assert not (work / "calls.txt").exists()
     assert "| after | .8000 |" in text_of(work)
     assert [r["posthoc"] for r in rows(work / "out") if r["posthoc"]] == [told]
+
+
+def test_figures_of_other_test_images_than_the_networks_name_what_has_changed(work, added):
+    added(after=After("softmax", {"posthoc": ["logit_adjustment"], "posthoc_tau": 1.0}))
+    arguments = (*METHODS, "--rows=softmax,after")
+    run(*arguments)
+    (path,) = (work / "out" / "runs").glob("*/posthoc_*.json")
+    config = path.parent / "config.json"
+    data = {"test": {"images": 10, "digest": "0"}}
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"data": data}))
+    of_others = {"test_data": {"images": 10, "digest": "1"}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | of_others))
+    with pytest.raises(UserError, match=r"the test images have changed since .* train all again"):
+        run(*arguments)
 
 
 @pytest.mark.parametrize(
