@@ -28,8 +28,8 @@ class Tried:
     """
 
     parameter: str
-    values: tuple[float, ...]
-    published: float
+    values: tuple[float | str, ...]
+    published: float | str
     method: str = methods.DEFAULT
     loss: str = "softmax"
     own: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -56,7 +56,7 @@ class Tried:
 
 # Papers: Cui et al. 2019 (power 1, gamma 1), Menon et al. 2021 (tau 1), Kini et al. 2021 (VS),
 # Ye et al. 2020 (CDT), Cao et al. 2019 (LDAM, whose code has scale 30; weights from 160 of
-# 200 epochs); the ramp is our own, up to the term of Cui et al.
+# 200 epochs), Kang et al. 2020 (classes equally often); the ramp is our own, up to Cui's term.
 TRIED = {
     "class-balanced softmax": Tried("cb_power", (0.0, 0.25, 0.5, 0.75, 1.0, 1.5), published=1.0),
     "class-balanced focal": Tried("gamma", (0.5, 1.0, 2.0), published=1.0, loss="focal"),
@@ -68,6 +68,12 @@ TRIED = {
     ),
     "ramped class-balanced softmax": Tried(
         "cb_power", (0.5, 1.0, 1.5), published=1.0, method="power_ramp"
+    ),
+    "resampled softmax": Tried(
+        "sampler",
+        ("power:0.25", "power:0.5", "power:0.75", "power:1"),
+        published="power:1",
+        own={"cb_power": 0.0},
     ),
     "deferred LDAM": Tried("scale", (10.0, 30.0), published=30.0, method="ldam_drw"),
 }

@@ -31,13 +31,16 @@ def test_every_method_has_its_published_value_among_those_that_are_tried():
 
 def test_a_cell_has_its_value_and_else_the_defaults_of_its_method():
     by_label = {c.row: c.settings for c in cells_of("parameters", **HELD_OUT, ramp_start=0.1)}
-    assert len(by_label) == sum(len(tried.values) for tried in TRIED.values()) == 28
+    assert len(by_label) == sum(len(tried.values) for tried in TRIED.values()) == 32
     cdt = by_label["CDT, vs_gamma 0.3"]
     assert (cdt["method"], cdt["vs_gamma"], cdt["tau"], cdt["drw_start"]) == ("vs", 0.3, 0.0, 0.8)
     ldam = by_label["deferred LDAM, scale 10"]
     assert (ldam["method"], ldam["scale"], ldam["drw_start"]) == ("ldam_drw", 10.0, 0.8)
     deferred = by_label["deferred class-balanced softmax, drw_start 0.6"]
     assert (deferred["cb_power"], deferred["drw_start"]) == (1.0, 0.6)
+    sampled = by_label["resampled softmax, sampler power:0.25"]
+    assert (sampled["cb_power"], sampled["sampler"]) == (0.0, "power:0.25")
+    assert "sampler" not in deferred  # every other cell has that of the flags, which is the default
     ramp = by_label["ramped class-balanced softmax, cb_power 1.5"]
     assert (ramp["method"], ramp["cb_power"], ramp["ramp_start"]) == ("power_ramp", 1.5, 0.1)
     assert ldam["ramp_start"] == 0.0  # a flag of one method is for its cells alone
