@@ -29,8 +29,8 @@ def by_class(name: str, values: Any) -> Any:
     """
     if np.ma.is_masked(values):
         raise ValueError(
-            f"`{name}` has masked entries, {values}: every class has a number; give "
-            "values.filled(0) if those have no example."
+            f"`{name}` has masked entries, {values}: give a number for every class, such as "
+            f"{name}.filled(number)."
         )
     if isinstance(values, Mapping):
         return _in_class_order(name, list(values), list(values.values()))

@@ -118,8 +118,8 @@ def tf_data_is_batched(dataset: Any) -> bool:
         if kind.startswith(("Unbatch", "FlatMap", "Interleave", "ParallelInterleave", "Window")):
             return False
         inputs = dataset._inputs() if hasattr(dataset, "_inputs") else []
-        if len(inputs) != 1:
-            return False
+        if len(inputs) != 1:  # of `zip` and `concatenate`, or none
+            return bool(inputs) and all(map(tf_data_is_batched, inputs))
         (dataset,) = inputs
 
 

@@ -157,6 +157,7 @@ def plan():
     axes = _check_choice()
     table = table_of_grid(axes) if axes else TABLES[TABLE.value]
     _check_flags(settings, table)
+    settings |= {name: train_flags.default(name) for name in table.varies if _gives_way(name)}
     folder = cli.local_path("--output_dir", settings["output_dir"])
     options = {name: holder.value for name, holder in TABLE_OPTIONS.items()}
     try:
@@ -186,6 +187,14 @@ def _check_choice():
     return {} if GRID.value is None else grid.axes(GRID.value)
 
 
+def _gives_way(name):
+    """Whether a flag that a table varies was given where its value is as if it were not.
+
+    A first stage does not: its data and network are those of the sweep.
+    """
+    return cli.is_only_in_a_flagfile(name) and name != "first_stage"
+
+
 def _check_flags(settings, table):
     problems = []
     chosen = "--grid" if table.name not in TABLES else f"--table={table.name}"
@@ -194,7 +203,7 @@ def _check_flags(settings, table):
     problems += [
         f"--{name} can't be given with {chosen}, which varies it."
         for name in table.varies
-        if flags.FLAGS[name].present and not cli.is_only_in_a_flagfile(name)
+        if flags.FLAGS[name].present and not _gives_way(name)
     ]
     if flags.FLAGS["seed"].present:
         problems.append("--seed can't be given to a sweep; use --seeds.")

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
+from numpy.typing import NDArray
 
 from cb_keras.counting.arrays import Part, to_array
 from cb_keras.private_api import tf_data_is_batched
@@ -117,8 +118,7 @@ def _of_tf_data(dataset: Any) -> Iterator[Part]:
     if single:
         labels, size = labels.batch(_UNBATCHED), -(-size // _UNBATCHED) if size > 0 else size
     shapes = [leaf.shape for leaf in tf.nest.flatten(x) if isinstance(leaf, tf.TensorSpec)]
-    text = any(leaf.dtype == tf.string for leaf in tf.nest.flatten(x) if hasattr(leaf, "dtype"))
-    one_row = y.shape.rank == 1 and _is_one_row(y.shape, shapes, text)
+    one_row = y.shape.rank == 1 and _is_one_row(y.shape, shapes)
     if one_row is None and tf_data_is_batched(dataset):
         one_row = False
 
@@ -132,12 +132,12 @@ def _of_tf_data(dataset: Any) -> Iterator[Part]:
     yield from _as_rows(read())
 
 
-def _is_one_row(y: Any, shapes: Any, text: bool = False) -> bool | None:
+def _is_one_row(y: Any, shapes: Any) -> bool | None:
     """Whether labels of one axis are those of one example, not the class ids of a batch.
 
     None where the shapes do not say it: x has as many rows as there are labels, or may have.
     """
-    if y[0] is None or (text and [y[0]] in [list(shape) for shape in shapes]):
+    if y[0] is None:
         return False
     if any(len(shape) == 0 or shape[0] not in (None, y[0]) for shape in shapes):
         return True
@@ -148,7 +148,7 @@ def _as_rows(parts: Iterator[tuple[Part, bool | None]]) -> Iterator[Part]:
     """Parts with the axis of the examples, of those and whether each is one example's.
 
     Where that is not known (None), one of the others tells it, or an id that is larger than what a
-    one-hot label has, or text.
+    one-hot label has, one below 0, or text.
 
     Raises:
         ValueError: Nothing does.
@@ -156,7 +156,7 @@ def _as_rows(parts: Iterator[tuple[Part, bool | None]]) -> Iterator[Part]:
     known, held = None, []
     for part, one_row in parts:
         if one_row is None:
-            if known is None and (part.values.dtype.kind == "U" or (part.values > 1).any()):
+            if known is None and _has_ids(part.values):
                 known = False
             held.append(part)
         else:
@@ -168,11 +168,16 @@ def _as_rows(parts: Iterator[tuple[Part, bool | None]]) -> Iterator[Part]:
             yield _row(part, one_row)
     if held:
         raise ValueError(
-            f"the elements of `labels` have labels of shape {held[0].values.shape}, all 0 or 1, "
-            "and x may have as many rows: is that one example's one-hot label, or a batch's class "
-            "ids? Batch the data set in the first case; in the second give it without batches (of "
-            "tf.data: .unbatch()), or the labels alone as one array."
+            f"the elements of `labels` have labels of shape {held[0].values.shape}, all in [0, 1], "
+            "and what is next to them does not say it: is that one example's one-hot label, or a "
+            "batch's class ids? Batch the data set in the first case; in the second give it "
+            "without batches (of tf.data: .unbatch()), or the labels alone as one array."
         )
+
+
+def _has_ids(values: NDArray[Any]) -> bool:
+    """Whether these are no one-hot or multi-hot label."""
+    return values.dtype.kind == "U" or bool(((values > 1) | (values < 0)).any())
 
 
 def _row(part: Part, one_row: bool) -> Part:

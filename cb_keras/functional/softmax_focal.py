@@ -3,7 +3,6 @@
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike
 
@@ -19,6 +18,7 @@ from cb_keras.functional.weighting import (
     without_infinite,
 )
 
+_LOWEST = -3e38  # of all logits, and finite: no infinity is made where there is none
 _NO_LOGIT = -1e30  # of a class that is left out: adds nothing, and unlike -inf has a finite slope
 
 
@@ -105,8 +105,7 @@ def _less_the_largest(logits: Any) -> Any:
     if keras.backend.backend() == "torch":  # whose compiler can't follow what Keras' `max` does
         largest = ops.amax(logits, axis=-1, keepdims=True)
     else:  # also of no examples, where TensorFlow's `amax` fails
-        lowest = float(np.finfo(keras.backend.standardize_dtype(logits.dtype)).min)
-        largest = ops.max(logits, axis=-1, keepdims=True, initial=lowest)
+        largest = ops.max(logits, axis=-1, keepdims=True, initial=_LOWEST)
     largest = ops.stop_gradient(largest)
     return logits - ops.where(ops.isfinite(largest), largest, 0.0)
 

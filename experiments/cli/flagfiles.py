@@ -42,9 +42,13 @@ def with_flagfiles(arguments, inside=()):
 
 
 def remember(arguments):
-    """Keeps which flags this command line has itself, for `is_only_in_a_flagfile`."""
-    words, skip = set(), False
-    for argument in arguments:
+    """Keeps which flags this command line has itself, for `is_only_in_a_flagfile`.
+
+    Args:
+        arguments: As of `with_flagfiles`; None forgets them.
+    """
+    words, skip = None if arguments is None else set(), False
+    for argument in arguments or ():
         if argument == "--":
             break
         flag, equals, _ = argument.partition("=")

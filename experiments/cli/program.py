@@ -52,6 +52,8 @@ def run(main, arguments=(), groups=None):
         if flags.FLAGS.is_parsed():
             raise
         fail(f"{error}.")  # a mistake in the flags that absl takes for its own, as --noplots=1
+    finally:
+        remember(None)
 
 
 def _interrupt(*_):

@@ -180,20 +180,6 @@ def test_the_lowering_of_a_primitive_sees_the_devices_and_whether_it_is_for_an_e
 
 
 @only_tensorflow
-def test_a_data_set_of_tensorflow_says_whether_it_made_its_batches():
-    import tensorflow as tf
-
-    data = tf.data.Dataset.range(8)
-    fixed = data.batch(2, drop_remainder=True)
-    moved = fixed.map(lambda x: x).cache().shuffle(3).repeat(2).take(3).prefetch(1)
-    others = data.batch(2, num_parallel_calls=2), data.padded_batch(2), data.ragged_batch(2)
-    for made in (moved, fixed.with_options(tf.data.Options()).rebatch(4), *others):
-        assert private_api.tf_data_is_batched(made), type(made).__name__
-    for own in (data, data.shuffle(2), fixed.unbatch(), fixed.window(2)):
-        assert not private_api.tf_data_is_batched(own), type(own).__name__
-
-
-@only_tensorflow
 @still_there("tensorflow.python.eager.record.could_possibly_record", tensorflow_version)
 def test_a_tape_and_an_accumulator_are_seen_to_record():
     import tensorflow as tf

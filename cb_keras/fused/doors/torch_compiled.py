@@ -30,7 +30,7 @@ def losses(
 ) -> torch.Tensor:
     """Losses `[N]`, differentiable by the logits; labels and weights are constants."""
     labels, weights = labels.detach(), weights.detach()
-    if logits.numel() < _FEW.get(logits.device.type, 0):
+    if logits.numel() < _FEW.get(logits.device.type, _FEW["cpu"]):
         return derivatives.Problem.of(fixed).formula(logits, labels, weights)
     return torch.ops.cb_keras.losses(logits, labels, weights, *fixed)
 

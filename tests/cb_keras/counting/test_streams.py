@@ -20,6 +20,7 @@ MASKS = np.where(IMAGES > 8, DIGITS[:, None, None], 255)
 COUNTS = np.bincount(DIGITS)
 WEIGHTS = np.full(200, 0.5, "float32")
 SOUNDS = IMAGES[:, :2]  # as many channels as classes
+WORDS = np.array([["a word"] * 10] * 200)
 TWO = np.eye(2, dtype="float32")[DIGITS % 2]
 # Importing TensorFlow or PyTorch takes long where Keras does not do it.
 on_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="tf.data")
@@ -174,11 +175,12 @@ def test_labels_of_a_batch_or_of_an_example_that_look_alike_are_refused():
         (tf.data.Dataset.from_tensor_slices((ONE_HOT, ONE_HOT)), 10),
         (tf.data.Dataset.from_tensor_slices((SOUNDS, TWO)), 2),
         (ragged.map(lambda x, y: (tf.ensure_shape(x[: tf.argmax(y)], [None, 8]), y)), 10),
+        (tf.data.Dataset.from_tensor_slices((WORDS, ONE_HOT)), 10),  # an example has 10 texts
         (tf.data.Dataset.from_tensor_slices(ONE_HOT), 10),
     ):
-        with pytest.raises(ValueError, match=rf"shape \({classes},\), all 0 or 1, .* one-hot"):
+        with pytest.raises(ValueError, match=rf"shape \({classes},\), all in \[0, 1\], .* one-hot"):
             cb_keras.class_counts(data, classes)
-        with pytest.raises(ValueError, match="all 0 or 1"):
+        with pytest.raises(ValueError, match=r"all in \[0, 1\]"):
             cb_keras.binary_counts(data)
     np.testing.assert_array_equal(cb_keras.class_counts(data.batch(32)), COUNTS)
 
@@ -244,8 +246,10 @@ def test_a_loader_of_examples_whose_labels_may_be_a_batchs_is_refused_and_one_of
         data = torch.utils.data.TensorDataset(*map(torch.from_numpy, arrays))
         return torch.utils.data.DataLoader(data, None)
 
-    with pytest.raises(ValueError, match=r"shape \(2,\), all 0 or 1, .* one-hot label"):
+    with pytest.raises(ValueError, match=r"shape \(2,\), all in \[0, 1\], .* one-hot label"):
         cb_keras.class_counts(loader(SOUNDS, TWO.astype("int64")))
+    with pytest.raises(ValueError, match=r"`labels`\[1\] of element 1 is -1"):
+        cb_keras.class_counts(loader(SOUNDS, np.where(np.arange(200)[:, None] == 1, [0, -1], TWO)))
     batches = loader(IMAGES.reshape(20, 10, 8, 8), np.sort(DIGITS).reshape(20, 10))
     np.testing.assert_array_equal(cb_keras.class_counts(batches), COUNTS)
     one = list(zip(IMAGES, ONE_HOT, strict=True))

@@ -5,14 +5,16 @@ import shutil
 
 import pytest
 
-from experiments import methods
+from experiments import cli, methods
 from experiments.backbones import resnet
 from experiments.cli import UserError
+from experiments.sweeps import presets
 from experiments.sweeps.tables import methods as table
 from tests.experiments.sweeps.cases import calls, change, prepare, rows, run
 
 METHODS = ("--table=methods", "--output_dir=out", "--dataset=digits", "--train_epochs=20")
 FIRSTS = "--rows=softmax,cRT,softmax with mixup,MiSLAS,post-hoc logit adjustment"
+STRONG = {**presets.settings("strong")}
 AFTER = "posthoc_logit_adjustment_tau1"
 
 
@@ -231,3 +233,13 @@ def test_the_parameters_are_those_of_the_network(depth, channels, classes):
     network = cb_keras.resnet_cifar(depth, (16, 16, channels), classes)
     number = sum(variable.numpy().size for variable in network.trainable_variables)
     assert resnet.parameters(depth, channels, classes) == number
+
+
+def test_a_row_is_what_it_is_called_whatever_a_preset_says(work, monkeypatch):
+    monkeypatch.setattr(cli, "is_only_in_a_flagfile", lambda name: name in STRONG)
+    made = run(*METHODS, "--rows=softmax,VS", f"--flagfile={presets.FOLDER / 'strong.flags'}")
+    for cell in made.cells:
+        found = {name: cell.settings[name] for name in table.TABLE.varies if name in STRONG}
+        assert found == {name: presets.default(name) for name in found}
+        assert {"sam_rho", "randaugment", "cutout", "ema"} <= {*found}
+        assert cell.settings["weight_decay"] == STRONG["weight_decay"]  # which no row varies
