@@ -7,5 +7,5 @@ from keras import ops
 
 def nan_where(invalid: Any, x: Any) -> Any:
     """x, NaN where `invalid`; no NaN is made elsewhere, for the tools that stop at the first."""
-    valid = ops.cast(ops.logical_not(invalid), x.dtype)
-    return x + ops.zeros_like(valid) / valid
+    # XLA may take a division 0 / 0 for 0, but no root of -1 for a number.
+    return x + ops.sqrt(-ops.cast(invalid, x.dtype))
