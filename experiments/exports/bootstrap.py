@@ -6,6 +6,8 @@ with replacement, within each class, so that every resample has as many of a cla
 
 import numpy as np
 
+from experiments.runs.figures import counted
+
 LEVEL = 0.95
 RESAMPLES = 1000
 SEED = 0
@@ -60,7 +62,7 @@ def too_few(support):
     fewest = min(filter(None, support), default=FEWEST)
     if fewest >= FEWEST:
         return ""
-    images = "1 test image" if fewest == 1 else f"{fewest} test images"
+    images = counted(fewest, "test image")
     return f"; the rarest class has {images}, too few: they are too narrow"
 
 

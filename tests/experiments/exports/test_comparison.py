@@ -129,11 +129,8 @@ def test_a_figure_that_one_model_lacks_has_no_difference(two):
 
 @pytest.mark.parametrize(("images", "words"), [(1, "has 1 test image, too"), (9, "has 9 test im")])
 def test_intervals_by_few_images_of_a_class_are_said_to_be_too_narrow(two, images, words):
-    keep = np.sort(
-        np.concatenate(
-            [np.flatnonzero(two[0].labels == c)[: images if c == 9 else 20] for c in range(9 + 1)]
-        )
-    )
+    numbers = [20] * 9 + [images]
+    keep = np.concatenate([np.flatnonzero(two[0].labels == c)[:n] for c, n in enumerate(numbers)])
     fewer = [part(answers, keep) for answers in two]
     last = list(comparison.lines(comparison.compare(*fewer, GROUPS, 5)))[-1]
     assert f"each class by itself; the rarest class {words}" in last

@@ -14,7 +14,7 @@ from tests.experiments.sweeps.cases import calls, change, prepare, rows, run
 
 METHODS = ("--table=methods", "--output_dir=out", "--dataset=digits", "--train_epochs=20")
 FIRSTS = "--rows=softmax,cRT,softmax with mixup,MiSLAS,post-hoc logit adjustment"
-STRONG = {**presets.settings("strong")}
+STRONG = presets.settings("strong")
 AFTER = "posthoc_logit_adjustment_tau1"
 
 
