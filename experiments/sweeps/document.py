@@ -126,7 +126,9 @@ def _differences(outcome):
     protocol, varies = train_flags.protocol_defaults(), outcome.table.varies
     if "train_epochs" not in varies:
         yield from _epochs(outcome.cells, protocol["train_epochs"])
-    cell = next((c for c in outcome.cells if not c.by_row), outcome.cells[0])
+    own = {c.first for c in outcome.cells}  # rows that others begin with may have settings for it
+    usual = (c for c in outcome.cells if not (c.by_row or c.first or c.row in own))
+    cell = next(usual, outcome.cells[0])
     for name, default in protocol.items():
         ours, theirs = _words(cell.settings[name]), _words(default)
         if name not in (*_TOLD, *varies, *cell.by_row) and ours != theirs:

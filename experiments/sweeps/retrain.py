@@ -1,10 +1,11 @@
 """The best cell of a table by held-out images, trained again on all training images."""
 
+import dataclasses
 import os
 
 from experiments.runs import directory
 from experiments.runs.figures import Statistic
-from experiments.sweeps import cells, jobs, results
+from experiments.sweeps import jobs, results
 from experiments.sweeps.claims import chosen
 from experiments.training import flags as train_flags
 
@@ -46,7 +47,7 @@ class Again:
         varied: Flags that the cells of a grid differ in.
 
     Attributes:
-        cells: List of `cells.Cell`.
+        cells: List of `cells.Cell`, those that they begin with before them.
         jobs: List of `jobs.Job`, one a cell.
     """
 
@@ -55,9 +56,10 @@ class Again:
         for group, what, places in outcome.table.choices(outcome):
             best = chosen(outcome, places)
             for i in outcome.at(*places[best]):
-                cell = outcome.cells[i]
-                settings = {**cell.settings, "validation_fraction": 0.0}
-                self.cells.append(cells.Cell(cell.row, cell.column, settings, by_row=cell.by_row))
+                cell = _of_all_images(outcome.cells[i])
+                if cell.first:
+                    self._add_first(outcome, cell)
+                self.cells.append(cell)
                 self._names.append(f"{group}, {what} {best}")
         self.jobs = jobs.of_cells(self.cells, os.path.join(folder, FOLDER), varied)
         defaults = train_flags.protocol_defaults()  # of flags that an older run did not know
@@ -67,11 +69,20 @@ class Again:
                 results.refuse_others(f"--output_dir={folder}", job.folder, job.recorded(), theirs)
                 job.state = "done"
 
+    def _add_first(self, outcome, cell):
+        """The run that a cell begins with, once, without a name: it is no choice."""
+        seed = cell.settings["seed"]
+        own = (outcome.cells[i] for i in outcome.at(cell.first, cell.column))
+        first = _of_all_images(next(c for c in own if c.settings["seed"] == seed))
+        if first not in self.cells:
+            self.cells.append(first)
+            self._names.append(None)
+
     def sentences(self):
         """What the finished ones reached on the test set."""
         done = [job.folder for job in self.jobs if job.is_complete()]
         found = results.read(done)
-        for name in dict.fromkeys(self._names):
+        for name in dict.fromkeys(filter(None, self._names)):
             own = [j.folder for j, n in zip(self.jobs, self._names, strict=True) if n == name]
             metrics = [found[folder].metrics for folder in own if folder in found]
             figures = [
@@ -85,6 +96,10 @@ class Again:
                 )
                 if moved := _moved({folder: found[folder] for folder in own if folder in found}):
                     yield f"{name}: {_in_words(moved)}"
+
+
+def _of_all_images(cell):
+    return dataclasses.replace(cell, settings={**cell.settings, "validation_fraction": 0.0})
 
 
 def _moved(again):

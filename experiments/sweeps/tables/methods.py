@@ -7,23 +7,13 @@ from experiments.backbones import resnet
 from experiments.cli import UserError
 from experiments.runs import afterwards, naming, tails
 from experiments.runs.figures import accuracy, counted
-from experiments.sweeps import presets
 from experiments.sweeps.cells import VALIDATION, with_loss
 from experiments.sweeps.claims import chosen_in_words, seeds_in_words
+from experiments.sweeps.tables import of_presets
 from experiments.sweeps.tables.rows import OF_METHODS, After, Row, check, check_model, named
 from experiments.sweeps.tables.table import Option, Table
 
 _ONLY = "all figures"  # the one column of cells
-# What rows take of a preset; the rest is the table's, such as the number of epochs.
-_SECOND = (
-    *("sampler", "train_epochs", "eval_epochs", "learning_rate", "warmup_epochs", "lr_schedule"),
-    *("momentum", "weight_decay"),
-)
-_STRONG = ("lr_schedule", "weight_decay", "randaugment", "cutout", "ema", "sam_rho")
-_PRESETS = {"second_stage": _SECOND, "strong": _STRONG}
-# What a cosine has no use for, and a second stage; with them a row has the flags' defaults.
-_OF_STEPS = ("lr_boundaries", "lr_decay", "balanced_lr_decay")
-_OF_FIRST = ("freeze_epochs", "backbone_weights")
 _REPORTED_FACTOR = 0.02
 _CHANNELS = {"cifar10": 3, "cifar100": 3, "digits": 1}
 
@@ -89,7 +79,7 @@ def _is_reported_on(settings):
 
 
 def _cells(settings, options):
-    check(ROWS, _PRESETS)
+    check(ROWS, of_presets.NAMES)
     for label, row in _chosen(options.get("rows")).items():
         if isinstance(row, After):
             trained = ROWS[row.first]
@@ -104,14 +94,7 @@ def _settings(settings, row):
     """The settings of a training."""
     shared = with_loss({**settings, "method": row.method}, row.loss)
     found = {**shared, "method": row.method, **_defaults()}
-    if row.preset:
-        preset = presets.settings(row.preset)
-        found |= {name: preset[name] for name in _PRESETS[row.preset]}
-    if row.preset or "lr_schedule" in row.own:
-        found |= {name: presets.default(name) for name in _OF_STEPS}
-    if row.first:
-        found |= {name: presets.default(name) for name in _OF_FIRST}
-    return {**found, **row.own}
+    return {**found, **of_presets.settings(row), **row.own}
 
 
 def _chosen(labels):
@@ -225,10 +208,10 @@ def _presets(outcome, known):
         preset = getattr(ROWS[row], "preset", None)
         if preset:
             own = outcome.cells[outcome.at(row, _ONLY)[0]].settings
-            names = [n for n in _PRESETS[preset] if n not in ROWS[row].own]
+            names = [n for n in of_presets.NAMES[preset] if n not in ROWS[row].own]
             texts = [f"{n} {naming.exact(own[n])}" for n in names if own[n] != shared.get(n)]
             found.setdefault((preset, ", ".join(texts)), []).append(row)
-    for preset in _PRESETS:
+    for preset in of_presets.NAMES:
         for (name, text), rows in found.items():
             if name == preset and text:
                 yield f"{', '.join(rows)}, by the preset {preset}: {text}."
@@ -280,7 +263,7 @@ TABLE = Table(
         *("method", "loss", "first_stage", *_chosen_by_rows()),
         *("cutmix_alpha", "randaugment", "cutout", "ema", "sam_rho"),
     ),
-    differs=tuple(dict.fromkeys((*_SECOND, *_STRONG, *_OF_STEPS, *_OF_FIRST))),
+    differs=of_presets.DIFFERS,
     heading="method",
     cells=_cells,
     claims=_claims,

@@ -8,7 +8,9 @@ from experiments.cli import UserError
 from experiments.runs import naming
 from experiments.sweeps.cells import VALIDATION
 from experiments.sweeps.claims import chosen, chosen_in_words
-from experiments.sweeps.tables.rows import named
+from experiments.sweeps.tables import of_presets
+from experiments.sweeps.tables.methods import ROWS
+from experiments.sweeps.tables.rows import OF_METHODS, named
 from experiments.sweeps.tables.table import Option, Table
 
 _ONLY = "all figures"  # the one column of cells
@@ -25,6 +27,8 @@ class Tried:
         method: `--method`.
         loss: `--loss`.
         own: Its other parameters, where they are not the defaults.
+        preset: Name of the preset that it takes settings of, as a row of the table of methods.
+        first: The row of that table whose run it begins with, a row of this one too.
     """
 
     parameter: str
@@ -33,6 +37,13 @@ class Tried:
     method: str = methods.DEFAULT
     loss: str = "softmax"
     own: dict[str, Any] = dataclasses.field(default_factory=dict)
+    preset: str | None = None
+    first: str | None = None
+
+    @property
+    def of_protocol(self):
+        """The parameter where it is a setting of the protocol, which the other rows share."""
+        return () if self.parameter in OF_METHODS else (self.parameter,)
 
     def label(self, method, value):
         """What its row is called."""
@@ -48,15 +59,20 @@ class Tried:
         Parameters that it does not have are the defaults, and those of the table that it does not
         choose; what else it has is as the flags give it.
         """
-        kept = {p.name for p in self.effective()} - {*_PARAMETERS}
-        defaults = {p.name: p.default for p in methods.PARAMETERS.values() if p.name not in kept}
         own = {"method": self.method, "loss": self.loss, **self.own, self.parameter: value}
-        return {**defaults, **own}
+        return {**_defaults(self.effective()), **of_presets.settings(self), **own}
+
+
+def _defaults(effective):
+    """The parameters that a training does not have, and those that the table chooses."""
+    kept = {p.name for p in effective} - {*_PARAMETERS}
+    return {p.name: p.default for p in methods.PARAMETERS.values() if p.name not in kept}
 
 
 # Papers: Cui et al. 2019 (power 1, gamma 1), Menon et al. 2021 (tau 1), Kini et al. 2021 (VS),
 # Ye et al. 2020 (CDT), Cao et al. 2019 (LDAM, whose code has scale 30; weights from 160 of
-# 200 epochs), Kang et al. 2020 (classes equally often); the ramp is our own, up to Cui's term.
+# 200 epochs), Kang et al. 2020 (classes equally often), Zhong et al. 2021 (MiSLAS); the ramp is
+# our own, up to Cui's term, and the decay that of small images with a cosine and sharp steps.
 TRIED = {
     "class-balanced softmax": Tried("cb_power", (0.0, 0.25, 0.5, 0.75, 1.0, 1.5), published=1.0),
     "class-balanced focal": Tried("gamma", (0.5, 1.0, 2.0), published=1.0, loss="focal"),
@@ -76,10 +92,23 @@ TRIED = {
         own={"cb_power": 0.0},
     ),
     "deferred LDAM": Tried("scale", (10.0, 30.0), published=30.0, method="ldam_drw"),
+    "MiSLAS": Tried(
+        "smooth_head",
+        (0.1, 0.2, 0.3, 0.4, 0.5),
+        published=0.3,
+        method="mislas",
+        preset="second_stage",
+        first="softmax with mixup",
+    ),
+    "Balanced Softmax with strong recipe": Tried(
+        "weight_decay",
+        (2e-4, 5e-4, 1e-3),
+        published=5e-4,
+        method="balanced_softmax",
+        preset="strong",
+    ),
 }
-_PARAMETERS = sorted(
-    {t.parameter for t in TRIED.values()} | {n for t in TRIED.values() for n in t.own}
-)
+_PARAMETERS = sorted(OF_METHODS & {name for t in TRIED.values() for name in (t.parameter, *t.own)})
 _OPTION = "tuned"
 
 
@@ -92,8 +121,17 @@ def _cells(settings, options):
     chosen_methods = named(_OPTION, options.get(_OPTION), TRIED)
     _check_effective(settings, chosen_methods.values())
     for method, tried in chosen_methods.items():
+        if tried.first:
+            yield tried.first, _ONLY, _first(ROWS[tried.first])
         for value in tried.values:
-            yield tried.label(method, value), _ONLY, tried.settings(value)
+            place = tried.label(method, value), _ONLY
+            yield *place, tried.settings(value), tried.first, None, tried.of_protocol
+
+
+def _first(row):
+    """The settings of a run that others begin with."""
+    effective = methods.METHODS[row.method].parameters_of({"loss": row.loss})
+    return {**_defaults(effective), "method": row.method, "loss": row.loss, **row.own}
 
 
 def _check_effective(settings, every):
@@ -158,7 +196,8 @@ TABLE = Table(
     title="Parameters of the methods",
     document="parameters.md",
     help="several values of each method's parameter, chosen on held-out images",
-    varies=("method", "loss", *_PARAMETERS),
+    varies=("method", "loss", "first_stage", *_PARAMETERS),
+    differs=of_presets.DIFFERS,
     heading="method and value",
     cells=_cells,
     claims=_claims,

@@ -16,15 +16,18 @@ GRID = (
 )
 
 
-def prepared(*arguments):
-    """The sweep, whose cells are best at power 0.5 on held-out images, and at 1 on the test set."""
+def _best_at_the_square_root(settings):
+    return 0.9 if settings["cb_power"] == 0.5 else 0.8
+
+
+def prepared(*arguments, figure=_best_at_the_square_root):
+    """The sweep, whose cells have `figure(settings)` on held-out images, and other test figures."""
     made = prepare(*arguments)
     with open("prepared.json") as file:
         found = json.load(file)
     for cell, job in zip(made.cells, made.jobs, strict=True):
         metrics = json.loads(found[job.name]["metrics.json"])
-        accuracy = 0.9 if cell.settings["cb_power"] == 0.5 else 0.8
-        metrics |= {"split": "test", "validation": held_out(accuracy)}
+        metrics |= {"split": "test", "validation": held_out(figure(cell.settings))}
         found[job.name]["metrics.json"] = json.dumps(metrics)
     with open("prepared.json", "w") as file:
         json.dump(found, file)
@@ -105,6 +108,25 @@ def test_its_training_differs_from_the_cell_s_in_the_held_out_images_alone(work,
         *("--output_dir", "--validation_fraction", "--same_data_as"),
     }
     assert "--validation_fraction=0.1" in first.arguments
+
+
+def test_a_second_stage_begins_with_a_run_on_all_images_too(work):
+    arguments = ("--table=parameters", "--tuned=MiSLAS", *GRID[1:])
+    made = prepared(*arguments, figure=lambda settings: settings.get("smooth_head", 0.1))
+    call(sweep.main, *arguments)
+    rows = {job.name: cell.row for cell, job in zip(made.cells, made.jobs, strict=True)}
+    again = [rows[name] for name in calls(work)[len(rows) :]]
+    assert again == 2 * ["softmax with mixup", "MiSLAS, smooth_head 0.5"]
+    of_second = [name for name, row in rows.items() if row == "MiSLAS, smooth_head 0.5"]
+    for name in of_second:
+        settings = json.loads((work / "out/chosen/runs" / name / "config.json").read_text())[
+            "flags"
+        ]
+        first = work / "out" / "chosen" / "runs" / settings["first_stage"]
+        assert json.loads((first / "config.json").read_text())["flags"]["mixup_alpha"] == 1.0
+    text = (work / "out" / "parameters.md").read_text()
+    assert text.count("trained again on all training images") == 1
+    assert "- MiSLAS, smooth_head 0.5, trained again on all training images (2 of 2 runs" in text
 
 
 def test_while_a_cell_is_missing_nothing_is_chosen(work):

@@ -31,7 +31,7 @@ def test_every_method_has_its_published_value_among_those_that_are_tried():
 
 def test_a_cell_has_its_value_and_else_the_defaults_of_its_method():
     by_label = {c.row: c.settings for c in cells_of("parameters", **HELD_OUT, ramp_start=0.1)}
-    assert len(by_label) == sum(len(tried.values) for tried in TRIED.values()) == 32
+    assert len(by_label) == 1 + sum(len(tried.values) for tried in TRIED.values()) == 41
     cdt = by_label["CDT, vs_gamma 0.3"]
     assert (cdt["method"], cdt["vs_gamma"], cdt["tau"], cdt["drw_start"]) == ("vs", 0.3, 0.0, 0.8)
     ldam = by_label["deferred LDAM, scale 10"]
@@ -44,6 +44,13 @@ def test_a_cell_has_its_value_and_else_the_defaults_of_its_method():
     ramp = by_label["ramped class-balanced softmax, cb_power 1.5"]
     assert (ramp["method"], ramp["cb_power"], ramp["ramp_start"]) == ("power_ramp", 1.5, 0.1)
     assert ldam["ramp_start"] == 0.0  # a flag of one method is for its cells alone
+    smoothed, mixed = by_label["MiSLAS, smooth_head 0.1"], by_label["softmax with mixup"]
+    assert (smoothed["method"], smoothed["smooth_head"]) == ("mislas", 0.1)
+    assert (smoothed["train_epochs"], smoothed["sampler"]) == (10, "class_balanced")  # of a preset
+    assert (mixed["mixup_alpha"], mixed["cb_power"], mixed["train_epochs"]) == (1.0, 0.0, 200)
+    strong = by_label["Balanced Softmax with strong recipe, weight_decay 0.001"]
+    assert (strong["weight_decay"], strong["sam_rho"], strong["train_epochs"]) == (1e-3, 0.1, 200)
+    assert not {"weight_decay", "sam_rho"} & {*mixed}  # as the flags give them
     focal = by_label["class-balanced focal, gamma 2"]
     assert (focal["loss"], focal["gamma"], focal["cb_power"], focal["scale"]) == (
         *("focal", 2.0, 1.0),
@@ -108,6 +115,19 @@ def test_a_parameter_that_none_of_the_methods_has_is_refused():
     with pytest.raises(UserError, match=r"--max_margin=0\.25 has no effect on any"):
         cells_of("parameters", options={"tuned": ["CDT"]}, max_margin=0.25, **HELD_OUT)
     assert cells_of("parameters", options={"tuned": LDAM}, max_margin=0.25, **HELD_OUT)
+
+
+def test_a_second_stage_stands_after_the_run_that_it_begins_with():
+    cells = cells_of("parameters", options={"tuned": ["MiSLAS"]}, **HELD_OUT)
+    assert [cell.row for cell in cells][:2] == ["softmax with mixup", "MiSLAS, smooth_head 0.1"]
+    assert [cell.first for cell in cells] == [None, *["softmax with mixup"] * 5]
+
+
+def test_a_setting_of_the_protocol_that_one_method_tries_is_of_the_flags_in_the_others():
+    tried = ["CDT", "Balanced Softmax with strong recipe"]
+    cells = cells_of("parameters", options={"tuned": tried}, weight_decay=0.25, **HELD_OUT)
+    assert [c.settings["weight_decay"] for c in cells] == [0.25] * 3 + [2e-4, 5e-4, 1e-3]
+    assert [c.by_row for c in cells] == [()] * 3 + [("weight_decay",)] * 3
 
 
 def test_of_methods_that_are_not_finished_no_value_is_named():
