@@ -23,7 +23,8 @@ class Tried:
     Attributes:
         parameter: Its name, which is a flag of experiments.train.
         values: Tuple of values, ascending.
-        published: The one of its paper's tables, or of what is usual since.
+        published: The one of its paper's tables; of what has none the usual one.
+        words: What it is called.
         method: `--method`.
         loss: `--loss`.
         own: Its other parameters, where they are not the defaults.
@@ -34,6 +35,7 @@ class Tried:
     parameter: str
     values: tuple[float | str, ...]
     published: float | str
+    words: str = "published"
     method: str = methods.DEFAULT
     loss: str = "softmax"
     own: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -71,8 +73,9 @@ def _defaults(effective):
 
 # Papers: Cui et al. 2019 (power 1, gamma 1), Menon et al. 2021 (tau 1), Kini et al. 2021 (VS),
 # Ye et al. 2020 (CDT), Cao et al. 2019 (LDAM, whose code has scale 30; weights from 160 of
-# 200 epochs), Kang et al. 2020 (classes equally often), Zhong et al. 2021 (MiSLAS); the ramp is
-# our own, up to Cui's term, and the decay that of small images with a cosine and sharp steps.
+# 200 epochs), Kang et al. 2020 (classes equally often), Zhong et al. 2021 (MiSLAS); of our
+# own are the ramp, up to Cui's term, difficulty and volumes, with the defaults of their flags; the
+# weight decay is that of small images with a cosine and sharpness-aware steps.
 TRIED = {
     "class-balanced softmax": Tried("cb_power", (0.0, 0.25, 0.5, 0.75, 1.0, 1.5), published=1.0),
     "class-balanced focal": Tried("gamma", (0.5, 1.0, 2.0), published=1.0, loss="focal"),
@@ -83,7 +86,18 @@ TRIED = {
         "drw_start", (0.6, 0.8, 0.9), published=0.8, method="cb_drw"
     ),
     "ramped class-balanced softmax": Tried(
-        "cb_power", (0.5, 1.0, 1.5), published=1.0, method="power_ramp"
+        "cb_power", (0.5, 1.0, 1.5), published=1.0, words="usual", method="power_ramp"
+    ),
+    "softmax by difficulty": Tried(
+        "difficulty_power",
+        (0.5, 1.0, 2.0),
+        published=1.0,
+        words="usual",
+        method="difficulty",
+        own={"cb_power": 0.0},
+    ),
+    "class-balanced softmax by class volume": Tried(
+        "volume_quantile", (0.25, 0.5, 0.75), published=0.5, words="usual", method="class_volume"
     ),
     "resampled softmax": Tried(
         "sampler",
@@ -104,6 +118,7 @@ TRIED = {
         "weight_decay",
         (2e-4, 5e-4, 1e-3),
         published=5e-4,
+        words="usual",
         method="balanced_softmax",
         preset="strong",
     ),
@@ -148,10 +163,14 @@ def _check_effective(settings, every):
 
 
 def _places(outcome):
-    """Dict of method to the places of its values, of those that the sweep has."""
+    """Dict of method to the places of its values, of those that the sweep has.
+
+    The published value is the first of them: of equals the first is the best.
+    """
     found = {}
     for method, tried in TRIED.items():
-        rows = {naming.exact(value): tried.label(method, value) for value in tried.values}
+        values = sorted(tried.values, key=lambda value, of=tried: value != of.published)
+        rows = {naming.exact(value): tried.label(method, value) for value in values}
         places = {value: (row, _ONLY) for value, row in rows.items() if row in outcome.rows}
         if places:
             found[method] = places
@@ -186,8 +205,8 @@ def _against_published(outcome, method, places):
         )
         gained = 100 * (here.mean - there.mean)
         yield (
-            f"{method}: the published {published} has {held_out} on held-out images and {there} on "
-            f"the test set, the chosen {best} {here} ({gained:+.1f} points)."
+            f"{method}: the {TRIED[method].words} {published} has {held_out} on held-out images "
+            f"and {there} on the test set, the chosen {best} {here} ({gained:+.1f} points)."
         )
 
 

@@ -31,7 +31,7 @@ def test_every_method_has_its_published_value_among_those_that_are_tried():
 
 def test_a_cell_has_its_value_and_else_the_defaults_of_its_method():
     by_label = {c.row: c.settings for c in cells_of("parameters", **HELD_OUT, ramp_start=0.1)}
-    assert len(by_label) == 1 + sum(len(tried.values) for tried in TRIED.values()) == 41
+    assert len(by_label) == 1 + sum(len(tried.values) for tried in TRIED.values()) == 47
     cdt = by_label["CDT, vs_gamma 0.3"]
     assert (cdt["method"], cdt["vs_gamma"], cdt["tau"], cdt["drw_start"]) == ("vs", 0.3, 0.0, 0.8)
     ldam = by_label["deferred LDAM, scale 10"]
@@ -41,6 +41,10 @@ def test_a_cell_has_its_value_and_else_the_defaults_of_its_method():
     sampled = by_label["resampled softmax, sampler power:0.25"]
     assert (sampled["cb_power"], sampled["sampler"]) == (0.0, "power:0.25")
     assert "sampler" not in deferred  # every other cell has that of the flags, which is the default
+    hard = by_label["softmax by difficulty, difficulty_power 2"]
+    assert (hard["method"], hard["cb_power"], hard["difficulty_power"]) == ("difficulty", 0.0, 2.0)
+    volume = by_label["class-balanced softmax by class volume, volume_quantile 0.25"]
+    assert (volume["cb_power"], volume["volume_quantile"]) == (1.0, 0.25)
     ramp = by_label["ramped class-balanced softmax, cb_power 1.5"]
     assert (ramp["method"], ramp["cb_power"], ramp["ramp_start"]) == ("power_ramp", 1.5, 0.1)
     assert ldam["ramp_start"] == 0.0  # a flag of one method is for its cells alone
@@ -95,6 +99,14 @@ def test_each_method_has_the_value_that_is_best_on_held_out_images():
         for group, _, places in TABLES["parameters"].choices(table)
     }
     assert chosen == {"CDT": "0.2", "deferred LDAM": "10"}
+
+
+def test_of_equals_on_held_out_images_the_published_value_is_chosen():
+    words = text(made(lambda s: 0.5, lambda s: 0.75, ["CDT"]), "command")
+    assert (
+        "- CDT: the best vs_gamma by balanced accuracy on held-out images is 0.2 (.7500)" in words
+    )
+    assert "the published" not in words.partition("| CDT")[2]
 
 
 def test_the_interval_of_the_best_of_one_seed_tells_which_others_might_be_it():
