@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from cb_keras import private_api
 from cb_keras._progress import ThroughputProgress
 from cb_keras.checks import check_momentum, check_pairs_of_weights, check_positive, check_power
 from cb_keras.counts import ByClass, by_class, check_class_counts, check_class_weights
@@ -117,7 +118,8 @@ class DifficultyWeights(ClassWeightScheduler):
 
     Raises:
         ValueError: An argument is out of range; or, after the first batch, the model has no
-            metric that counts by class, such as `cb_keras.metrics.BalancedAccuracy`.
+            metric that counts by class, such as `cb_keras.metrics.BalancedAccuracy`; of several
+            outputs, that of the loss has none, or the loss is of more than one.
 
     Examples:
         >>> import cb_keras, keras, numpy as np
@@ -176,7 +178,7 @@ class DifficultyWeights(ClassWeightScheduler):
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Finds the metric that counts by class, which Keras makes in the first batch."""
         if self._metric is None:
-            self._metric = _class_metric_of(self.model, len(self.weights))
+            self._metric = _class_metric_of(self.model, len(self.weights), self.loss)
 
     def on_test_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Reads the hits of the epoch, before its validation counts anew."""
@@ -223,17 +225,45 @@ class DifficultyWeights(ClassWeightScheduler):
         return (after * (self._scaled_by @ before) / (self._scaled_by @ after)).astype("float32")
 
 
-def _class_metric_of(model: Any, num_classes: int) -> Any:
-    """A metric of the model that counts hits by class, or ValueError."""
+def _class_metric_of(model: Any, num_classes: int, loss: Any) -> Any:
+    """A metric of the model that counts hits by class, of the output of the loss; or ValueError."""
     inner = [part for metric in model.metrics for part in getattr(metric, "metrics", ())]
-    for metric in (*model.metrics, *inner):
-        counts = isinstance(metric, ClassMetric) and not metric.multi_label
-        if counts and metric.num_classes == num_classes:
+    found = [
+        metric
+        for metric in (*model.metrics, *inner)
+        if isinstance(metric, ClassMetric)
+        and not metric.multi_label
+        and metric.num_classes == num_classes
+    ]
+    outputs = private_api.output_of_metrics(model)
+    if not outputs:  # but one, or metrics that the model's class has for itself
+        if found:
+            return found[0]
+        raise ValueError(
+            f"the model has no metric that counts the hits of {num_classes} classes: compile it "
+            f"with metrics=[cb_keras.metrics.BalancedAccuracy({num_classes})]."
+        )
+    by_loss = [name for name, other in private_api.losses_of_outputs(model) if _holds(other, loss)]
+    names = by_loss or list(dict.fromkeys(outputs[id(m)] for m in found if id(m) in outputs))
+    if len(names) != 1:
+        where = "can't be told" if not names else f"may be any of {', '.join(names)}"
+        raise ValueError(
+            f"the output of the model that `loss` ({loss.name}) is of {where}, and the errors of "
+            "one are needed: give that output a loss of its own, and a metric that counts the hits "
+            f"of {num_classes} classes."
+        )
+    for metric in found:
+        if outputs.get(id(metric)) == names[0]:
             return metric
     raise ValueError(
-        f"the model has no metric that counts the hits of {num_classes} classes: compile it with "
-        f"metrics=[cb_keras.metrics.BalancedAccuracy({num_classes})]."
+        f"output {names[0]!r} of the model, whose loss this is, has no metric that counts the "
+        f"hits of {num_classes} classes: compile the model with metrics={{{names[0]!r}: "
+        f"[cb_keras.metrics.BalancedAccuracy({num_classes})]}}."
     )
+
+
+def _holds(thing: Any, loss: Any) -> bool:
+    return any(held is loss for held in _losses_in(thing))
 
 
 def _loss_of(model: Any, given: Any) -> Any:

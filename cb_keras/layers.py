@@ -6,7 +6,12 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from cb_keras.checks import check_positive, check_tau, check_whole_number
+from cb_keras.checks import (
+    check_positive,
+    check_tau,
+    check_whole_number,
+    warn_of_activation,
+)
 from cb_keras.counts import ByClass
 from cb_keras.functional.logit_side import counts_of_all, log_prior, log_shares
 from cb_keras.functional.preparation import at_least_float32
@@ -181,7 +186,7 @@ class NormalizedDense(layers.Layer):
         units: Number of classes C.
         kernel_initializer: Of the weights; only their directions matter.
         kernel_regularizer: Of the weights, whose length says how fast their directions turn.
-        epsilon: Least norm that is divided by, > 0: a vector of zeros has the cosine 0.
+        epsilon: Least norm, > 0: a shorter vector has the cosine 0 and no gradient (1 / epsilon).
         **kwargs: As in `keras.layers.Layer`.
 
     Raises:
@@ -230,8 +235,9 @@ class NormalizedDense(layers.Layer):
         """Vectors along the axis, of length 1; the norms are float32 at least."""
         x = ops.cast(x, at_least_float32(x))
         squares = ops.sum(ops.square(x), axis=axis, keepdims=True)
-        norm = ops.sqrt(ops.maximum(squares, self.epsilon**2))
-        return ops.cast(x / norm, self.compute_dtype)
+        short = squares < self.epsilon**2
+        norm = ops.sqrt(ops.where(short, ops.ones_like(squares), squares))
+        return ops.cast(ops.where(short, ops.zeros_like(x), x / norm), self.compute_dtype)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         """`[..., units]`."""
@@ -348,6 +354,7 @@ class LogitAdjustment(layers.Layer):
         self.class_counts = [int(n) for n in counts_of_all(class_counts)]
         self.tau = check_tau(tau)
         self.temperature = check_positive("temperature", temperature)
+        self._looks_at_values = True  # once: they are copied from the device
         self.to_prior = None
         if to_prior is not None:
             self.to_prior = np.exp(log_shares("to_prior", to_prior)).tolist()
@@ -368,6 +375,9 @@ class LogitAdjustment(layers.Layer):
 
     def call(self, logits: Any) -> Any:
         """The adjusted logits, float32 at least."""
+        name, remedy = "LogitAdjustment takes logits", "put it before the activation"
+        if warn_of_activation(logits, self._looks_at_values, name, remedy):
+            self._looks_at_values = False
         offset = -self.tau * log_prior(self.class_counts)
         if self.to_prior is not None:
             offset = offset + log_shares("to_prior", self.to_prior)

@@ -16,7 +16,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike, NDArray
 
-from cb_keras.checks import check_tau
+from cb_keras.checks import check_tau, warn_of_activation
 from cb_keras.counts import ByClass
 from cb_keras.functional.logit_side import log_prior, log_shares
 from cb_keras.functional.preparation import at_least_float32
@@ -325,7 +325,14 @@ def _warn_of_end(best: str, searched: str, better: str, why: str) -> None:
     )
 
 
+def _warn_of_probabilities(logits: Any) -> None:
+    """Warns the caller of the function that calls the one that calls this."""
+    name, remedy = "`logits` is taken for logits", "take the logarithms of the probabilities"
+    warn_of_activation(logits, True, name, remedy, stacklevel=5)
+
+
 def _plus(logits: Any, offset: NDArray[np.float64], name: str) -> Any:
+    _warn_of_probabilities(logits)
     logits = ops.convert_to_tensor(logits)
     if logits.shape[-1] != offset.size:
         raise ValueError(
@@ -337,6 +344,7 @@ def _plus(logits: Any, offset: NDArray[np.float64], name: str) -> Any:
 
 
 def _held_out(logits: ArrayLike, labels: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+    _warn_of_probabilities(logits)
     z = np.asarray(ops.convert_to_numpy(logits), "float64")
     y = np.asarray(ops.convert_to_numpy(labels))
     if z.ndim != 2 or y.shape != z.shape[:1] or not y.size or y.dtype.kind not in "iu":

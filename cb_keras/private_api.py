@@ -1,6 +1,6 @@
 """What the library uses of Keras and TensorFlow without a public name, or under another in some.
 
-`tests/cb_keras/test_private_api.py` shows that the installed versions have it, and that it does
+`tests/cb_keras/test_private_*.py` show that the installed versions have it, and that it does
 what the library relies on.
 """
 
@@ -74,6 +74,22 @@ def name_in_logs(metric: Any) -> str:
                 return str(values["name"])
         frame = frame.f_back  # type: ignore[assignment]
     return str(metric.name)
+
+
+def output_of_metrics(model: Any) -> dict[int, str]:
+    """The output that each compiled metric is of, by `id`; none of a model with one output."""
+    compiled = getattr(model, "_compile_metrics", None)
+    if compiled is None or not compiled.built:
+        return {}
+    lists = (*compiled._flat_metrics, *compiled._flat_weighted_metrics)
+    named = [x for x in lists if x is not None and x.output_name is not None]
+    return {id(metric): x.output_name for x in named for metric in x.metrics}
+
+
+def losses_of_outputs(model: Any) -> list[tuple[str, Any]]:
+    """The outputs of a compiled model, by name, and the loss of each; none before a batch."""
+    compiled = getattr(model, "_compile_loss", None)
+    return [(entry.name, entry.loss) for entry in getattr(compiled, "_flat_losses", None) or ()]
 
 
 def set_metric_direction(metric: Any, direction: str) -> None:

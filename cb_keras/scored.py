@@ -43,7 +43,8 @@ class ScoredLabels(NamedTuple):
         labels: Which label it is, int32 `[M]` in `[0, L)`.
         positive: Whether the example has it, bool `[M]`.
         predicted: Whether it is predicted; what is NaN is predicted wrong.
-        weight: Weight of each, `[M]`: 0 for a masked one, NaN for one that is not in [0, 1].
+        weight: Weight of each, `[M]`: 0 for a masked one and one that is not known, NaN for one
+            that is not in [0, 1].
     """
 
     labels: Any
@@ -109,7 +110,13 @@ def scored_examples(
 
 
 def scored_labels(
-    y_true: Any, y_pred: Any, sample_weight: Any, num_labels: int, dtype: str, threshold: Any
+    y_true: Any,
+    y_pred: Any,
+    sample_weight: Any,
+    num_labels: int,
+    dtype: str,
+    threshold: Any,
+    ignore_class: int | None = None,
 ) -> ScoredLabels:
     """Reads a batch of multi-hot labels.
 
@@ -120,6 +127,7 @@ def scored_labels(
         num_labels: L.
         dtype: Of the weights.
         threshold: Above it a label is predicted.
+        ignore_class: What a label is that is not known, which does not count.
 
     Raises:
         ValueError: Shapes or dtypes do not fit; or labels outside [0, 1], where values can be
@@ -135,13 +143,16 @@ def scored_labels(
         )
     y = ops.cast(with_checked_sizes(y_true, y_pred, False), "float32")
     weight = _weight(mask, sample_weight, shape, ops.shape(y_pred), dtype)
+    if ignore_class is not None:
+        weight = ops.where(ops.equal(y, ignore_class), ops.zeros_like(weight), weight)
     strange = ops.logical_not(ops.logical_and(y >= 0, y <= 1))
     strange = ops.logical_and(strange, ops.not_equal(weight, 0))
     number = seen(ops.sum(ops.cast(strange, "int32")))
     if number:
         raise ValueError(
             f"`y_true` of shape {labels} holds {int(number)} labels that are not in [0, 1] (NaN, "
-            "or -1 for no): give 0 and 1, and a `sample_weight` of 0 where a label is unknown."
+            "or -1 for no): give 0 and 1; where -1 stands for a label that is not known give the "
+            "metric ignore_class=-1."
         )
     weight = nan_where(strange, weight)
     positive = y > 0.5

@@ -245,6 +245,10 @@ def _outside_of_tracing() -> Iterator[None]:
             import jax
 
             stack.enter_context(jax.ensure_compile_time_eval())
+        elif backend == "torch":
+            import torch
+
+            stack.enter_context(torch.inference_mode(False))
         yield
 
 

@@ -85,6 +85,7 @@ GUARDED["torch"] = {
     "cb_keras.checks.activation",
     "cb_keras.checks.seen",
     "cb_keras.counting.streams",  # a DataLoader is PyTorch's
+    "cb_keras.weights",  # made in its inference mode a constant could not be trained with
 }
 # Imported as a whole where their framework runs, and nowhere else.
 _DOORS = ("jax", "jax_calls", "jax_primitives")

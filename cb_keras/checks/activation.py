@@ -10,12 +10,27 @@ from keras import ops
 
 from cb_keras import private_api
 
+_OF_LOSSES = "give the loss from_logits=False"
 
-def warn_of_activation(y_pred: Any, look_at_values: bool) -> bool:
+
+def warn_of_activation(
+    y_pred: Any,
+    look_at_values: bool,
+    name: str = "`y_pred` is taken for logits (`from_logits=True`)",
+    remedy: str = _OF_LOSSES,
+    stacklevel: int = 3,
+) -> bool:
     """Warns where predictions that are taken for logits are known to be probabilities.
 
     Known are the outputs of a softmax or sigmoid, by Keras' mark or by TensorFlow's op, and, where
     `look_at_values`, rows of eager values that are positive and sum to 1.
+
+    Args:
+        y_pred: The predictions.
+        look_at_values: As above.
+        name: What is taken for logits, in words.
+        remedy: What else can be done than to leave the activation out.
+        stacklevel: Whose line the warning names, as in `warnings.warn`.
 
     Returns:
         Whether there was something to see: a mark, an op or values.
@@ -27,9 +42,9 @@ def warn_of_activation(y_pred: Any, look_at_values: bool) -> bool:
             found = "rows of positive numbers that sum to 1"
     if found:
         warnings.warn(
-            f"`y_pred` is taken for logits (`from_logits=True`), but it is {found}: leave the "
-            "activation out of the model's last layer, or give the loss from_logits=False.",
-            stacklevel=3,
+            f"{name}, but it is {found}: leave the activation out of the model's last layer, or "
+            f"{remedy}.",
+            stacklevel=stacklevel,
         )
     return found is not None or values is not None
 

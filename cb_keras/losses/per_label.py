@@ -58,7 +58,9 @@ class PerLabelLoss(keras.losses.Loss):
         if mask is not None or sample_weight is not None:
             logits = ops.cast(logits, self.dtype)
             labels, logits, sample_weight = leave_out(labels, logits, False, mask, sample_weight)
-        elif keras.backend.backend() == "torch":  # where Keras' mean is float32 of any numbers
+        elif (
+            keras.backend.backend() == "torch" and self.ignore_class is None
+        ):  # where Keras' mean is float32 of any numbers
             from cb_keras.fused.doors import torch_plain
 
             losses = self.call(ops.cast(labels, self.dtype), ops.cast(logits, self.dtype))
@@ -66,7 +68,10 @@ class PerLabelLoss(keras.losses.Loss):
         return super().__call__(labels, logits, sample_weight)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Loss per example, shape `[...]`."""
+        """Loss per example, shape `[...]`, with the Keras mask of those with a label that is known.
+
+        Where no label is ignored there is no mask.
+        """
         if self.fused is True:
             from cb_keras.fused import FusedOpError
 
@@ -78,7 +83,11 @@ class PerLabelLoss(keras.losses.Loss):
             y_true, y_pred = to_tensors(y_true, y_pred)
         labels, logits = self._per_label(y_true, y_pred)
         prepared = prepare_per_label(labels, logits, self._weights(), self.ignore_class)
-        return refuse_invalid_multi_hot(prepared.labels, self._formula(prepared))
+        losses = refuse_invalid_multi_hot(prepared.labels, self._formula(prepared))
+        if prepared.void is not None:  # Keras leaves the others out of the mean
+            known = ops.logical_not(ops.all(prepared.void, axis=-1))
+            private_api.set_keras_mask(losses, known)
+        return losses
 
     def _per_label(self, labels: Any, logits: Any) -> tuple[Any, Any]:
         number = self._num_labels()

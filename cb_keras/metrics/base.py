@@ -7,7 +7,12 @@ import numpy as np
 from keras import ops
 
 from cb_keras import private_api
-from cb_keras.checks import check_flag, check_ignore_class, check_whole_number
+from cb_keras.checks import (
+    check_flag,
+    check_ignore_class,
+    check_ignored_label,
+    check_whole_number,
+)
 from cb_keras.metrics.sums import RunningSum, counting_dtype
 from cb_keras.scored import scored_examples, scored_labels
 
@@ -53,12 +58,8 @@ class ClassMetric(keras.metrics.Metric):
         )
         self.multi_label = check_flag("multi_label", multi_label)
         self.threshold = _check_threshold(threshold, self.num_classes, self.multi_label)
-        self.ignore_class = check_ignore_class(ignore_class)
-        if self.multi_label and self.ignore_class is not None:
-            raise ValueError(
-                f"`ignore_class`={self.ignore_class} is a class id, and labels with "
-                "`multi_label=True` are multi-hot: leave examples out with a `sample_weight` of 0."
-            )
+        check = check_ignored_label if self.multi_label else check_ignore_class
+        self.ignore_class = check(ignore_class)
         self._count_dtype = counting_dtype(self.dtype)
         self.correct = self.add_sum("correct")
         self.total = self.add_sum("total")
@@ -80,7 +81,7 @@ class ClassMetric(keras.metrics.Metric):
         """Reads a batch; with `multi_label` each label of an example is an example of its own."""
         read = (self.num_classes, self._count_dtype, self.threshold)
         if self.multi_label:
-            of = scored_labels(y_true, y_pred, sample_weight, *read)
+            of = scored_labels(y_true, y_pred, sample_weight, *read, self.ignore_class)
             zero = ops.zeros_like(of.weight)
             total = ops.where(of.positive, of.weight, zero)
             found = ops.where(of.predicted, of.weight, zero)

@@ -24,7 +24,8 @@ class MacroF1(ClassMetric):
         threshold: For a model of one output and two classes: class 1 is predicted above it; with
             `multi_label` each label whose output is above it. 0.0 for logits, 0.5 for
             probabilities.
-        ignore_class: Class id of examples that count in nothing, such as 255 of void pixels.
+        ignore_class: Class id of examples that count in nothing, such as 255 of void pixels; with
+            `multi_label` what a label is that is not known, such as -1, neither 0 nor 1.
         multi_label: Whether labels are multi-hot `[..., C]`; it needs a `threshold`.
 
     Call arguments:
@@ -38,8 +39,8 @@ class MacroF1(ClassMetric):
     prediction doesn't count either.
 
     Raises:
-        ValueError: As in `BalancedAccuracy`; or `multi_label` without a threshold or with an
-            `ignore_class`.
+        ValueError: As in `BalancedAccuracy`; or `multi_label` without a threshold, or with an
+            `ignore_class` of 0 or 1.
 
     Examples:
         >>> import cb_keras

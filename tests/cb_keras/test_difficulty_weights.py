@@ -133,6 +133,41 @@ def test_an_argument_out_of_range_is_refused(arguments, words):
         DifficultyWeights(None, **{"weights": BASE, **arguments})
 
 
+def two_outputs(losses, metrics):
+    """Outputs of the labels' own class and of class 0 always, neither of which is trained."""
+    inputs = keras.Input((3,))
+    right = keras.layers.Dense(3, name="a", use_bias=False, kernel_initializer="identity")(inputs)
+    first = keras.layers.Dense(3, name="b", use_bias=False, kernel_initializer="zeros")(inputs)
+    model = keras.Model(inputs, {"a": right, "b": first})
+    model.compile(keras.optimizers.SGD(0.0), losses, metrics=metrics)
+    return model
+
+
+def fit_two(model, loss):
+    ids = np.arange(40) % 3
+    difficulty = DifficultyWeights(loss, [1.0, 1.0, 1.0], momentum=0.0)
+    x, y = np.eye(3, dtype="float32")[ids], {"a": ids, "b": ids}
+    model.fit(x, y, epochs=2, verbose=0, callbacks=[difficulty])
+    return difficulty.state()["errors"]
+
+
+@pytest.mark.parametrize(("name", "errors"), [("a", [0.0, 0.0, 0.0]), ("b", [0.0, 1.0, 1.0])])
+def test_of_several_outputs_the_errors_are_those_of_the_loss_s_own(name, errors):
+    losses = {key: CLASSES["softmax"](class_weights=[1, 1, 1], name=key) for key in "ab"}
+    metrics = {key: ["accuracy", cb_keras.metrics.BalancedAccuracy(3)] for key in "ab"}
+    assert fit_two(two_outputs(losses, metrics), losses[name]) == errors
+
+
+def test_of_several_outputs_one_without_a_metric_or_a_loss_of_its_own_is_refused():
+    losses = {key: CLASSES["softmax"](class_weights=[1, 1, 1], name=key) for key in "ab"}
+    other = {"a": [cb_keras.metrics.BalancedAccuracy(3)], "b": ["accuracy"]}
+    with pytest.raises(ValueError, match="output 'b' of the model, whose loss this is, has no"):
+        fit_two(two_outputs(losses, other), losses["b"])
+    both = {key: [cb_keras.metrics.BalancedAccuracy(3)] for key in "ab"}
+    with pytest.raises(ValueError, match="may be any of a, b, and the errors of one"):
+        fit_two(two_outputs(dict.fromkeys("ab", losses["a"]), both), losses["a"])
+
+
 def test_a_model_without_a_metric_that_counts_by_class_is_refused_after_the_first_batch():
     words = r"compile it with metrics=\[cb_keras.metrics.BalancedAccuracy\(3\)\]"
     for metrics in ([], ["accuracy"]):

@@ -6,7 +6,7 @@ import pytest
 
 import cb_keras
 from cb_keras.layers import ApplicationPreprocessing
-from tests.cb_keras.gradients import BACKEND, float64_enabled
+from tests.cb_keras.gradients import BACKEND, float64_enabled, value_and_gradient
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3)).astype("float32")
 
@@ -41,6 +41,21 @@ def test_the_normalized_head_gives_cosines_and_a_vector_of_zeros_none():
     assert again.get_config() == layer.get_config()
 
 
+def test_a_vector_of_zeros_has_no_gradient_and_the_others_theirs():
+    x = np.random.default_rng(0).normal(size=(3, 7))
+    x[1] = 0
+    layer = cb_keras.layers.NormalizedDense(4)
+    layer.build((None, 7))
+    value, slope = value_and_gradient(lambda z: layer(z)[:, 0], x, "float32")
+    w = keras.ops.convert_to_numpy(layer.kernel)[:, 0].astype("float64")
+    unit, length = x[[0, 2]], np.linalg.norm(x[[0, 2]], axis=1, keepdims=True)
+    unit, w = unit / length, w / np.linalg.norm(w)
+    right = (w - unit * (unit @ w)[:, None]) / length
+    np.testing.assert_allclose(slope[[0, 2]], right, rtol=1e-4, atol=1e-6)
+    assert value[1] == 0
+    assert not slope[1].any()
+
+
 def test_heads_of_a_float64_model_compute_in_float64():
     x = np.random.default_rng(1).normal(size=(5, 7))
     with float64_enabled():
@@ -55,6 +70,17 @@ def test_heads_of_a_float64_model_compute_in_float64():
     assert found.dtype == "float64"
     # On PyTorch Keras' own matmul rounds float64 to float32.
     np.testing.assert_allclose(found, right, rtol=1e-12, atol=1e-6 if BACKEND == "torch" else 0)
+
+
+def test_an_adjustment_of_probabilities_is_told_and_of_logits_is_not(recwarn):
+    layer = cb_keras.layers.LogitAdjustment([90, 9, 1])
+    layer(keras.ops.convert_to_tensor([[0.5, 2.0, -1.0]]))
+    assert not [w for w in recwarn if "LogitAdjustment" in str(w.message)]
+    head = keras.layers.Dense(3, activation="softmax")
+    for outputs in (head, lambda x: keras.ops.softmax(x).__array__()):
+        probabilities = outputs(keras.ops.ones((2, 3)))
+        with pytest.warns(UserWarning, match="LogitAdjustment takes logits, but it is"):
+            cb_keras.layers.LogitAdjustment([90, 9, 1])(probabilities)
 
 
 def test_a_model_with_the_adjustment_in_it_is_saved_and_takes_another_number_of_classes_badly(

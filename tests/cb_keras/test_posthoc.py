@@ -292,6 +292,26 @@ def test_logits_that_are_not_finite_are_named(wrong):
             fit()
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda p: posthoc.adjust_logits(p, [90, 9, 1]),
+        lambda p: posthoc.shift_prior(p, [90, 9, 1], [1, 1, 1]),
+        lambda p: posthoc.fit_tau(p, [0, 1, 2], [90, 9, 1]),
+        lambda p: posthoc.fit_temperature(p, [0, 1, 2]),
+    ],
+)
+def test_probabilities_in_place_of_logits_are_told(function, recwarn):
+    logits = np.log([[0.5, 0.3, 0.2], [0.1, 0.7, 0.2], [0.4, 0.5, 0.1]])
+    function(logits)
+    assert not [w for w in recwarn if "taken for logits" in str(w.message)]
+    with pytest.warns(UserWarning, match="`logits` is taken for logits, but it is rows") as told:
+        function(np.exp(logits))
+    told = [w for w in told if "taken for logits" in str(w.message)]
+    assert told[0].filename == __file__
+    assert "take the logarithms of the probabilities" in str(told[0].message)
+
+
 def test_a_class_that_is_left_out_has_no_part_in_the_temperature():
     logits, labels = np.random.default_rng(0).normal(size=(20, 3)), np.arange(20) % 2
     logits[np.arange(20), labels] += 1

@@ -225,3 +225,20 @@ def test_weights_and_losses_are_made_inside_of_transforms_and_compiled_functions
         for derivative in (torch.func.grad, torch.func.jacrev, torch.func.jacfwd):
             torch.testing.assert_close(derivative(function)(logits), variable.grad)
         torch.testing.assert_close(torch.compile(function)(logits), of_weights(logits))
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="a matter of PyTorch")
+def test_a_loss_that_is_made_in_inference_mode_is_trained_with():
+    import torch
+
+    labels, logits = torch.tensor([0, 1, 2, 1]), torch.arange(12.0).reshape(4, 3) % 5
+    outside = cb_keras.losses.ClassBalancedSoftmaxCrossentropy([9, 5, 2])
+    with torch.inference_mode():
+        inside = cb_keras.losses.ClassBalancedSoftmaxCrossentropy([9, 5, 2])
+        assert torch.is_inference_mode_enabled()
+    slopes = []
+    for loss in (outside, inside):
+        variable = logits.clone().requires_grad_()
+        loss(labels, variable).backward()
+        slopes.append(variable.grad)
+    torch.testing.assert_close(*slopes)

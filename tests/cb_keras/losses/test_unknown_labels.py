@@ -60,6 +60,37 @@ def test_probabilities_and_labels_of_one_output(from_logits):
     np.testing.assert_allclose(found, right * [1, 0, 1], rtol=1e-6)
 
 
+@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum", "mean_with_sample_weight"])
+@pytest.mark.parametrize("weight", [None, [1.0, 3.0, 0.5, 0.25]])
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
+def test_the_mean_is_over_the_examples_with_a_label_that_is_known(loss, weight, reduction):
+    changes = {"ignore_class": -1, "reduction": "none"}
+    each = type(loss).from_config({**loss.get_config(), **changes})
+    tensors = ops.convert_to_tensor(LABELS), ops.convert_to_tensor(LOGITS)
+    losses_of = ops.convert_to_numpy(each(*tensors)).astype("float64")
+    weights = np.ones(4) if weight is None else np.asarray(weight)
+    known = KNOWN.any(axis=1)
+    right = (weights * losses_of).sum()
+    if reduction == "sum_over_batch_size":
+        right /= known.sum()
+    elif reduction == "mean_with_sample_weight":
+        right /= weights[known].sum()
+    mean = type(loss).from_config({**each.get_config(), "reduction": reduction})
+    given = None if weight is None else ops.convert_to_tensor(weights, "float32")
+    assert float(mean(*tensors, given)) == pytest.approx(right, rel=1e-5)
+
+
+def test_void_pixels_of_one_output_leave_the_mean_as_those_of_two():
+    rng = np.random.default_rng(0)
+    masks = np.where(rng.random((2, 5, 5)) < 0.5, 255, rng.integers(0, 2, (2, 5, 5)))
+    z = rng.normal(size=(2, 5, 5, 1)).astype("float32")
+    one = losses.ClassBalancedBinaryCrossentropy(class_weights=[0.5, 1.5], ignore_class=255)
+    two = losses.ClassBalancedSoftmaxCrossentropy(class_weights=[0.5, 1.5], ignore_class=255)
+    both = ops.convert_to_tensor(np.concatenate([np.zeros_like(z), z], axis=-1))
+    right = float(two(masks, both))
+    assert float(one(masks, ops.convert_to_tensor(z))) == pytest.approx(right, rel=1e-5)
+
+
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
 def test_without_it_they_are_refused_and_with_it_other_bad_labels_are(loss):
     with pytest.raises(ValueError, match=r"holds -1 at position \[0, 1\].*take `ignore_class`"):

@@ -154,6 +154,26 @@ def test_a_weight_of_a_single_label_leaves_that_label_out():
     assert found == pytest.approx(right, **near)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_labels_that_are_not_known_count_in_nothing(weighted, rng):
+    labels, logits = cases.properties()
+    unknown = rng.random(labels.shape) < 0.3
+    weight = rng.uniform(0.1, 3, 900) if weighted else np.ones(900)
+    how = {"threshold": 0.0, "multi_label": True, "ignore_class": -1}
+    given = np.where(unknown, -1, labels)
+    one = weight if weighted else None
+    recalls = score(metrics.PerClassRecall(5, **how), given, logits, one)
+    figures = []
+    for label in range(4):
+        kept = ~unknown[:, label]
+        of_label = labels[kept, label], logits[kept, label] > 0
+        figures.append(sklearn.metrics.f1_score(*of_label, sample_weight=weight[kept]))
+        right = sklearn.metrics.recall_score(*of_label, sample_weight=weight[kept])
+        assert recalls[f"recall_{label}"] == pytest.approx(right, **near)
+    f1 = score(metrics.MacroF1(5, **how), given, logits, one)
+    assert f1 == pytest.approx(np.sum(figures) / 5, **near)  # no example has the last one
+
+
 def test_a_prediction_that_is_nan_is_wrong_and_shows_in_the_calibration():
     labels, logits = cases.digits()
     broken, wrong = logits.copy(), logits.copy()
@@ -216,7 +236,7 @@ def test_before_an_example_and_after_a_reset_there_is_no_figure():
         metrics.ShotAccuracy(np.array([90, 5]), "few", name="tail", threshold=0.5),
         metrics.PerClassRecall(7, 3, ignore_class=255),
         metrics.PerClassRecall(7, threshold=0.5, multi_label=True),
-        metrics.MacroF1(7, threshold=0.0, multi_label=True),
+        metrics.MacroF1(7, threshold=0.0, multi_label=True, ignore_class=-1),
         metrics.ExpectedCalibrationError(20, from_logits=False, ignore_class=255),
     ],
     ids=lambda m: m.name,

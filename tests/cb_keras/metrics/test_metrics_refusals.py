@@ -27,7 +27,7 @@ MULTI = {"threshold": 0.0, "multi_label": True}
         (lambda: metrics.PerClassRecall(3, -1), "`class_id` must be a whole number >= 0, got -1"),
         (lambda: metrics.MacroF1(3, multi_label=True), "needs a `threshold` .* 0.0 for logits"),
         (lambda: metrics.MacroF1(3, multi_label=1), "`multi_label` must be True or False"),
-        (lambda: metrics.MacroF1(3, ignore_class=255, **MULTI), "`ignore_class`=255 .* multi-hot"),
+        (lambda: metrics.MacroF1(3, ignore_class=1, **MULTI), "`ignore_class` must not be 1"),
         (lambda: metrics.GeometricMean(3, ignore_class=0.5), "`ignore_class` must be a whole"),
         (lambda: metrics.GeometricMean(1), "`num_classes` must be .* >= 2, got 1"),
         (lambda: metrics.ExpectedCalibrationError(0), "`num_bins` must be .* >= 1, got 0"),

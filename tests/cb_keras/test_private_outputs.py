@@ -1,0 +1,28 @@
+"""What the library asks a compiled model of several outputs, without a public name for it."""
+
+import keras
+import numpy as np
+
+from cb_keras import private_api
+
+
+def test_metrics_and_losses_are_known_by_output():
+    inputs = keras.Input((3,))
+    outputs = {name: keras.layers.Dense(2, name=name)(inputs) for name in "ab"}
+    x, y = np.ones((2, 3), "float32"), np.array([0, 1])
+    crossentropy = keras.losses.SparseCategoricalCrossentropy
+    losses = {name: crossentropy(from_logits=True) for name in "ab"}
+    plain = {"a": keras.metrics.MeanSquaredError(), "b": keras.metrics.MeanAbsoluteError()}
+    weighted = [None, keras.metrics.MeanSquaredError()]
+    model = keras.Model(inputs, outputs)
+    model.compile(loss=losses, metrics=plain, weighted_metrics=weighted)
+    assert private_api.output_of_metrics(model) == {}
+    assert private_api.losses_of_outputs(model) == []
+    model.train_on_batch(x, dict.fromkeys("ab", y))
+    of = {id(plain["a"]): "a", id(plain["b"]): "b", id(weighted[1]): "b"}
+    assert private_api.output_of_metrics(model) == of
+    assert private_api.losses_of_outputs(model) == [*losses.items()]
+    one = keras.Sequential([keras.layers.Dense(2)])
+    one.compile(loss=losses["a"], metrics=[plain["a"]])
+    one.train_on_batch(x, y)
+    assert private_api.output_of_metrics(one) == {}
