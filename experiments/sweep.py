@@ -18,7 +18,7 @@ from typing import Any
 from absl import flags
 
 from experiments import cli
-from experiments.runs import atomic, outputs, saved_epochs
+from experiments.runs import atomic, naming, outputs, saved_epochs
 from experiments.runs.lock import Lock
 from experiments.sweeps import cells, document, grid, jobs, progress, results, retrain
 from experiments.sweeps.launchers import LAUNCHERS
@@ -167,6 +167,7 @@ def plan():
         raise cli.UserError(error) from error
     if axes:
         grid.check_size(made)
+    _check_effect(made, settings, table)
     own = jobs.of_cells(made, settings["output_dir"], axes)
     if RECORDS.value is not None:
         records = cli.local_path("--records", RECORDS.value)
@@ -223,6 +224,26 @@ def _check_flags(settings, table):
         problems.append(f"--retries must be at least 0, got {RETRIES.value}.")
     if problems:
         raise cli.UserError("\n  ".join(problems))
+
+
+def _check_effect(made, settings, table):
+    """Refuses a flag whose value no row has, and tells which rows have another.
+
+    Rows with a preset choose what it is for, in place of the flags; of a flagfile nothing is said.
+    """
+    rows = {}
+    for cell in made:
+        if not cell.posthoc:
+            rows.setdefault(cell.row, cell.settings)
+    for name in table.differs:
+        if not flags.FLAGS[name].present or cli.is_only_in_a_flagfile(name):
+            continue
+        own = [row for row, theirs in rows.items() if theirs[name] != settings[name]]
+        given = f"--{name}={naming.exact(settings[name])}"
+        if len(own) == len(rows):
+            raise cli.UserError(f"{given} has no effect: every row has its own; leave it out.")
+        if own:
+            print(f"{given} is not of these rows, which have their own: {', '.join(own)}")
 
 
 def _option_problems(table):

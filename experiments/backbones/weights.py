@@ -17,7 +17,7 @@ _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def problems(settings):
     """What is wrong with `--backbone_weights` and `--freeze_epochs`, a line each."""
     frozen, epochs = settings["freeze_epochs"], settings["train_epochs"]
-    if not 0 <= frozen <= epochs:
+    if epochs > 0 and not 0 <= frozen <= epochs:  # else the checks of the epochs tell
         yield (
             f"--freeze_epochs must be in [0, {epochs}], the epochs of --train_epochs, got {frozen}."
         )

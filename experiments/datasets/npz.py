@@ -19,6 +19,7 @@ _TRAIN = (("x_train", "y_train"), ("train_images", "train_labels"))
 _TEST = (("x_test", "y_test"), ("test_images", "test_labels"))
 _WHOLE = (("x", "y"), ("images", "labels"))
 _NAMES = "class_names"
+_CHANNELS = (1, 3, 4)
 
 
 def load(name, data_dir=None, download=False, **choices):
@@ -158,6 +159,11 @@ class _Arrays:
             raise self._error(
                 f"{key} has the shape {self.found[key].shape}; images [N, H, W] or "
                 "[N, H, W, channels], one at least, are needed"
+            )
+        if images.shape[1] in _CHANNELS and images.shape[3] > max(_CHANNELS):
+            raise self._error(
+                f"{key} has the shape {images.shape}, which looks like [N, channels, H, W]; the "
+                "channels must be last: save its transpose(0, 2, 3, 1)"
             )
         return images
 

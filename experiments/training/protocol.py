@@ -52,6 +52,7 @@ def train(run, settings, flags):
     data, images, held_out, class_counts = images_of.load(settings)
     image_shape = data.train.images.shape[1:]
     backbones.of(settings).check_images(settings["backbone"], image_shape)
+    recipe_flags.check_images(settings, image_shape)
     record = {
         "data": data_record.of(data),
         "class_names": data.class_names,

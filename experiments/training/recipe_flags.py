@@ -1,10 +1,12 @@
 """The flags of the strong recipe, none of them in the reference protocol, and their checks."""
 
 import math
+import sys
 
 from absl import flags
 
 from experiments import methods
+from experiments.cli import UserError
 from experiments.runs.recipe import OFF
 
 flags.DEFINE_enum(
@@ -16,7 +18,8 @@ flags.DEFINE_enum(
 flags.DEFINE_integer(
     "cutout",
     OFF["cutout"],
-    "Side in pixels of a gray square on every training image; 0: none. 16 of 32.",
+    "Side in pixels of a gray square on every training image, smaller than they are; 0: none. "
+    "16 of 32.",
 )
 flags.DEFINE_float(
     "randaugment",
@@ -72,6 +75,29 @@ def problems(settings):
                     "leave it or --strategy=mirrored out."
                 )
     yield from _problems_of_mixed_labels(settings)
+
+
+def check_images(settings, image_shape):
+    """Refuses what hides whole images, and warns of what hides much of them.
+
+    Args:
+        settings: Settings of experiments.train.
+        image_shape: `(H, W, channels)` of the training images.
+
+    Raises:
+        UserError: The square of `--cutout` is as large as they are, or larger.
+    """
+    side, (height, width) = settings["cutout"], image_shape[:2]
+    smaller = min(height, width)
+    words = f"--cutout={side} of images of {height} x {width} pixels"
+    usual = f"half of their side, {smaller // 2}, is usual"
+    if side >= smaller:
+        raise UserError(
+            f"{words} hides most of each image or all of it; {usual}. A row of a table that has "
+            "16 is for images of 32 pixels: leave it out with --rows or --tuned."
+        )
+    if side > smaller / 2:
+        print(f"warning: {words} hides more than usual: {usual}.", file=sys.stderr)
 
 
 def _range_problems(s):

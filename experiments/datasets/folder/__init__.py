@@ -57,7 +57,7 @@ def load(name, data_dir=None, download=False, **choices):
     _check_bad(name, found, bad)
     if bad:
         print(f"{name}: {counted(len(bad), 'file')} that can't be read left out: {_why(bad)}")
-    listing.tell_others(name, found.others)
+    found.tell_left_out(name)
     train, test, split = _splits(found, cached, choices)
     data = Data(
         name=name,

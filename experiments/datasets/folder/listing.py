@@ -12,6 +12,7 @@ from experiments.runs.figures import counted
 TRAIN = "train"
 # The test images, where there is a `train`; the first that is there.
 _TESTS = ("test", "validation", "valid", "val")
+_OTHER_NAMES = {TRAIN: ("train", "training"), "test": (*_TESTS, "testing")}  # of any case
 _NO_CLASSES = ("__MACOSX",)
 
 
@@ -35,6 +36,8 @@ class Listing:
         files: List of `File`, those for training first, class by class.
         for_training: How many of `files` come from a folder `train`; None where there is none,
             so that a part is to be split off.
+        beside: How many image files lie beside the class folders, which are left out.
+        again: How many links lead to images that are listed already, and are left out.
         bad: Dict of path to the reason why it is left out.
         others: How many files of other types were left out, by suffix.
     """
@@ -43,8 +46,19 @@ class Listing:
     class_names: list
     files: list
     for_training: int | None
+    beside: int
+    again: int
     bad: dict
     others: dict
+
+    def tell_left_out(self, name):
+        """Says what was left out that may have been meant as an image of a class."""
+        tell_others(name, self.others)
+        if self.beside:
+            print(f"{name}: {counted(self.beside, 'image')} beside the class folders left out")
+        if self.again:
+            links = counted(self.again, "link")
+            print(f"{name}: {links} to images that are there already left out")
 
     def digest(self):
         """Digest of the root and of the files' names, sizes and times, a hexadecimal text."""
@@ -59,7 +73,7 @@ def find(root, suffixes):
     """Lists the image files of a folder of class folders, or of `train` and `test` with those.
 
     A class folder is searched to any depth. Hidden files and folders are left out; links are
-    followed, to a folder that was read before not again.
+    followed, to a folder or an image that was read before not again.
 
     Args:
         root: The folder.
@@ -93,6 +107,7 @@ class _Finder:
         self.name = f"--dataset=folder:{root}"
         self.bad, self.others = {}, {}
         self.seen = {os.path.realpath(root)}
+        self.beside, self.paths, self.links = set(), set(), {}
 
     def listing(self):
         parts = self._folders(self.root)
@@ -102,6 +117,7 @@ class _Finder:
                     f"{self.name} has {found[0]}/ but no train/: put the training images into "
                     "train/CLASS/, or name the folder that holds the class folders."
                 )
+            self._refuse_other_names(parts)
             names, files = self._classes(self.root, None)
             return self._made(names, files, None)
         test = next((name for name in _TESTS if name in parts), None)
@@ -116,8 +132,39 @@ class _Finder:
         _, of_test = self._classes(self.root / test, names)
         return self._made(names, files + of_test, len(files))
 
+    def _refuse_other_names(self, parts):
+        """Refuses folders that are meant as `train` and `test`, and would be two classes."""
+        found = [
+            [part for part in parts if part.lower() in names] for names in _OTHER_NAMES.values()
+        ]
+        if all(found):
+            train, test = (names[0] for names in found)
+            raise UserError(
+                f"{self.name} has {train}/ and {test}/, which would be taken for classes: rename "
+                f"them to {TRAIN}/ and test/; or, if they are classes, to something else."
+            )
+
     def _made(self, names, files, for_training):
-        return Listing(self.root, names, files, for_training, self.bad, self.others)
+        again = {path for path in self.links if self._is_read(path)}
+        if for_training is not None:
+            for_training -= sum(file.path in again for file in files[:for_training])
+        kept = [file for file in files if file.path not in again]
+        if empty := {f.class_id for f in files} - {f.class_id for f in kept}:
+            classes = some([names[c] for c in sorted(empty)])
+            raise UserError(
+                f"{self.name}: the images of {classes} are links to images of other classes; give "
+                "each class images of its own."
+            )
+        left_out = len(self.beside), len(again), self.bad, self.others
+        return Listing(self.root, names, kept, for_training, *left_out)
+
+    def _is_read(self, path):
+        """Whether what a link leads to is listed, by itself or by a link before this one."""
+        real = self.links[path]
+        if real in self.paths:
+            return True
+        self.paths.add(real)
+        return False
 
     def _classes(self, folder, known):
         """`(class names, files)` of the class folders in a folder."""
@@ -153,7 +200,8 @@ class _Finder:
         """Names of the folders in a folder, sorted, that are not hidden."""
         try:
             with os.scandir(folder) as entries:
-                found = sorted(e.name for e in entries if _is_shown(e.name) and e.is_dir())
+                shown = [e for e in entries if _is_shown(e.name)]
+            found = sorted(e.name for e in shown if e.is_dir())
         except OSError as error:
             raise UserError(f"{self.name}: {folder} can't be read ({error.strerror}).") from error
         if wrong := [name for name in found if not name.isprintable()]:
@@ -161,6 +209,10 @@ class _Finder:
                 f"{self.name}: {folder} has class folders whose names hold what can't be printed: "
                 f"{some(wrong)}; rename them."
             )
+        files = {e.name for e in shown} - {*found}
+        self.beside |= {
+            folder / x for x in files if pathlib.Path(x).suffix.lower() in self.suffixes
+        }
         return found
 
     def _images(self, top, class_id):
@@ -184,6 +236,10 @@ class _Finder:
                     waiting.append(folder / entry.name)
                 elif file := self._file(folder / entry.name, class_id):
                     found.append(file)
+                    if entry.is_symlink():
+                        self.links[file.path] = os.path.realpath(entry.path)
+                    else:
+                        self.paths.add(os.path.join(real, entry.name))
         return sorted(found, key=lambda file: file.path)
 
     def _file(self, path, class_id):

@@ -137,9 +137,9 @@ def _claims(outcome):
             yield "It is the best on the test set itself: new seeds of it are likely to do worse."
     yield from _seeds(outcome, known)
     yield from _not_chosen(outcome, known, choosable)
-    yield from _presets(outcome, known)
+    yield from of_presets.in_words(outcome, ROWS, known)
     yield from _protocols(outcome, known)
-    yield from _firsts(known)
+    yield from of_presets.firsts_in_words(ROWS, known)
     yield from _parameters(outcome)
 
 
@@ -196,27 +196,6 @@ def _not_chosen(outcome, known, choosable):
         )
 
 
-def _presets(outcome, known):
-    """What rows have that the others do not, in the words of the flags."""
-    plain = (
-        c.settings
-        for c in outcome.cells
-        if getattr(ROWS[c.row], "preset", None) is None and not c.by_row
-    )
-    shared, found = next(plain, {}), {}
-    for row in known:
-        preset = getattr(ROWS[row], "preset", None)
-        if preset:
-            own = outcome.cells[outcome.at(row, _ONLY)[0]].settings
-            names = [n for n in of_presets.NAMES[preset] if n not in ROWS[row].own]
-            texts = [f"{n} {naming.exact(own[n])}" for n in names if own[n] != shared.get(n)]
-            found.setdefault((preset, ", ".join(texts)), []).append(row)
-    for preset in of_presets.NAMES:
-        for (name, text), rows in found.items():
-            if name == preset and text:
-                yield f"{', '.join(rows)}, by the preset {preset}: {text}."
-
-
 def _protocols(outcome, known):
     """Which settings of the protocol rows have of their own."""
     found = {}
@@ -227,17 +206,6 @@ def _protocols(outcome, known):
             found.setdefault(text, []).append(row)
     for text, rows in found.items():
         yield f"{', '.join(rows)}, unlike the other rows: {text}."
-
-
-def _firsts(known):
-    """Which rows begin with the runs of another, and what their times are of."""
-    for first in dict.fromkeys(ROWS[row].first for row in known if ROWS[row].first):
-        own = [row for row in known if ROWS[row].first == first]
-        after = [row for row in own if isinstance(ROWS[row], After)]
-        if after:
-            yield f"{', '.join(after)}: the networks of {first}, whose time they show."
-        if second := [row for row in own if row not in after]:
-            yield f"{', '.join(second)}: on the trunks of {first}, whose time is not in theirs."
 
 
 def _parameters(outcome):
@@ -259,9 +227,8 @@ TABLE = Table(
     document="methods.md",
     help="re-weighting, sampling, logit adjustment, margins, second stages and recipes side by "
     "side",
-    varies=(
-        *("method", "loss", "first_stage", *_chosen_by_rows()),
-        *("cutmix_alpha", "randaugment", "cutout", "ema", "sam_rho"),
+    varies=tuple(
+        dict.fromkeys(("method", "loss", "first_stage", *_chosen_by_rows(), *of_presets.RECIPE))
     ),
     differs=of_presets.DIFFERS,
     heading="method",

@@ -1,5 +1,6 @@
 """What rows of tables take of presets: second stages and the strong recipe."""
 
+from experiments.runs import naming
 from experiments.sweeps import presets
 
 # The rest is the table's, such as the number of epochs of the strong recipe.
@@ -8,6 +9,8 @@ SECOND = (
     *("momentum", "weight_decay"),
 )
 STRONG = ("lr_schedule", "weight_decay", "randaugment", "cutout", "ema", "sam_rho")
+# What rows have of mixed images and of the strong recipe, and no flag gives to the others.
+RECIPE = ("mixup_alpha", "cutmix_alpha", "randaugment", "cutout", "ema", "sam_rho")
 NAMES = {"second_stage": SECOND, "strong": STRONG}
 # What a cosine has no use for, and a second stage; with them a row has the flags' defaults.
 _OF_STEPS = ("lr_boundaries", "lr_decay", "balanced_lr_decay")
@@ -31,3 +34,46 @@ def settings(row):
     if row.first:
         found |= {name: presets.default(name) for name in _OF_FIRST}
     return found
+
+
+def in_words(outcome, rows, known):
+    """What rows with a preset have that the others do not, in the words of the flags.
+
+    Args:
+        outcome: `cells.Outcome` of a table with one column.
+        rows: Dict of label to `rows.Row` or `rows.After`.
+        known: Labels of the rows that are finished.
+    """
+    (column,) = outcome.columns
+    plain = (c.settings for c in outcome.cells if not (_preset(rows[c.row]) or c.by_row))
+    shared, found = next(plain, {}), {}
+    for label in known:
+        if preset := _preset(rows[label]):
+            own = outcome.cells[outcome.at(label, column)[0]].settings
+            names = [n for n in NAMES[preset] if n not in rows[label].own]
+            texts = [f"{n} {naming.exact(own[n])}" for n in names if own[n] != shared.get(n)]
+            found.setdefault((preset, ", ".join(texts)), []).append(label)
+    for preset in NAMES:
+        for (name, text), labels in found.items():
+            if name == preset and text:
+                yield f"{', '.join(labels)}, by the preset {preset}: {text}."
+
+
+def firsts_in_words(rows, known):
+    """Which rows begin with the runs of another, and what their times are of.
+
+    Args:
+        rows: As of `in_words`.
+        known: As of `in_words`.
+    """
+    for first in dict.fromkeys(rows[label].first for label in known if rows[label].first):
+        own = [label for label in known if rows[label].first == first]
+        after = [label for label in own if hasattr(rows[label], "posthoc")]
+        if after:
+            yield f"{', '.join(after)}: the networks of {first}, whose time they show."
+        if second := [label for label in own if label not in after]:
+            yield f"{', '.join(second)}: on the trunks of {first}, whose time is not in theirs."
+
+
+def _preset(row):
+    return getattr(row, "preset", None)

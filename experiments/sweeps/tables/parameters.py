@@ -10,7 +10,7 @@ from experiments.sweeps.cells import VALIDATION
 from experiments.sweeps.claims import chosen, chosen_in_words
 from experiments.sweeps.tables import of_presets
 from experiments.sweeps.tables.methods import ROWS
-from experiments.sweeps.tables.rows import OF_METHODS, named
+from experiments.sweeps.tables.rows import OF_METHODS, Row, named
 from experiments.sweeps.tables.table import Option, Table
 
 _ONLY = "all figures"  # the one column of cells
@@ -54,6 +54,11 @@ class Tried:
     def effective(self):
         """The `methods.Parameter` that the method has, a tuple."""
         return methods.METHODS[self.method].parameters_of({"loss": self.loss})
+
+    def row(self, value):
+        """It with a value, as the table of methods has rows."""
+        own = {**self.own, self.parameter: value}
+        return Row(self.method, self.loss, own, preset=self.preset, first=self.first)
 
     def settings(self, value):
         """The settings of a training.
@@ -177,6 +182,24 @@ def _places(outcome):
     return found
 
 
+def _of_presets(outcome):
+    """What methods have of presets, and with whose runs they begin."""
+    known = [row for row in outcome.rows if outcome.statistic(row, _ONLY).mean is not None]
+    sentences = of_presets.in_words(outcome, _rows(), known)
+    for sentence in (*sentences, *of_presets.firsts_in_words(_rows(), known)):
+        words = sentence
+        for method, tried in TRIED.items():
+            labels = [x for x in (tried.label(method, v) for v in tried.values) if x in known]
+            words = words.replace(", ".join(labels), method) if labels else words
+        yield words
+
+
+def _rows():
+    """Dict of every label that there can be to its `rows.Row`."""
+    found = {t.first: ROWS[t.first] for t in TRIED.values() if t.first}
+    return found | {t.label(m, v): t.row(v) for m, t in TRIED.items() for v in t.values}
+
+
 def _choices(outcome):
     for method, places in _places(outcome).items():
         yield method, TRIED[method].parameter, places
@@ -190,6 +213,7 @@ def _claims(outcome):
         every = {row: (row, _ONLY) for row in outcome.rows}
         dataset = outcome.cells[0].settings["dataset"]
         yield chosen_in_words(outcome, f"{dataset}, all of these", "method", every)
+    yield from _of_presets(outcome)
 
 
 def _against_published(outcome, method, places):
@@ -215,7 +239,7 @@ TABLE = Table(
     title="Parameters of the methods",
     document="parameters.md",
     help="several values of each method's parameter, chosen on held-out images",
-    varies=("method", "loss", "first_stage", *_PARAMETERS),
+    varies=("method", "loss", "first_stage", *_PARAMETERS, *of_presets.RECIPE),
     differs=of_presets.DIFFERS,
     heading="method and value",
     cells=_cells,

@@ -76,6 +76,10 @@ def test_without_test_images_a_part_of_every_class_is_split_off(load, real_digit
         ({"x_train": lambda x: x / 255}, "float64; uint8 .* needed: multiply by 255 and round"),
         ({"x_train": lambda x: x.astype("int32")}, "x_train has dtype int32; uint8 from 0 to 255"),
         ({"x_train": lambda x: x.reshape(40, 64)}, r"x_train has the shape \(40, 64\); images"),
+        (
+            {"x_train": lambda x: np.stack([x] * 3, axis=1)},
+            r"\(40, 3, 8, 8\), which looks like \[N, channels, H, W\]; .* transpose\(0, 2, 3, 1\)",
+        ),
         ({"x_test": lambda x: x[:, :7]}, r"are \(8, 8, 1\), the test images \(7, 8, 1\)"),
         ({"y_train": lambda y: y[:-1]}, r"shape \(39,\); 40 class ids or names, one an image"),
         ({"y_train": lambda y: np.eye(10)[y]}, r"y_train has the shape \(40, 10\); .* argmax"),

@@ -8,7 +8,7 @@ from experiments import cli, sweep
 from experiments.cli import UserError
 from experiments.runs.lock import Lock
 from tests.experiments.cases import call
-from tests.experiments.sweeps.cases import TABLE_2, record_data, run
+from tests.experiments.sweeps.cases import TABLE_2, prepare, record_data, run
 
 
 def test_a_finished_cell_with_foreign_figures_is_refused_before_anything_is_done(work):
@@ -39,6 +39,34 @@ def test_what_a_flagfile_says_of_a_varied_flag_gives_way(work, monkeypatch):
     made = run("--grid=cb_power=0,1", "--flagfile=own.flags", *TABLE_2[1:], "--loss=softmax")
     found = [(c.settings["cb_power"], c.settings["cb_beta"]) for c in made.cells]
     assert found == [(0.0, 0.99), (1.0, 0.99)]
+
+
+PARAMETERS = ("--table=parameters", "--validation_fraction=0.1", *TABLE_2[1:])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([*PARAMETERS, "--tuned=MiSLAS", "--mixup_alpha=0.2"], "table=parameters, which varies it"),
+        ([*PARAMETERS, "--tuned=CDT", "--ema=0.9"], "--ema can't be given with --table=parameters"),
+        (
+            [*PARAMETERS, "--tuned=Balanced Softmax with strong recipe", "--lr_decay=0.5"],
+            "--lr_decay=0.5 has no effect: every row has its own; leave it out.",
+        ),
+    ],
+)
+def test_a_flag_that_rows_of_a_preset_would_take_no_notice_of_is_refused(work, arguments, words):
+    with pytest.raises(UserError, match=words):
+        run(*arguments)
+
+
+def test_a_flag_that_some_rows_have_of_their_own_is_told(work, capsys):
+    made = prepare(*PARAMETERS, "--tuned=MiSLAS", "--learning_rate=0.25")
+    assert [cell.settings["learning_rate"] for cell in made.cells] == [0.25, *[0.1] * 5]
+    told = "--learning_rate=0.25 is not of these rows, which have their own: MiSLAS, smooth_head 0."
+    assert told in capsys.readouterr().out
+    prepare("--table=methods", *TABLE_2[1:], "--rows=softmax,VS", "--learning_rate=0.25")
+    assert "is not of these rows" not in capsys.readouterr().out
 
 
 def test_gamma_for_another_loss_than_focal_is_refused_in_a_power_curve(work):

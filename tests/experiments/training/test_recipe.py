@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from experiments import methods
+from experiments.cli import UserError
 from experiments.training import protocol, recipe_flags, steps
 from tests.experiments.cases import assert_same
 from tests.experiments.training.cases import stopped_after, tiny_network
@@ -129,6 +130,16 @@ def test_averages_are_those_of_their_formula_and_what_evaluations_see(real_digit
 def test_a_flag_of_the_recipe_that_can_not_be_honoured_is_refused(flags, words):
     (problem,) = recipe_flags.problems({**OFF, **flags})
     assert words in problem
+
+
+def test_a_cutout_as_large_as_the_images_is_refused_and_one_of_more_than_half_told(capsys):
+    recipe_flags.check_images({**OFF, "cutout": 4}, (8, 12, 1))
+    assert capsys.readouterr().err == ""
+    recipe_flags.check_images({**OFF, "cutout": 5}, (8, 12, 1))
+    words = "--cutout=5 of images of 8 x 12 pixels hides more than usual: half of their side, 4"
+    assert words in capsys.readouterr().err
+    with pytest.raises(UserError, match="--cutout=8 of images of 8 x 12 pixels hides most of each"):
+        recipe_flags.check_images({**OFF, "cutout": 8}, (8, 12, 1))
 
 
 def test_the_default_is_no_recipe():

@@ -86,7 +86,7 @@ def test_images_are_found_at_any_depth_and_hidden_files_are_not(load, parted, wr
     assert np.bincount(load().train.labels).tolist() == [9, 7]
 
 
-def test_links_are_followed_once(load, parted, write, tmp_path):
+def test_links_are_followed_once(load, parted, write, tmp_path, capsys):
     root, _ = parted
     elsewhere = tmp_path / "elsewhere"
     write(elsewhere, 3, 2)
@@ -95,7 +95,41 @@ def test_links_are_followed_once(load, parted, write, tmp_path):
     os.symlink(elsewhere, three / "linked again")
     os.symlink(root, three / "loop")
     os.symlink(elsewhere / "000.png", three / "one file.png")
+    assert np.bincount(load().train.labels).tolist() == [9, 7]
+    assert "1 link to images that are there already left out" in capsys.readouterr().out
+    os.symlink(three / "000.png", root / "train" / "seven" / "again.png")
+    os.symlink(three / "001.png", three / "again.png")
+    assert np.bincount(load().train.labels).tolist() == [9, 7]
+    assert "3 links to images" in capsys.readouterr().out
+    write(tmp_path / "store", 3, 1)  # images that are links alone are images
+    os.symlink(tmp_path / "store" / "000.png", three / "stored.png")
     assert np.bincount(load().train.labels).tolist() == [9, 8]
+
+
+def test_a_class_of_links_to_images_of_other_classes_is_refused(load, write, tmp_path):
+    for name, digit in (("a", 1), ("b", 2)):
+        write(tmp_path / "set" / name, digit, 4)
+    (tmp_path / "set" / "c").mkdir()
+    os.symlink(tmp_path / "set" / "a" / "000.png", tmp_path / "set" / "c" / "000.png")
+    with pytest.raises(UserError, match="the images of 'c' are links to images of other classes"):
+        load()
+
+
+@pytest.mark.parametrize("names", [("Train", "Test"), ("training", "testing"), ("TRAIN", "Val")])
+def test_train_and_test_by_other_names_are_not_taken_for_classes(load, write, tmp_path, names):
+    for part in names:
+        for name, digit in (("a", 1), ("b", 2)):
+            write(tmp_path / "set" / part / name, digit, 4)
+    with pytest.raises(UserError, match=f"has {names[0]}/ and {names[1]}/, which would be taken"):
+        load()
+
+
+def test_images_beside_the_class_folders_are_told(load, write, tmp_path, capsys):
+    for name, digit in (("train", 1), ("bus", 2), (".", 3)):  # a class may be called "train"
+        write(tmp_path / "set" / "train" / name, digit, 4)
+        write(tmp_path / "set" / "test" / name, digit, 4)
+    assert np.bincount(load().train.labels).tolist() == [4, 4]
+    assert "8 images beside the class folders left out" in capsys.readouterr().out
 
 
 def test_files_of_other_types_are_left_out_and_told(load, parted, capsys):

@@ -135,6 +135,15 @@ def test_a_second_stage_stands_after_the_run_that_it_begins_with():
     assert [cell.first for cell in cells] == [None, *["softmax with mixup"] * 5]
 
 
+def test_what_second_stages_and_the_strong_recipe_have_of_their_own_is_told():
+    tried = ["CDT", "MiSLAS", "Balanced Softmax with strong recipe"]
+    words = text(made(lambda s: 0.5, lambda s: 0.5, tried), "command")
+    assert "- MiSLAS, by the preset second_stage: sampler class_balanced, train_epochs 10" in words
+    assert "- MiSLAS: on the trunks of softmax with mixup, whose time is not in theirs." in words
+    name = "- Balanced Softmax with strong recipe"
+    assert f"{name}, by the preset strong: lr_schedule cosine, randaugment 0.5, cutout 16" in words
+
+
 def test_a_setting_of_the_protocol_that_one_method_tries_is_of_the_flags_in_the_others():
     tried = ["CDT", "Balanced Softmax with strong recipe"]
     cells = cells_of("parameters", options={"tuned": tried}, weight_decay=0.25, **HELD_OUT)
