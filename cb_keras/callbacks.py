@@ -227,38 +227,32 @@ class DifficultyWeights(ClassWeightScheduler):
 
 def _class_metric_of(model: Any, num_classes: int, loss: Any) -> Any:
     """A metric of the model that counts hits by class, of the output of the loss; or ValueError."""
+
+    def counts(metric: Any) -> bool:
+        is_one = isinstance(metric, ClassMetric) and not metric.multi_label
+        return is_one and metric.num_classes == num_classes
+
+    outputs = private_api.compiled_outputs(model)
+    compiled = {id(metric) for output in outputs for metric in output.metrics}
     inner = [part for metric in model.metrics for part in getattr(metric, "metrics", ())]
-    found = [
-        metric
-        for metric in (*model.metrics, *inner)
-        if isinstance(metric, ClassMetric)
-        and not metric.multi_label
-        and metric.num_classes == num_classes
-    ]
-    outputs = private_api.output_of_metrics(model)
-    if not outputs:  # but one, or metrics that the model's class has for itself
-        if found:
-            return found[0]
+    others = [m for m in (*model.metrics, *inner) if counts(m) and id(m) not in compiled]
+    of_loss = [o for o in outputs if any(_holds(held, loss) for held in o.losses)]
+    with_metric = [o for o in of_loss or outputs if any(map(counts, o.metrics))]
+    if len(with_metric) > 1:
         raise ValueError(
-            f"the model has no metric that counts the hits of {num_classes} classes: compile it "
-            f"with metrics=[cb_keras.metrics.BalancedAccuracy({num_classes})]."
+            f"`loss` ({loss.name}) may be of any of the outputs "
+            f"{', '.join(o.name for o in with_metric)}, and the errors of one are needed: give "
+            "that output a loss of its own, or it alone a metric that counts by class."
         )
-    by_loss = [name for name, other in private_api.losses_of_outputs(model) if _holds(other, loss)]
-    names = by_loss or list(dict.fromkeys(outputs[id(m)] for m in found if id(m) in outputs))
-    if len(names) != 1:
-        where = "can't be told" if not names else f"may be any of {', '.join(names)}"
-        raise ValueError(
-            f"the output of the model that `loss` ({loss.name}) is of {where}, and the errors of "
-            "one are needed: give that output a loss of its own, and a metric that counts the hits "
-            f"of {num_classes} classes."
-        )
-    for metric in found:
-        if outputs.get(id(metric)) == names[0]:
-            return metric
+    if with_metric or others:  # of the model's own metrics nobody knows what they are of
+        return next(filter(counts, with_metric[0].metrics)) if with_metric else others[0]
+    whose, its = "the model", ""
+    if len(outputs) > 1 and of_loss:
+        name = ", ".join(o.name for o in of_loss)
+        whose, its = f"output {name} of the model, whose loss this is,", " for that output"
     raise ValueError(
-        f"output {names[0]!r} of the model, whose loss this is, has no metric that counts the "
-        f"hits of {num_classes} classes: compile the model with metrics={{{names[0]!r}: "
-        f"[cb_keras.metrics.BalancedAccuracy({num_classes})]}}."
+        f"{whose} has no metric that counts the hits of {num_classes} classes: compile it with "
+        f"metrics=[cb_keras.metrics.BalancedAccuracy({num_classes})]{its}."
     )
 
 

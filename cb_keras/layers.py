@@ -186,7 +186,7 @@ class NormalizedDense(layers.Layer):
         units: Number of classes C.
         kernel_initializer: Of the weights; only their directions matter.
         kernel_regularizer: Of the weights, whose length says how fast their directions turn.
-        epsilon: Least norm, > 0: a shorter vector has the cosine 0 and no gradient (1 / epsilon).
+        epsilon: Least norm that is divided by, > 0. A vector of zeros has cosines 0, no gradient.
         **kwargs: As in `keras.layers.Layer`.
 
     Raises:
@@ -235,9 +235,9 @@ class NormalizedDense(layers.Layer):
         """Vectors along the axis, of length 1; the norms are float32 at least."""
         x = ops.cast(x, at_least_float32(x))
         squares = ops.sum(ops.square(x), axis=axis, keepdims=True)
-        short = squares < self.epsilon**2
-        norm = ops.sqrt(ops.where(short, ops.ones_like(squares), squares))
-        return ops.cast(ops.where(short, ops.zeros_like(x), x / norm), self.compute_dtype)
+        none = ops.equal(squares, 0)
+        norm = ops.sqrt(ops.maximum(ops.where(none, 1.0, squares), self.epsilon**2))
+        return ops.cast(ops.where(none, ops.zeros_like(x), x / norm), self.compute_dtype)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         """`[..., units]`."""
@@ -367,16 +367,16 @@ class LogitAdjustment(layers.Layer):
     def build(self, input_shape: Any) -> None:
         """Checks the number of classes."""
         if input_shape[-1] != len(self.class_counts):
+            number = len(self.class_counts)
             raise ValueError(
-                f"`class_counts` has {len(self.class_counts)} classes, the logits have "
-                f"{input_shape[-1]}."
+                f"`class_counts` has {number} classes, the logits have {input_shape[-1]}."
             )
         self.built = True
 
     def call(self, logits: Any) -> Any:
-        """The adjusted logits, float32 at least."""
-        name, remedy = "LogitAdjustment takes logits", "put it before the activation"
-        if warn_of_activation(logits, self._looks_at_values, name, remedy):
+        """The adjusted logits."""
+        words = "LogitAdjustment takes logits", "put it before the activation"
+        if warn_of_activation(logits, self._looks_at_values, *words):
             self._looks_at_values = False
         offset = -self.tau * log_prior(self.class_counts)
         if self.to_prior is not None:

@@ -22,6 +22,7 @@ from cb_keras.functional.logit_side import log_prior, log_shares
 from cb_keras.functional.preparation import at_least_float32
 
 _TAUS = np.linspace(0.0, 3.0, 301)
+_LOOKED_AT = 256  # rows, whether they are probabilities
 _LOG_TEMPERATURES = np.linspace(np.log(0.01), np.log(1000.0), 2401)
 
 
@@ -328,12 +329,14 @@ def _warn_of_end(best: str, searched: str, better: str, why: str) -> None:
 def _warn_of_probabilities(logits: Any) -> None:
     """Warns the caller of the function that calls the one that calls this."""
     name, remedy = "`logits` is taken for logits", "take the logarithms of the probabilities"
-    warn_of_activation(logits, True, name, remedy, stacklevel=5)
+    if not warn_of_activation(logits, False, name, remedy, stacklevel=5):
+        # Few of them tell: they are copied from the device.
+        warn_of_activation(logits[:_LOOKED_AT], True, name, remedy, stacklevel=5)
 
 
 def _plus(logits: Any, offset: NDArray[np.float64], name: str) -> Any:
-    _warn_of_probabilities(logits)
     logits = ops.convert_to_tensor(logits)
+    _warn_of_probabilities(logits)
     if logits.shape[-1] != offset.size:
         raise ValueError(
             f"`{name}` has {offset.size} classes, `logits` has {logits.shape[-1]}: "

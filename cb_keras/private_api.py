@@ -6,7 +6,7 @@ what the library relies on.
 
 import functools
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 # Modules of Keras that trace a model before they export it: SavedModel, LiteRT, ONNX, OpenVINO.
 KERAS_EXPORT_MODULES = "keras.src.export."
@@ -76,20 +76,51 @@ def name_in_logs(metric: Any) -> str:
     return str(metric.name)
 
 
-def output_of_metrics(model: Any) -> dict[int, str]:
-    """The output that each compiled metric is of, by `id`; none of a model with one output."""
-    compiled = getattr(model, "_compile_metrics", None)
-    if compiled is None or not compiled.built:
-        return {}
-    lists = (*compiled._flat_metrics, *compiled._flat_weighted_metrics)
-    named = [x for x in lists if x is not None and x.output_name is not None]
-    return {id(metric): x.output_name for x in named for metric in x.metrics}
+class CompiledOutput(NamedTuple):
+    """An output of a compiled model, with the metrics and losses that it was compiled with."""
+
+    name: str
+    metrics: list[Any]
+    losses: list[Any]
 
 
-def losses_of_outputs(model: Any) -> list[tuple[str, Any]]:
-    """The outputs of a compiled model, by name, and the loss of each; none before a batch."""
-    compiled = getattr(model, "_compile_loss", None)
-    return [(entry.name, entry.loss) for entry in getattr(compiled, "_flat_losses", None) or ()]
+def compiled_outputs(model: Any) -> list[CompiledOutput]:
+    """The outputs of a compiled model that has seen a batch; none of another, or without metrics.
+
+    A loss whose output can't be found is that of every output.
+    """
+    metrics: Any = getattr(model, "_compile_metrics", None)
+    losses: Any = getattr(model, "_compile_loss", None)
+    if not (getattr(metrics, "built", False) and getattr(losses, "built", False)):
+        return []
+    lists = zip(metrics._flat_metrics, metrics._flat_weighted_metrics, strict=True)
+    held = [[m for part in pair if part is not None for m in part.metrics] for pair in lists]
+    names = metrics._resolved_output_names or metrics.output_names or []
+    if len(names) != len(held):
+        names = [str(position) for position in range(len(held))]
+    outputs = [CompiledOutput(name, own, []) for name, own in zip(names, held, strict=True)]
+    for entry in losses._flat_losses:
+        position = _position(entry.path, names, losses)
+        for output in outputs if position is None else outputs[position : position + 1]:
+            output.losses.append(entry.loss)
+    return outputs
+
+
+def _position(path: tuple[Any, ...], names: list[str], losses: Any) -> int | None:
+    """Which output of a model a path in the structure of its outputs leads to, or None."""
+    import keras
+
+    if len(names) == 1:
+        return 0
+    if len(path) == 1 and isinstance(path[0], int):
+        return path[0]
+    if len(path) == 1 and names.count(path[0]) == 1:
+        return names.index(path[0])
+    structure = getattr(losses, "_y_pred_build_structure", None)
+    if hasattr(keras.tree, "flatten_with_path"):
+        paths = [found for found, _ in keras.tree.flatten_with_path(structure)]
+        return paths.index(path) if path in paths else None
+    return None
 
 
 def set_metric_direction(metric: Any, direction: str) -> None:

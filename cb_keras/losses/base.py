@@ -171,7 +171,8 @@ class ClassBalancedLoss(WithClassWeights, keras.losses.Loss):
             labels = narrow_class_ids(labels, self.dtype)
         plain = mask is None and sample_weight is None and self.ignore_class is None
         half = plain and self._op_reads_half_precision(logits, sparse)
-        if plain and keras.backend.backend() == "torch":
+        unweighted = mask is None and sample_weight is None
+        if unweighted and keras.backend.backend() == "torch":
             from cb_keras.fused.doors import torch_plain
 
             labels = ops.cast(labels, self.dtype)

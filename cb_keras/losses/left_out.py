@@ -48,4 +48,6 @@ def _harmless_where(
             bad = ops.logical_and(bad, ops.logical_not(void))
     else:
         bad = ops.logical_and(rows, invalid_multi_hot(ops.cast(labels, logits.dtype)))
+        if ignore_class is not None:
+            bad = ops.logical_and(bad, ops.not_equal(labels, ignore_class))
     return ops.where(bad, ops.zeros_like(labels), labels), tame_where(rows, logits)

@@ -57,10 +57,10 @@ class PerLabelLoss(keras.losses.Loss):
         mask = private_api.keras_mask(y_pred)
         if mask is not None or sample_weight is not None:
             logits = ops.cast(logits, self.dtype)
-            labels, logits, sample_weight = leave_out(labels, logits, False, mask, sample_weight)
-        elif (
-            keras.backend.backend() == "torch" and self.ignore_class is None
-        ):  # where Keras' mean is float32 of any numbers
+            labels, logits, sample_weight = leave_out(
+                labels, logits, False, mask, sample_weight, self.ignore_class
+            )
+        elif keras.backend.backend() == "torch":  # where Keras' mean is float32 of any numbers
             from cb_keras.fused.doors import torch_plain
 
             losses = self.call(ops.cast(labels, self.dtype), ops.cast(logits, self.dtype))

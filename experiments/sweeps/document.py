@@ -3,7 +3,7 @@
 import math
 
 from experiments import methods
-from experiments.runs import tails
+from experiments.runs import recipe, tails
 from experiments.runs.figures import accuracy, counted
 from experiments.sweeps.cells import VALIDATION
 from experiments.sweeps.claims import seeds_in_words
@@ -126,8 +126,8 @@ def _differences(outcome):
     protocol, varies = train_flags.protocol_defaults(), outcome.table.varies
     if "train_epochs" not in varies:
         yield from _epochs(outcome.cells, protocol["train_epochs"])
-    own = {c.first for c in outcome.cells}  # rows that others begin with may have settings for it
-    usual = (c for c in outcome.cells if not (c.by_row or c.first or c.row in own))
+    # Second stages and rows with parts of the strong recipe have settings of their own.
+    usual = (c for c in outcome.cells if not (c.by_row or c.first or recipe.is_on(c.settings)))
     cell = next(usual, outcome.cells[0])
     for name, default in protocol.items():
         ours, theirs = _words(cell.settings[name]), _words(default)

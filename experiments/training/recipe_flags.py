@@ -88,15 +88,14 @@ def check_images(settings, image_shape):
         UserError: The square of `--cutout` is as large as they are, or larger.
     """
     side, (height, width) = settings["cutout"], image_shape[:2]
-    smaller = min(height, width)
     words = f"--cutout={side} of images of {height} x {width} pixels"
-    usual = f"half of their side, {smaller // 2}, is usual"
-    if side >= smaller:
+    usual = f"half of their side, {min(height, width) // 2}, is usual"
+    if side >= max(height, width):
         raise UserError(
             f"{words} hides most of each image or all of it; {usual}. A row of a table that has "
             "16 is for images of 32 pixels: leave it out with --rows or --tuned."
         )
-    if side > smaller / 2:
+    if min(side, height) * min(side, width) > height * width / 4:
         print(f"warning: {words} hides more than usual: {usual}.", file=sys.stderr)
 
 

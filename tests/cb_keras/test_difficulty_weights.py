@@ -158,13 +158,72 @@ def test_of_several_outputs_the_errors_are_those_of_the_loss_s_own(name, errors)
     assert fit_two(two_outputs(losses, metrics), losses[name]) == errors
 
 
+class Unnamed(keras.Model):
+    """Outputs as of `two_outputs`, in a list, for which Keras has no names."""
+
+    def __init__(self):
+        super().__init__()
+        self.right = keras.layers.Dense(3, use_bias=False, kernel_initializer="identity")
+        self.first = keras.layers.Dense(3, use_bias=False, kernel_initializer="zeros")
+
+    def call(self, inputs):
+        return [self.right(inputs), self.first(inputs)]
+
+
+def twice():
+    """A layer that gives two outputs, so that they have one name; the second is never right."""
+    inputs = keras.Input((3,))
+    layer = keras.layers.Dense(3, name="d", use_bias=False, kernel_initializer="identity")
+    return keras.Model(inputs, [layer(inputs), layer(-inputs)])
+
+
+def nested():
+    inputs = keras.Input((3,))
+    right = keras.layers.Dense(3, name="a", use_bias=False, kernel_initializer="identity")
+    first = keras.layers.Dense(3, name="b", use_bias=False, kernel_initializer="zeros")
+    return keras.Model(inputs, {"h": {"x": right(inputs), "y": first(inputs)}})
+
+
+@pytest.mark.parametrize(("make", "wrong"), [(Unnamed, [0, 1, 1]), (twice, [1, 1, 1])])
+@pytest.mark.parametrize("position", [0, 1])
+def test_outputs_without_names_are_told_apart_by_their_order(make, wrong, position):
+    ids = np.arange(40) % 3
+    losses = [CLASSES["softmax"](class_weights=[1, 1, 1], name=key) for key in "ab"]
+    metrics = [[cb_keras.metrics.BalancedAccuracy(3)] for _ in "ab"]
+    model = make()
+    model.compile(keras.optimizers.SGD(0.0), losses, metrics=metrics)
+    difficulty = DifficultyWeights(losses[position], [1.0, 1.0, 1.0], momentum=0.0)
+    x = np.eye(3, dtype="float32")[ids]
+    model.fit(x, [ids, ids], epochs=1, verbose=0, callbacks=[difficulty])
+    assert difficulty.state()["errors"] == ([0, 0, 0] if position == 0 else wrong)
+
+
+@pytest.mark.parametrize(("key", "errors"), [("x", [0, 0, 0]), ("y", [0, 1, 1])])
+def test_outputs_within_outputs_are_told_apart_by_their_path(key, errors):
+    ids = np.arange(40) % 3
+    losses = {k: CLASSES["softmax"](class_weights=[1, 1, 1], name=k) for k in "xy"}
+    model = nested()
+    metrics = {k: [cb_keras.metrics.BalancedAccuracy(3)] for k in "xy"}
+    model.compile(keras.optimizers.SGD(0.0), {"h": losses}, metrics={"h": metrics})
+    difficulty = DifficultyWeights(losses[key], [1.0, 1.0, 1.0], momentum=0.0)
+    x = np.eye(3, dtype="float32")[ids]
+    model.fit(x, {"h": {"x": ids, "y": ids}}, epochs=1, verbose=0, callbacks=[difficulty])
+    assert difficulty.state()["errors"] == errors
+
+
+def test_a_loss_of_several_outputs_has_the_errors_of_the_one_with_a_metric():
+    loss = CLASSES["softmax"](class_weights=[1, 1, 1])
+    metrics = {"a": ["accuracy"], "b": [cb_keras.metrics.BalancedAccuracy(3)]}
+    assert fit_two(two_outputs(dict.fromkeys("ab", loss), metrics), loss) == [0.0, 1.0, 1.0]
+
+
 def test_of_several_outputs_one_without_a_metric_or_a_loss_of_its_own_is_refused():
     losses = {key: CLASSES["softmax"](class_weights=[1, 1, 1], name=key) for key in "ab"}
     other = {"a": [cb_keras.metrics.BalancedAccuracy(3)], "b": ["accuracy"]}
-    with pytest.raises(ValueError, match="output 'b' of the model, whose loss this is, has no"):
+    with pytest.raises(ValueError, match="output b of the model, whose loss this is, has no"):
         fit_two(two_outputs(losses, other), losses["b"])
     both = {key: [cb_keras.metrics.BalancedAccuracy(3)] for key in "ab"}
-    with pytest.raises(ValueError, match="may be any of a, b, and the errors of one"):
+    with pytest.raises(ValueError, match="may be of any of the outputs a, b, and the errors"):
         fit_two(two_outputs(dict.fromkeys("ab", losses["a"]), both), losses["a"])
 
 

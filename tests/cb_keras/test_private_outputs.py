@@ -16,13 +16,14 @@ def test_metrics_and_losses_are_known_by_output():
     weighted = [None, keras.metrics.MeanSquaredError()]
     model = keras.Model(inputs, outputs)
     model.compile(loss=losses, metrics=plain, weighted_metrics=weighted)
-    assert private_api.output_of_metrics(model) == {}
-    assert private_api.losses_of_outputs(model) == []
+    assert private_api.compiled_outputs(model) == []
     model.train_on_batch(x, dict.fromkeys("ab", y))
-    of = {id(plain["a"]): "a", id(plain["b"]): "b", id(weighted[1]): "b"}
-    assert private_api.output_of_metrics(model) == of
-    assert private_api.losses_of_outputs(model) == [*losses.items()]
+    assert private_api.compiled_outputs(model) == [
+        ("a", [plain["a"]], [losses["a"]]),
+        ("b", [plain["b"], weighted[1]], [losses["b"]]),
+    ]
     one = keras.Sequential([keras.layers.Dense(2)])
     one.compile(loss=losses["a"], metrics=[plain["a"]])
     one.train_on_batch(x, y)
-    assert private_api.output_of_metrics(one) == {}
+    (output,) = private_api.compiled_outputs(one)
+    assert (output.metrics, output.losses) == ([plain["a"]], [losses["a"]])

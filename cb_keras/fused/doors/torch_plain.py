@@ -92,8 +92,14 @@ def loss(
 
 
 def reduced(losses: torch.Tensor, reduction: str | None) -> torch.Tensor:
-    """What Keras makes of losses without weights; its own way there costs more."""
-    return divided(losses, _divisor(reduction, losses))
+    """What Keras makes of losses without weights; its own way there costs more.
+
+    Those that a Keras mask leaves out are 0, and do not count in the mean.
+    """
+    divisor, kept = _divisor(reduction, losses), private_api.keras_mask(losses)
+    if kept is None or divisor is None or reduction == "sum":
+        return divided(losses, divisor)
+    return losses.sum() / kept.sum().clamp(min=1)
 
 
 def _divisor(reduction: str | None, losses: torch.Tensor) -> int | None:

@@ -146,15 +146,19 @@ class _Finder:
 
     def _made(self, names, files, for_training):
         again = {path for path in self.links if self._is_read(path)}
+        parts = [files[:for_training], files[for_training:] if for_training is not None else []]
+        for part in parts:
+            own = {file.class_id for file in part if file.path not in again}
+            if empty := sorted({file.class_id for file in part} - own):
+                linked = some([f.path for f in part if f.class_id in empty][:1])
+                raise UserError(
+                    f"{self.name}: all images of {some([names[c] for c in empty])} there, such as "
+                    f"{linked}, are links to images that are listed elsewhere in it; give each "
+                    "class, for training and for the test, images of its own."
+                )
         if for_training is not None:
-            for_training -= sum(file.path in again for file in files[:for_training])
+            for_training -= sum(file.path in again for file in parts[0])
         kept = [file for file in files if file.path not in again]
-        if empty := {f.class_id for f in files} - {f.class_id for f in kept}:
-            classes = some([names[c] for c in sorted(empty)])
-            raise UserError(
-                f"{self.name}: the images of {classes} are links to images of other classes; give "
-                "each class images of its own."
-            )
         left_out = len(self.beside), len(again), self.bad, self.others
         return Listing(self.root, names, kept, for_training, *left_out)
 

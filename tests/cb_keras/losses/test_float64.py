@@ -42,3 +42,27 @@ def test_label_smoothing_is_that_of_float64_numpy():
     )
     own = log_p[np.arange(len(IDS)), IDS]
     np.testing.assert_allclose(found, -(0.75 * own + 0.25 * log_p.mean(-1)), rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("loss", "known", "void"),
+    [
+        (losses.ClassBalancedSoftmaxCrossentropy(COUNTS, dtype="float64"), IDS, 255),
+        (
+            losses.AsymmetricCrossentropy(dtype="float64"),
+            np.eye(len(COUNTS))[IDS],
+            np.full(len(COUNTS), -1.0),
+        ),
+    ],
+    ids=lambda case: type(case).__name__,
+)
+def test_examples_that_are_not_known_leave_the_float64_mean(loss, known, void):
+    labels = np.array(known)
+    labels[1] = void
+    kept = np.arange(len(IDS)) != 1
+    mine = type(loss).from_config({**loss.get_config(), "ignore_class": int(np.min(void))})
+    logits = ops.convert_to_tensor(LOGITS, "float64")
+    found = ops.convert_to_numpy(mine(ops.convert_to_tensor(labels), logits))
+    right = loss(ops.convert_to_tensor(known[kept]), ops.convert_to_tensor(LOGITS[kept], "float64"))
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, ops.convert_to_numpy(right), rtol=1e-7)

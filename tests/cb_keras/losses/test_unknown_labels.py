@@ -61,7 +61,7 @@ def test_probabilities_and_labels_of_one_output(from_logits):
 
 
 @pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum", "mean_with_sample_weight"])
-@pytest.mark.parametrize("weight", [None, [1.0, 3.0, 0.5, 0.25]])
+@pytest.mark.parametrize("weight", [None, [1.0, 3.0, 0.5, 0.25], [1.0, 0.0, 0.5, 0.25]])
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
 def test_the_mean_is_over_the_examples_with_a_label_that_is_known(loss, weight, reduction):
     changes = {"ignore_class": -1, "reduction": "none"}

@@ -133,13 +133,14 @@ def test_a_flag_of_the_recipe_that_can_not_be_honoured_is_refused(flags, words):
 
 
 def test_a_cutout_as_large_as_the_images_is_refused_and_one_of_more_than_half_told(capsys):
-    recipe_flags.check_images({**OFF, "cutout": 4}, (8, 12, 1))
+    for side, shape in ((4, (8, 8, 1)), (0, (1, 1, 1)), (8, (8, 128, 1))):
+        recipe_flags.check_images({**OFF, "cutout": side}, shape)
     assert capsys.readouterr().err == ""
-    recipe_flags.check_images({**OFF, "cutout": 5}, (8, 12, 1))
-    words = "--cutout=5 of images of 8 x 12 pixels hides more than usual: half of their side, 4"
+    recipe_flags.check_images({**OFF, "cutout": 5}, (8, 8, 1))
+    words = "--cutout=5 of images of 8 x 8 pixels hides more than usual: half of their side, 4"
     assert words in capsys.readouterr().err
-    with pytest.raises(UserError, match="--cutout=8 of images of 8 x 12 pixels hides most of each"):
-        recipe_flags.check_images({**OFF, "cutout": 8}, (8, 12, 1))
+    with pytest.raises(UserError, match="--cutout=9 of images of 8 x 9 pixels hides most of each"):
+        recipe_flags.check_images({**OFF, "cutout": 9}, (8, 9, 1))
 
 
 def test_the_default_is_no_recipe():

@@ -111,7 +111,17 @@ def test_a_class_of_links_to_images_of_other_classes_is_refused(load, write, tmp
         write(tmp_path / "set" / name, digit, 4)
     (tmp_path / "set" / "c").mkdir()
     os.symlink(tmp_path / "set" / "a" / "000.png", tmp_path / "set" / "c" / "000.png")
-    with pytest.raises(UserError, match="the images of 'c' are links to images of other classes"):
+    with pytest.raises(UserError, match="all images of 'c' there, such as 'c/000"):
+        load()
+
+
+def test_test_images_that_are_links_to_training_images_are_refused(load, write, tmp_path):
+    for name, digit in (("a", 1), ("b", 2)):
+        write(tmp_path / "set" / "train" / name, digit, 4)
+        (tmp_path / "set" / "test" / name).mkdir(parents=True)
+        linked = tmp_path / "set" / "train" / name / "000.png"
+        os.symlink(linked, tmp_path / "set" / "test" / name / "000.png")
+    with pytest.raises(UserError, match="all images of 'a', 'b' there, such as 'test/a/000"):
         load()
 
 
