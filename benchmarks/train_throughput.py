@@ -1,10 +1,10 @@
 """How much of the bare compiled step's speed does experiments.train reach on CIFAR-10?
 
-python -m benchmarks.train_throughput --data_dir=DIR [--json=FILE]
+python -m benchmarks.train_throughput --data_dir=DIR [--samplers=class_balanced] [--json=FILE]
 
 The limit is the training step alone, compiled, again and again on one constant batch: no input,
-no metrics, no callbacks. Next to it a whole run of the program (its own images_per_second) and the
-input pipeline alone.
+no metrics, no callbacks. Next to it a whole run of the program (its own images_per_second), one
+with each of the samplers, and the input pipeline alone.
 """
 
 import json
@@ -26,6 +26,7 @@ _PRECISION = flags.DEFINE_string("precision", "mixed_bfloat16", "Policy of the l
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 128, "Images per step.")
 _EPOCHS = flags.DEFINE_integer("epochs", 2, "Epochs of each run of the program.")
 _REPETITIONS = flags.DEFINE_integer("repetitions", 3, "Rounds.")
+_SAMPLERS = flags.DEFINE_list("samplers", [], "Values of --sampler, for a run with each.")
 _JSON = flags.DEFINE_string("json", None, "File for the figures.")
 
 
@@ -38,6 +39,12 @@ def main(argv):
         {
             "bare step": lambda: _BATCH_SIZE.value * timing.rate_of(step, seconds=15),
             "experiments.train": train_program,
+            **{
+                f"experiments.train --sampler={name}": lambda name=name: train_program(
+                    "--cb_power=0", f"--sampler={name}"
+                )
+                for name in _SAMPLERS.value
+            },
             "input pipeline alone": lambda: pipeline_rate(train),
         },
         _REPETITIONS.value,
@@ -71,7 +78,7 @@ def bare_step(train, counts):
     return lambda: step().numpy()
 
 
-def train_program():
+def train_program(*arguments):
     """Images per second of a short run of experiments.train, as its metrics.json says."""
     with tempfile.TemporaryDirectory() as folder:
         command = [
@@ -79,6 +86,7 @@ def train_program():
             *(f"--train_epochs={_EPOCHS.value}", "--warmup_epochs=1"),
             *(f"--batch_size={_BATCH_SIZE.value}", f"--precision={_PRECISION.value}"),
             f"--output_dir={folder}/run",
+            *arguments,
         ]
         if _DATA_DIR.value:
             command.append(f"--data_dir={_DATA_DIR.value}")
