@@ -125,6 +125,12 @@ def test_a_row_can_begin_with_the_runs_of_another_and_a_row_is_what_is_done_afte
 
 def test_second_stages_and_the_strong_recipe_lie_next_to_the_runs_of_other_tables(work):
     run(*METHODS, "--rows=softmax,cRT,softmax with strong recipe")
+    (note,) = [
+        line
+        for line in (work / "out" / "methods.md").read_text().splitlines()
+        if line.startswith("Not the published protocol")
+    ]
+    assert not {"weight_decay", "lr_schedule", "sampler"} & {*note.replace(",", "").split()}
     before = set(calls(work))
     assert "protocol: 20 epochs instead" in (work / "out" / "methods.md").read_text()
     run("--table=power", *METHODS[1:])
