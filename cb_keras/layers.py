@@ -6,12 +6,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from cb_keras.checks import (
-    check_positive,
-    check_tau,
-    check_whole_number,
-    warn_of_activation,
-)
+from cb_keras.checks import check_positive, check_tau, check_whole_number, warn_of_activation
 from cb_keras.counts import ByClass
 from cb_keras.functional.logit_side import counts_of_all, log_prior, log_shares
 from cb_keras.functional.preparation import at_least_float32
@@ -367,14 +362,14 @@ class LogitAdjustment(layers.Layer):
     def build(self, input_shape: Any) -> None:
         """Checks the number of classes."""
         if input_shape[-1] != len(self.class_counts):
-            number = len(self.class_counts)
             raise ValueError(
-                f"`class_counts` has {number} classes, the logits have {input_shape[-1]}."
+                f"`class_counts` has {len(self.class_counts)} classes, the logits have "
+                f"{input_shape[-1]}."
             )
         self.built = True
 
     def call(self, logits: Any) -> Any:
-        """The adjusted logits."""
+        """The adjusted logits, float32 at least."""
         words = "LogitAdjustment takes logits", "put it before the activation"
         if warn_of_activation(logits, self._looks_at_values, *words):
             self._looks_at_values = False

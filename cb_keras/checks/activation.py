@@ -10,14 +10,12 @@ from keras import ops
 
 from cb_keras import private_api
 
-_OF_LOSSES = "give the loss from_logits=False"
-
 
 def warn_of_activation(
     y_pred: Any,
     look_at_values: bool,
     name: str = "`y_pred` is taken for logits (`from_logits=True`)",
-    remedy: str = _OF_LOSSES,
+    remedy: str = "give the loss from_logits=False",
     stacklevel: int = 3,
 ) -> bool:
     """Warns where predictions that are taken for logits are known to be probabilities.

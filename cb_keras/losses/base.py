@@ -169,9 +169,9 @@ class ClassBalancedLoss(WithClassWeights, keras.losses.Loss):
         if sparse:
             labels = labels if left_to_the_op else self._checked_ids(labels)
             labels = narrow_class_ids(labels, self.dtype)
-        plain = mask is None and sample_weight is None and self.ignore_class is None
-        half = plain and self._op_reads_half_precision(logits, sparse)
         unweighted = mask is None and sample_weight is None
+        plain = unweighted and self.ignore_class is None
+        half = plain and self._op_reads_half_precision(logits, sparse)
         if unweighted and keras.backend.backend() == "torch":
             from cb_keras.fused.doors import torch_plain
 

@@ -145,7 +145,7 @@ class _Finder:
             )
 
     def _made(self, names, files, for_training):
-        again = {path for path in self.links if self._is_read(path)}
+        again = self._read_again()
         parts = [files[:for_training], files[for_training:] if for_training is not None else []]
         for part in parts:
             own = {file.class_id for file in part if file.path not in again}
@@ -162,13 +162,14 @@ class _Finder:
         left_out = len(self.beside), len(again), self.bad, self.others
         return Listing(self.root, names, kept, for_training, *left_out)
 
-    def _is_read(self, path):
-        """Whether what a link leads to is listed, by itself or by a link before this one."""
-        real = self.links[path]
-        if real in self.paths:
-            return True
-        self.paths.add(real)
-        return False
+    def _read_again(self):
+        """Paths of the links to what is listed, by itself or by a link before them."""
+        again = set()
+        for path, real in self.links.items():
+            if real in self.paths:
+                again.add(path)
+            self.paths.add(real)
+        return again
 
     def _classes(self, folder, known):
         """`(class names, files)` of the class folders in a folder."""

@@ -36,13 +36,14 @@ def settings(row):
     return found
 
 
-def in_words(outcome, rows, known):
+def in_words(outcome, rows, known, called=None):
     """What rows with a preset have that the others do not, in the words of the flags.
 
     Args:
         outcome: `cells.Outcome` of a table with one column.
         rows: Dict of label to `rows.Row` or `rows.After`.
         known: Labels of the rows that are finished.
+        called: Dict of label to what it is called, once for all with that name; else as it is.
     """
     (column,) = outcome.columns
     plain = (c.settings for c in outcome.cells if not (_preset(rows[c.row]) or c.by_row))
@@ -56,23 +57,29 @@ def in_words(outcome, rows, known):
     for preset in NAMES:
         for (name, text), labels in found.items():
             if name == preset and text:
-                yield f"{', '.join(labels)}, by the preset {preset}: {text}."
+                yield f"{_names(labels, called)}, by the preset {preset}: {text}."
 
 
-def firsts_in_words(rows, known):
+def firsts_in_words(rows, known, called=None):
     """Which rows begin with the runs of another, and what their times are of.
 
     Args:
         rows: As of `in_words`.
         known: As of `in_words`.
+        called: As of `in_words`.
     """
     for first in dict.fromkeys(rows[label].first for label in known if rows[label].first):
         own = [label for label in known if rows[label].first == first]
         after = [label for label in own if hasattr(rows[label], "posthoc")]
         if after:
-            yield f"{', '.join(after)}: the networks of {first}, whose time they show."
+            yield f"{_names(after, called)}: the networks of {first}, whose time they show."
         if second := [label for label in own if label not in after]:
-            yield f"{', '.join(second)}: on the trunks of {first}, whose time is not in theirs."
+            names = _names(second, called)
+            yield f"{names}: on the trunks of {first}, whose time is not in theirs."
+
+
+def _names(labels, called):
+    return ", ".join(dict.fromkeys((called or {}).get(label, label) for label in labels))
 
 
 def _preset(row):

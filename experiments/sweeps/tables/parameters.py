@@ -42,38 +42,31 @@ class Tried:
     preset: str | None = None
     first: str | None = None
 
-    @property
-    def of_protocol(self):
-        """The parameter where it is a setting of the protocol, which the other rows share."""
-        return () if self.parameter in OF_METHODS else (self.parameter,)
-
     def label(self, method, value):
         """What its row is called."""
         return f"{method}, {self.parameter} {naming.exact(value)}"
-
-    def effective(self):
-        """The `methods.Parameter` that the method has, a tuple."""
-        return methods.METHODS[self.method].parameters_of({"loss": self.loss})
 
     def row(self, value):
         """It with a value, as the table of methods has rows."""
         own = {**self.own, self.parameter: value}
         return Row(self.method, self.loss, own, preset=self.preset, first=self.first)
 
-    def settings(self, value):
-        """The settings of a training.
 
-        Parameters that it does not have are the defaults, and those of the table that it does not
-        choose; what else it has is as the flags give it.
-        """
-        own = {"method": self.method, "loss": self.loss, **self.own, self.parameter: value}
-        return {**_defaults(self.effective()), **of_presets.settings(self), **own}
+def _effective(row):
+    """The `methods.Parameter` that the method of a row has, a tuple."""
+    return methods.METHODS[row.method].parameters_of({"loss": row.loss})
 
 
-def _defaults(effective):
-    """The parameters that a training does not have, and those that the table chooses."""
-    kept = {p.name for p in effective} - {*_PARAMETERS}
-    return {p.name: p.default for p in methods.PARAMETERS.values() if p.name not in kept}
+def _settings(row):
+    """The settings of a training.
+
+    Parameters that it does not have are the defaults, and those of the table that it does not
+    choose; what else it has is as the flags give it.
+    """
+    kept = {p.name for p in _effective(row)} - {*_PARAMETERS}
+    defaults = {p.name: p.default for p in methods.PARAMETERS.values() if p.name not in kept}
+    of_row = {**of_presets.settings(row), "method": row.method, "loss": row.loss, **row.own}
+    return {**defaults, **of_row}
 
 
 # Papers: Cui et al. 2019 (power 1, gamma 1), Menon et al. 2021 (tau 1), Kini et al. 2021 (VS),
@@ -142,21 +135,16 @@ def _cells(settings, options):
     _check_effective(settings, chosen_methods.values())
     for method, tried in chosen_methods.items():
         if tried.first:
-            yield tried.first, _ONLY, _first(ROWS[tried.first])
+            yield tried.first, _ONLY, _settings(ROWS[tried.first])
         for value in tried.values:
+            row = tried.row(value)
             place = tried.label(method, value), _ONLY
-            yield *place, tried.settings(value), tried.first, None, tried.of_protocol
-
-
-def _first(row):
-    """The settings of a run that others begin with."""
-    effective = methods.METHODS[row.method].parameters_of({"loss": row.loss})
-    return {**_defaults(effective), "method": row.method, "loss": row.loss, **row.own}
+            yield *place, _settings(row), row.first, None, row.of_protocol
 
 
 def _check_effective(settings, every):
     """Refuses a parameter that is given and has no effect on any of the methods."""
-    effective = {parameter for tried in every for parameter in tried.effective()}
+    effective = {parameter for tried in every for parameter in _effective(tried)}
     for parameter in methods.PARAMETERS.values():
         value = parameter.value(settings)
         given = parameter.name not in _PARAMETERS and value != parameter.default
@@ -185,19 +173,12 @@ def _places(outcome):
 def _of_presets(outcome):
     """What methods have of presets, and with whose runs they begin."""
     known = [row for row in outcome.rows if outcome.statistic(row, _ONLY).mean is not None]
-    sentences = of_presets.in_words(outcome, _rows(), known)
-    for sentence in (*sentences, *of_presets.firsts_in_words(_rows(), known)):
-        words = sentence
-        for method, tried in TRIED.items():
-            labels = [x for x in (tried.label(method, v) for v in tried.values) if x in known]
-            words = words.replace(", ".join(labels), method) if labels else words
-        yield words
-
-
-def _rows():
-    """Dict of every label that there can be to its `rows.Row`."""
-    found = {t.first: ROWS[t.first] for t in TRIED.values() if t.first}
-    return found | {t.label(m, v): t.row(v) for m, t in TRIED.items() for v in t.values}
+    rows, called = {t.first: ROWS[t.first] for t in TRIED.values() if t.first}, {}
+    for method, tried in TRIED.items():
+        rows |= {tried.label(method, value): tried.row(value) for value in tried.values}
+        called |= {tried.label(method, value): method for value in tried.values}
+    yield from of_presets.in_words(outcome, rows, known, called)
+    yield from of_presets.firsts_in_words(rows, known, called)
 
 
 def _choices(outcome):
