@@ -131,6 +131,15 @@ struct CbkScaling {
 typedef void (*CbkBody)(void* work, int64_t begin, int64_t end);
 typedef void (*CbkParallelFor)(void* pool, int64_t n, int64_t cost, CbkBody body, void* work);
 
+// A CbkParallelFor by the threads of a program's OpenMP, for which `pool` points to a CbkOpenMp. They
+// spin for a while after each loop of the program: other threads would find no processor then.
+struct CbkOpenMp {
+  // GOMP_parallel of that library, which LLVM's and Intel's have too.
+  void (*parallel)(void (*function)(void*), void* data, unsigned threads, unsigned flags);
+  int64_t threads;  // that its loops have
+};
+void CbkForOfOpenMp(void* pool, int64_t n, int64_t cost, CbkBody body, void* work);
+
 // On the CPU. `pool` is handed on to `parallel_for`; where that is nullptr the core uses threads of
 // its own (cpu/pool.h), and `pool` may point to an int64_t: at most so many threads, the caller
 // included. May be called by several threads at once, also with the same pool. Returns

@@ -121,7 +121,8 @@ def cpu_jobs():
         ("cpu/rows.cc", f"rows_{isa}", [*_CPU_FLAGS, *flags, f"-DCBK_ISA={isa}"])
         for isa, flags in kernels.items()
     ]
-    return [*jobs, *((f"cpu/{name}.cc", name, ["-O3"]) for name in ("dispatch", "core", "pool"))]
+    callers = "dispatch", "core", "pool", "openmp"
+    return [*jobs, *((f"cpu/{name}.cc", name, ["-O3"]) for name in callers)]
 
 
 def _chosen_targets():

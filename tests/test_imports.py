@@ -81,6 +81,8 @@ GUARDED["torch"] = {
     "cb_keras.fused.doors.torch_plain",
     "cb_keras.fused.doors.torch_derivatives",
     "cb_keras.fused.doors.torch_kernels",
+    "cb_keras.fused.doors.torch_memory",
+    "cb_keras.fused.doors.torch_threads",
     "cb_keras.private_api",
     "cb_keras.checks.activation",
     "cb_keras.checks.seen",
@@ -90,6 +92,7 @@ GUARDED["torch"] = {
 # Imported as a whole where their framework runs, and nowhere else.
 _DOORS = ("jax", "jax_calls", "jax_primitives")
 _DOORS += ("torch", "torch_compiled", "torch_derivatives", "torch_kernels", "torch_plain")
+_DOORS += ("torch_memory", "torch_threads")
 DOORS = {f"cb_keras.fused.doors.{name}" for name in _DOORS}
 LONGEST_FILE = 400
 PICKLES = {"pickle", "cloudpickle", "dill", "joblib", "shelve"}

@@ -91,7 +91,24 @@ int64_t FirstInvalidOf(const HostProblem& host, int64_t begin, int64_t end) {
 }
 
 // By the kernels themselves, or as others call them: on threads of theirs, or on the core's own.
-enum Way { kKernels, kTheirThreads, kOwnPool };
+enum Way { kKernels, kTheirThreads, kOpenMp, kOwnPool };
+constexpr int kWays = 4;
+
+// As GOMP_parallel: the function on each thread.
+void OpenMpParallel(void (*function)(void*), void* data, unsigned, unsigned) {
+  OnAllThreads([&] { function(data); });
+}
+
+// How a loop is shared in each way, and what it is given for that.
+struct Threads {
+  explicit Threads(Way way)
+      : parallel_for(way == kTheirThreads ? OnThreads : way == kOpenMp ? CbkForOfOpenMp : nullptr),
+        pool(way == kOpenMp ? &openmp : nullptr) {}
+
+  CbkOpenMp openmp = {OpenMpParallel, kThreads};
+  CbkParallelFor parallel_for;
+  void* pool;
+};
 
 template <typename T>
 GuardedArray Guarded(const std::vector<T>& array) {
@@ -122,7 +139,8 @@ Output RunLoss(const HostProblem& host, Way way, bool* invalid_found) {
     });
     *invalid_found = found.load();
   } else {
-    const int64_t invalid = CbkCpuLoss(&problem, way == kOwnPool ? nullptr : OnThreads, nullptr);
+    Threads threads(way);
+    const int64_t invalid = CbkCpuLoss(&problem, threads.parallel_for, threads.pool);
     *invalid_found = invalid == FirstInvalidOf(host, 0, what.rows);
   }
   Output output;
@@ -181,7 +199,8 @@ void CheckScale(const ScaleCase& what, Way way, Report* report) {
       BestRowKernels().scale(scaling, begin, end);
     });
   } else {
-    CbkCpuScale(&scaling, way == kOwnPool ? nullptr : OnThreads, nullptr);
+    Threads threads(way);
+    CbkCpuScale(&scaling, threads.parallel_for, threads.pool);
   }
   bool equal = true;
   for (size_t i = 0; i < host.upstream.size(); ++i) {
@@ -217,7 +236,7 @@ void CheckShape(const Shape& shape, uint64_t seed, Report* report) {
           ++turn;
           CheckLoss({loss, type, labels, gradient, static_cast<int>(turn / 2 % 3), shape.rows,
                      shape.classes, gammas[turn / 2 % 8], seed + turn},
-                    static_cast<Way>(turn % 3), report);
+                    static_cast<Way>((turn + turn / 16) % kWays), report);
         }
       }
     }
@@ -280,7 +299,7 @@ int Main(int count, char** arguments) {
     for (int type = kCbkFloat32; type <= kCbkFloat16; ++type) {
       for (const bool scalar : {false, true}) {
         if (shape.classes <= 100000) {
-          for (const Way way : {kKernels, kTheirThreads, kOwnPool}) {
+          for (const Way way : {kKernels, kTheirThreads, kOpenMp, kOwnPool}) {
             CheckScale({type, scalar, shape.rows, shape.classes, ++seed}, way, &report);
           }
         }

@@ -44,6 +44,7 @@ float SoftmaxRow(const Row<Type>& row, int64_t label, float factor, float* expon
   for (int64_t start = 0; start < row.classes; start += kTile) {
     const int n = TileSize(row.classes, start);
     const float* z = row.Load(start, n);
+    if (row.stream) row.PrefetchNext(start, n);
     if (smoothing > 0.0) distances += DistancesOfTile(z, n, maximum);
     float* e = kGradient ? exponentials + start : nullptr;
     const int64_t here = label - start;

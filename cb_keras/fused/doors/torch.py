@@ -92,7 +92,8 @@ def _of_rows(
             return problem.formula(logits, labels, weights)
         form, gamma = problem
         fixed = form.kind, gamma, form.label_smoothing, form.ignore_class, form.adjusts
-        return torch_compiled.losses(logits, labels, weights, *fixed)
+        averaged = isinstance(upstream, float) and upstream != 1.0
+        return torch_compiled.losses(logits, labels, weights, *fixed, averaged=averaged)
     if (
         torch.jit.is_tracing()
         or private_api.torch_forward_mode()

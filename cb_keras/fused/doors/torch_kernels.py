@@ -8,6 +8,7 @@ import torch
 
 from cb_keras.checks import refuse_invalid_class_ids
 from cb_keras.fused import core
+from cb_keras.fused.doors import torch_memory, torch_threads
 from cb_keras.fused.kinds import ADJUSTMENTS, KINDS, Form
 
 FLOATS = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
@@ -113,7 +114,7 @@ def compute(
     losses = torch.empty(logits.shape[0], dtype=torch.float32, device=device)
     slope = gradient if isinstance(gradient, torch.Tensor) else None
     if gradient is True:
-        slope = torch.empty_like(logits)
+        slope = torch_memory.empty_like(logits)
     factors, is_scalar = _factors(upstream, device)
     problem = _Problem(
         _LOSSES[form.kind],
@@ -198,14 +199,13 @@ def expected_factor(number: float, device: torch.device) -> float | torch.Tensor
 
 
 def _call(name: str, what: ctypes.Structure, device: torch.device) -> int:
-    """Runs `CbkCpu{name}` or `CbkCuda{name}`: on the CPU at most as many threads as PyTorch has.
+    """Runs `CbkCpu{name}` or `CbkCuda{name}`.
 
     Returns:
         On the CPU what it returns, on CUDA -1.
     """
     if device.type == "cpu":
-        threads = ctypes.c_int64(torch.get_num_threads())
-        return _function(f"CbkCpu{name}")(ctypes.byref(what), None, ctypes.byref(threads))
+        return _function(f"CbkCpu{name}")(ctypes.byref(what), *torch_threads.team())
     function = _function(f"CbkCuda{name}")
     if device.index == torch.cuda.current_device():
         error = function(ctypes.byref(what), torch.cuda.current_stream(device).cuda_stream)

@@ -81,7 +81,8 @@ def loss(
         fixed = kind, gamma, label_smoothing, None, adjusts
         if weights.requires_grad:
             return reduced(Problem.of(fixed).formula(logits, labels, weights), reduction)
-        return reduced(_in_graph(logits, labels, weights, *fixed), reduction)
+        losses = _in_graph(logits, labels, weights, averages(reduction), *fixed)
+        return reduced(losses, reduction)
     problem, divisor = _problem(kind, gamma, label_smoothing, adjusts), _divisor(reduction, labels)
     if not (torch.is_grad_enabled() and (logits.requires_grad or weights.requires_grad)):
         losses, _ = compute(*problem, logits, labels, weights, refuse=True)
@@ -116,6 +117,6 @@ def _problem(kind: Kind, gamma: float, label_smoothing: float, adjusts: int) -> 
 
 
 @torch.compiler.allow_in_graph
-def _in_graph(logits: Any, labels: Any, weights: Any, *fixed: Any) -> torch.Tensor:
+def _in_graph(logits: Any, labels: Any, weights: Any, averaged: bool, *fixed: Any) -> torch.Tensor:
     """The op, or for few numbers the formulas; what it does is not followed by Dynamo."""
-    return torch_compiled.losses(logits, labels, weights, *fixed)
+    return torch_compiled.losses(logits, labels, weights, *fixed, averaged=averaged)

@@ -2,6 +2,7 @@
 
 import json
 import textwrap
+import weakref
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ if BACKEND != "torch":
     pytest.skip("of the op on PyTorch", allow_module_level=True)
 
 import torch
+
+from cb_keras.fused.doors import torch_compiled
 
 pytestmark = pytest.mark.usefixtures("fused_op")
 
@@ -68,7 +71,7 @@ def test_a_compiled_loss_is_one_graph_with_the_op_for_any_number_of_rows(kind, f
     function, names = compiled(lambda y, z: loss(y, z), fullgraph=True, dynamic=True)
     for rows in (32, 33, 50):
         assert_same(function, formula, *batch(rows, form))
-    assert ("cb_keras.values_and_slope.default",) in {tuple(graph) for graph in names}
+    assert ("cb_keras.values_and_kept.default",) in {tuple(graph) for graph in names}
     assert len(names) <= 2  # a forward and a backward graph: no size is compiled again
 
 
@@ -104,11 +107,52 @@ def test_a_compiled_gradient_of_16_bits_is_rounded_once(dtype):
     right.sum().backward()
     function, names = compiled(lambda y, z: 3.7 * loss(y, z), fullgraph=True)
     function(labels, logits).backward()
-    assert ("cb_keras.kernel_slope.default",) in {tuple(graph) for graph in names}
+    backward = {"bfloat16": "kept_slope", "float16": "kernel_slope"}[dtype]
+    assert (f"cb_keras.{backward}.default",) in {tuple(graph) for graph in names}
     unit = {"bfloat16": 2**-8, "float16": 2**-11}[dtype]
     np.testing.assert_allclose(
         logits.grad.double(), wide.grad, rtol=unit + 2e-5, atol=2**-25 + 1e-7
     )
+
+
+def test_a_kept_gradient_is_given_away_once_and_only_under_its_own_name():
+    labels, logits = batch(40)
+    logits = logits.detach()
+    weights = torch.linspace(0.1, 2, NUMBER)
+    inputs, fixed = (logits, labels, weights), ("softmax", 0.0, 0.0, None, 0, True)
+    ops = torch.ops.cb_keras
+
+    def slope(name, factor):
+        return ops.kept_slope(*inputs, torch.full((40,), factor), name, *fixed)
+
+    right = ops.kernel_slope(*inputs, torch.full((40,), 1 / 40), *fixed)
+    for first in (1 / 40, 3.0):
+        _, name = ops.values_and_kept(*inputs, *fixed)
+        copy = name.clone()
+        torch.testing.assert_close(slope(copy, 1 / 40), right)  # as offloaded tensors are
+        given = slope(name, first)
+        torch.testing.assert_close(given, 40 * first * right)
+        given.zero_()  # its owner may do so
+        torch.testing.assert_close(slope(name, 1 / 40), right)
+    gradient = torch_compiled._KEPT[name.data_ptr()].slope = torch.ones(1)
+    gone = weakref.ref(gradient)
+    del name, gradient
+    assert gone() is None  # nobody asked for it
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_second_backward_pass_of_compiled_code_has_the_gradient_of_the_first(dtype):
+    loss = CLASSES["focal"](class_weights=np.linspace(0.1, 2, NUMBER))
+    labels, logits = batch(40)
+    logits = logits.detach().to(getattr(torch, dtype)).requires_grad_()
+    function, _ = compiled(lambda y, z: loss(y, z), fullgraph=True)
+    with torch._functorch.config.patch(donated_buffer=False):  # else PyTorch refuses it
+        found = function(labels, logits)
+    first = torch.autograd.grad(found, logits, retain_graph=True)[0]
+    before = first.clone()
+    first.zero_()
+    torch.testing.assert_close(torch.autograd.grad(found, logits)[0], before, rtol=0, atol=0)
 
 
 @pytest.mark.slow
