@@ -241,25 +241,6 @@ def test_autocast_logits_are_taken_in_bfloat16():
     np.testing.assert_allclose(losses.detach(), expected, rtol=2e-5)
 
 
-def test_one_thread_of_pytorch_is_one_thread_of_the_op(monkeypatch):
-    from cb_keras.fused.doors import torch_kernels
-
-    asked = []
-
-    def call(problem, parallel_for, most):
-        asked.append((parallel_for, most._obj.value))
-
-    monkeypatch.setattr(torch_kernels, "_function", lambda *_: call)
-    labels, logits, weights = problem("focal", "int64")
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        fused.crossentropy("focal", labels, logits, weights)
-    finally:
-        torch.set_num_threads(before)
-    assert asked == [(None, 1)]
-
-
 def test_a_count_of_operations_and_a_trace_see_the_formulas():
     from torch.fx.experimental.proxy_tensor import make_fx
 

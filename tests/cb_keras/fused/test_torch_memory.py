@@ -98,8 +98,9 @@ def test_the_threads_are_pytorchs_and_as_many():
 def test_threads_that_the_core_is_given_are_its_own(monkeypatch):
     monkeypatch.setenv("CB_KERAS_THREADS", "2")
     torch_threads._team.cache_clear()
-    assert torch_threads.team().parallel_for is None
+    team = torch_threads.team()
     torch_threads._team.cache_clear()
+    assert (team.parallel_for, team.pool._obj.value) == (None, torch.get_num_threads())
 
 
 def test_a_forked_process_computes_by_threads_of_its_own_and_its_parent_goes_on(tmp_path):

@@ -15,23 +15,7 @@ if BACKEND != "torch":
 
 import torch
 
-
-def keras_itself_is_followed():
-    """Whether this PyTorch's compiler makes one graph of this Keras' own operations."""
-
-    def own(labels, logits):
-        exceeds = keras.ops.any(keras.ops.exp(logits) > 1.0, axis=-1)
-        loss = keras.ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-        return keras.ops.where(exceeds, loss, 0.0)
-
-    try:
-        torch.compile(own, fullgraph=True, backend="aot_eager")(
-            torch.tensor(IDS), torch.tensor(LOGITS)
-        )
-    except torch._dynamo.exc.Unsupported:
-        return False
-    return True
-
+from tests.cb_keras.torch_compiler import keras_itself_is_followed
 
 if not keras_itself_is_followed():  # PyTorch 2.6, or Keras 3.10
     pytest.skip("the compiler breaks its graph at Keras' own operations", allow_module_level=True)
