@@ -10,6 +10,7 @@ except ImportError as error:  # Keras' own message, of its backend above all, an
     ) from error
 
 from cb_keras import (
+    _forks,  # which sees those from here on
     callbacks,
     functional,
     layers,

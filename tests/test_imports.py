@@ -40,7 +40,7 @@ LAYERS = [
     {"_progress", "scored"},
     {"counting", "examples"},
     {"checks"},
-    {"counts", "tracing"},
+    {"_forks", "counts", "tracing"},
     {"private_api"},
 ]
 # What the library imports in these modules alone, and there inside functions, so that it runs on

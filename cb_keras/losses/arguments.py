@@ -33,6 +33,14 @@ class WithClassWeights:
         raise NotImplementedError
 
 
+def is_reduced_by_torch(logits: Any) -> bool:
+    """Whether losses without weights are reduced by PyTorch itself, not in Keras' way.
+
+    That costs less, and Keras' mean is float32 of any numbers. Symbols of a model are Keras'.
+    """
+    return keras.backend.backend() == "torch" and not isinstance(logits, keras.KerasTensor)
+
+
 def assigned_weights(variable: Any, initial: NDArray[np.float32]) -> dict[str, Any]:
     """What a configuration keeps where other weights were assigned than the first; else nothing."""
     current = ops.convert_to_numpy(variable.value)

@@ -36,6 +36,7 @@ from cb_keras.losses.arguments import (
     at_least_float32,
     check_either,
     check_no_effect,
+    is_reduced_by_torch,
     plain_dtype,
 )
 from cb_keras.losses.fixed import Fixed
@@ -172,7 +173,7 @@ class ClassBalancedLoss(WithClassWeights, keras.losses.Loss):
         unweighted = mask is None and sample_weight is None
         plain = unweighted and self.ignore_class is None
         half = plain and self._op_reads_half_precision(logits, sparse)
-        if unweighted and keras.backend.backend() == "torch":
+        if unweighted and is_reduced_by_torch(logits):
             from cb_keras.fused.doors import torch_plain
 
             labels = ops.cast(labels, self.dtype)

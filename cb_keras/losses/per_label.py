@@ -16,7 +16,7 @@ from cb_keras.checks import (
     warn_of_activation,
 )
 from cb_keras.functional.preparation import Prepared, prepare_per_label
-from cb_keras.losses.arguments import at_least_float32, plain_dtype
+from cb_keras.losses.arguments import at_least_float32, is_reduced_by_torch, plain_dtype
 from cb_keras.losses.base import Fused, Reduction, check_fused
 from cb_keras.losses.fixed import Fixed
 from cb_keras.losses.left_out import leave_out
@@ -60,7 +60,7 @@ class PerLabelLoss(keras.losses.Loss):
             labels, logits, sample_weight = leave_out(
                 labels, logits, False, mask, sample_weight, self.ignore_class
             )
-        elif keras.backend.backend() == "torch":  # where Keras' mean is float32 of any numbers
+        elif is_reduced_by_torch(logits):
             from cb_keras.fused.doors import torch_plain
 
             losses = self.call(ops.cast(labels, self.dtype), ops.cast(logits, self.dtype))

@@ -4,13 +4,15 @@
 these ops of the kernels, so that compiled code calls them without any autograd around them:
 
     values             losses alone, where nobody asks for a gradient
-    values_and_kept    on the CPU: keeps the gradient, and returns a name for it
+    values_and_kept    on the CPU: keeps the gradient, and returns a name for it, a tensor whose
+                       address is what it is found by
     kept_slope         what was kept, in the backward pass
     values_and_slope   on a GPU, float32: the gradient too, which the backward pass multiplies
     kernel_slope       else: the gradient in the backward pass, which rounds it once
 
 A gradient that the graph holds would be multiplied by what comes from above, once more from memory
 to memory, even where that changes nothing. What is kept beside the graph is given away as it is.
+The graph keeps the logits for its backward pass too, should that one run twice.
 """
 
 import ctypes

@@ -4,6 +4,7 @@ They spin for some milliseconds after each of PyTorch's loops, on every processo
 core's own would wait for them.
 """
 
+import contextlib
 import ctypes
 import functools
 import os
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from cb_keras._forks import is_child
 from cb_keras.fused import core
 
 
@@ -32,14 +34,15 @@ def team() -> Team:
     """As many threads as PyTorch has.
 
     The core's own where `CB_KERAS_THREADS` gives it some, where PyTorch has no OpenMP, and in a
-    forked process, in which OpenMP waits forever for the threads of its parent.
+    process that was forked after this package was imported: OpenMP would wait there forever for the
+    threads of its parent, as the large operations of PyTorch do.
     """
-    return _team(torch.get_num_threads())
+    return _team(torch.get_num_threads(), is_child())
 
 
 @functools.lru_cache(maxsize=64)
-def _team(threads: int) -> Team:
-    parallel = _openmp()
+def _team(threads: int, is_child: bool) -> Team:
+    parallel = None if is_child or os.environ.get("CB_KERAS_THREADS") else _openmp()
     if parallel is None:
         return Team(None, ctypes.byref(ctypes.c_int64(threads)))
     function = ctypes.cast(core.find()[0].CbkForOfOpenMp, ctypes.c_void_p).value
@@ -47,24 +50,12 @@ def _team(threads: int) -> Team:
 
 
 def _openmp() -> int | None:
-    """Address of GOMP_parallel of the library that PyTorch is linked with, if it has it."""
-    if _is_child or os.environ.get("CB_KERAS_THREADS"):
-        return None
+    """Address of GOMP_parallel of the library that PyTorch calls, if it has it."""
     path = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
-    try:
-        loaded = ctypes.CDLL(str(path), mode=os.RTLD_LAZY | os.RTLD_NOLOAD)
-        return ctypes.cast(loaded.GOMP_parallel, ctypes.c_void_p).value
-    except (OSError, AttributeError):
-        return None
-
-
-_is_child = False
-
-
-def _leave_openmp() -> None:
-    global _is_child
-    _is_child = True
-    _team.cache_clear()
-
-
-os.register_at_fork(after_in_child=_leave_openmp)
+    # As PyTorch itself finds it: what was loaded for all comes first, such as another OpenMP that
+    # is preloaded, and then what it was linked with.
+    for where, mode in ((None, ctypes.DEFAULT_MODE), (str(path), os.RTLD_LAZY | os.RTLD_NOLOAD)):
+        with contextlib.suppress(OSError, AttributeError):
+            found = ctypes.CDLL(where, mode=mode).GOMP_parallel
+            return ctypes.cast(found, ctypes.c_void_p).value
+    return None

@@ -164,6 +164,27 @@ def test_a_second_backward_pass_of_compiled_code_has_the_gradient_of_the_first(d
 
 
 @pytest.mark.slow
+def test_losses_that_share_logits_have_gradients_of_their_own_in_inductors_code():
+    losses = [
+        CLASSES[kind](class_weights=np.linspace(0.1, 2, NUMBER)) for kind in ("softmax", "focal")
+    ]
+
+    def total(labels, logits):
+        first, second = (loss(labels, logits) for loss in losses)
+        return first + 3 * second + 5 * losses[0](labels, logits)
+
+    torch._dynamo.reset()
+    labels, logits = batch(40)
+    function = torch.compile(total, fullgraph=True)
+    for _ in range(2):
+        ours = torch.autograd.grad(function(labels, logits), logits)[0]
+        torch.testing.assert_close(
+            ours, torch.autograd.grad(total(labels, logits), logits)[0], rtol=2e-5, atol=1e-8
+        )
+    assert not torch_compiled._KEPT
+
+
+@pytest.mark.slow
 def test_compiled_code_without_a_gradient_computes_none():
     loss = CLASSES["softmax"](class_weights=np.linspace(0.1, 2, NUMBER))
     labels, logits = batch(40)

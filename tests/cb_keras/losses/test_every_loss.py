@@ -139,3 +139,27 @@ def test_sample_weights_of_masked_steps_stay_those_of_the_caller(name, of_each):
             right, rel=1e-5
         )
     np.testing.assert_array_equal(ops.convert_to_numpy(weights), given)
+
+
+def keras_itself_has_symbols():
+    try:
+        ops.logsumexp(keras.KerasTensor((2, 3)), axis=-1)
+    except TypeError:  # Keras 3.10
+        return False
+    return True
+
+
+@every_loss
+@pytest.mark.parametrize("weighted", [False, True])
+def test_symbols_of_a_model_have_a_symbol_of_a_loss(name, weighted):
+    make, labels = EVERY_LOSS[name]
+    labels = np.asarray(labels)
+    symbols = (
+        keras.KerasTensor(labels.shape, dtype=str(labels.dtype)),
+        keras.KerasTensor(LOGITS.shape),
+    )
+    weights = keras.KerasTensor(labels.shape[:1]) if weighted else None
+    if "SoftmaxFocal" in name and not keras_itself_has_symbols():
+        pytest.skip("a function of this Keras takes no symbols")
+    loss = make()(*symbols, weights)
+    assert (type(loss), loss.shape) == (keras.KerasTensor, ())
