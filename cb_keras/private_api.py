@@ -293,3 +293,14 @@ def torch_exports() -> bool:
     if hasattr(torch.compiler, "is_exporting"):
         return torch.compiler.is_exporting()
     return torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()
+
+
+def torch_value(variable: Any) -> Any:
+    """A variable's tensor.
+
+    In compiled code without what Keras' property looks at on its way, at each call anew.
+    """
+    import torch
+
+    value = getattr(variable, "_value", None) if torch.compiler.is_compiling() else None
+    return variable.value if value is None else value

@@ -52,6 +52,7 @@ from cb_keras.weights import (
 if TYPE_CHECKING:
     from cb_keras.fused import Kind
 
+_ON_TORCH = keras.backend.backend() == "torch"
 _MAX_CLASSES = 2**24  # Keras hands labels to `call` as float32, exact up to here
 
 Fused = bool | Literal["auto"]
@@ -111,8 +112,14 @@ class ClassBalancedLoss(WithClassWeights, keras.losses.Loss):
         self._check_number_of_classes()
         self._class_weights = constant_variable(self._initial_weights, "class_weights")
         self._looks_at_values = self.from_logits  # once: they are copied from the device
-        self._call_is_overridden = type(self).call is not ClassBalancedLoss.call
         self._formula_is_overridden = _overrides(type(self), "_formula", "_fused_form")
+        self._may_be_plain = (  # in one: compiled code of PyTorch looks at each anew in each call
+            from_logits
+            and self.ignore_class is None
+            and self.dtype == "float32"
+            and type(self).call is ClassBalancedLoss.call
+            and not self._formula_is_overridden
+        )
 
     def _checked_weights(self, value: Any) -> NDArray[np.float32]:
         weights = check_class_weights("class_weights", value)
@@ -198,18 +205,16 @@ class ClassBalancedLoss(WithClassWeights, keras.losses.Loss):
 
     def _of_plain_tensors(self, labels: Any, logits: Any) -> Any:
         """The reduced loss of arguments that need no looking into, the shortest way; else None."""
-        if self.fused is False or self.dtype != "float32" or self._call_is_overridden:
+        if self.fused is False or not self._may_be_plain:
             return None
         from cb_keras import fused
 
-        if fused.plain is None or not self.from_logits or self.ignore_class is not None:
-            return None
-        if fused.plain.call_is_replaced(self):
+        if fused.plain is None or fused.plain.call_is_replaced(self):
             return None
         if not fused.plain.are_plain(labels, logits, self._num_classes, self._looks_at_values):
             return None
         form = self._fused_form()
-        if form is None or self._formula_is_overridden:
+        if form is None:
             return None
         arrays = self._class_arrays()
         kind, gamma, label_smoothing, adjusts = form
@@ -269,8 +274,8 @@ class ClassBalancedLoss(WithClassWeights, keras.losses.Loss):
 
     def _class_arrays(self) -> Any:
         """What the fused op takes of each class: the weights `[C]`, for most losses."""
-        if keras.backend.backend() == "torch":  # its value is a tensor; the conversion takes long
-            return self._class_weights.value
+        if _ON_TORCH:  # its value is a tensor; the conversion takes long
+            return private_api.torch_value(self._class_weights)
         return ops.convert_to_tensor(self._class_weights)
 
     def _usable_fused_form(

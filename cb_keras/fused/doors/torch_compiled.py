@@ -58,6 +58,8 @@ def losses(
     """
     labels, weights = labels.detach(), weights.detach()
     if logits.numel() < _FEW.get(logits.device.type, _FEW["cpu"]):
+        if logits.numel() < _FEW["cpu"] and torch.is_grad_enabled() and logits.requires_grad:
+            return _LossesOfFew.apply(logits, labels, weights, *fixed, averaged)
         return derivatives.Problem.of(fixed).formula(logits, labels, weights)
     return torch.ops.cb_keras.losses(logits, labels, weights, *fixed, averaged)
 
@@ -89,8 +91,32 @@ class _Losses(torch.autograd.Function):
             return torch.ops.cb_keras.kept_slope(*inputs, upstream, slope, *ctx.fixed), *nothing
         if slope is None:
             return torch.ops.cb_keras.kernel_slope(*inputs, upstream, *ctx.fixed), *nothing
-        factor = upstream.unsqueeze(1)  # a row that is left out is 0, whatever its slope
-        return torch.where(factor == 0, 0.0, slope * factor), *nothing
+        return _scaled(slope, upstream), *nothing
+
+
+class _LossesOfFew(torch.autograd.Function):
+    """Losses `[N]` by formulas, of so few numbers that calls and tensors are what costs.
+
+    What PyTorch itself would keep for the gradient are eight tensors; this is the gradient.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Any, labels: Any, weights: Any, *fixed: Any) -> Any:
+        ctx.fixed, ctx.dtype = fixed, logits.dtype
+        problem = _problem(fixed)
+        losses, slope_of = torch.func.vjp(
+            lambda z: problem.formula(z, labels, weights), logits.to(torch.float32)
+        )
+        ctx.save_for_backward(logits, labels, weights, slope_of(torch.ones_like(losses))[0])
+        return losses
+
+    @staticmethod
+    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[Any, ...]:
+        *inputs, slope = ctx.saved_tensors
+        nothing = (None,) * (2 + _NUMBER_FIXED)
+        if torch.is_grad_enabled():
+            return torch.ops.cb_keras.slope(*inputs, upstream, *ctx.fixed), *nothing
+        return _scaled(slope, upstream).to(ctx.dtype), *nothing
 
 
 class _Slope(torch.autograd.Function):
@@ -107,6 +133,11 @@ class _Slope(torch.autograd.Function):
         wanted = ctx.needs_input_grad[:4]
         found = derivatives.of_slope(_problem(ctx.fixed), ctx.saved_tensors, by_slope, wanted)
         return *found, *(None,) * _NUMBER_FIXED
+
+
+def _scaled(slope: torch.Tensor, upstream: torch.Tensor) -> torch.Tensor:
+    factor = upstream.unsqueeze(1)  # a row that is left out is 0, whatever its slope
+    return torch.where(factor == 0, 0.0, slope * factor)
 
 
 def _losses(logits: Any, *others: Any) -> Any:

@@ -77,13 +77,13 @@ def loss(
         reduction: As of `keras.losses.Loss`.
     """
     weights = class_weights.to(logits.device, torch.float32)
+    divisor = _divisor(reduction, labels)
     if torch.compiler.is_compiling():
         fixed = kind, gamma, label_smoothing, None, adjusts
         if weights.requires_grad:
-            return reduced(Problem.of(fixed).formula(logits, labels, weights), reduction)
-        losses = _in_graph(logits, labels, weights, averages(reduction), *fixed)
-        return reduced(losses, reduction)
-    problem, divisor = _problem(kind, gamma, label_smoothing, adjusts), _divisor(reduction, labels)
+            return divided(Problem.of(fixed).formula(logits, labels, weights), divisor)
+        return divided(_in_graph(logits, labels, weights, averages(reduction), *fixed), divisor)
+    problem = _problem(kind, gamma, label_smoothing, adjusts)
     if not (torch.is_grad_enabled() and (logits.requires_grad or weights.requires_grad)):
         losses, _ = compute(*problem, logits, labels, weights, refuse=True)
         return divided(losses, divisor)

@@ -123,6 +123,34 @@ def test_a_compiled_gradient_of_16_bits_is_rounded_once(dtype):
     )
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("kind", ["softmax", "focal", "sigmoid", "softmax_focal"])
+def test_compiled_code_of_few_numbers_keeps_one_tensor_for_the_gradient_of_eager_code(kind, dtype):
+    weights = np.linspace(0.1, 2, NUMBER)
+    weights[0] = 0
+    loss = CLASSES[kind](class_weights=weights)
+    labels, logits = batch(4)
+    labels[:2] = torch.tensor([0, NUMBER])  # one that does not count, one that is no class
+    with torch.no_grad():
+        logits[0, 1] = torch.inf
+    logits = logits.detach().to(getattr(torch, dtype)).requires_grad_()
+    function, _ = compiled(lambda y, z: loss(y, z), fullgraph=True)
+    right = CLASSES[kind](class_weights=weights, fused=False)
+    with torch._functorch.config.patch(donated_buffer=False):
+        ours = function(labels, logits)
+    slopes = [
+        torch.autograd.grad(f, logits, 3 * torch.ones(()), retain_graph=True)[0].double()
+        for f in (ours, ours, torch.compile(right, backend="eager")(labels, logits))
+    ]
+    assert torch.isnan(ours)
+    assert torch.isnan(slopes[2]).any(1).tolist() == [False, True, False, False]
+    assert not slopes[0][0].any()
+    unit = {"float32": 1e-5, "bfloat16": 2**-7}[dtype]
+    for slope in slopes[:2]:
+        torch.testing.assert_close(slope, slopes[2], rtol=unit, atol=1e-9, equal_nan=True)
+
+
 def test_a_kept_gradient_is_given_away_once_and_only_under_its_own_name():
     labels, logits = batch(40)
     logits = logits.detach()
