@@ -58,10 +58,22 @@ def losses(
     """
     labels, weights = labels.detach(), weights.detach()
     if logits.numel() < _FEW.get(logits.device.type, _FEW["cpu"]):
-        if logits.numel() < _FEW["cpu"] and torch.is_grad_enabled() and logits.requires_grad:
-            return _LossesOfFew.apply(logits, labels, weights, *fixed, averaged)
         return derivatives.Problem.of(fixed).formula(logits, labels, weights)
     return torch.ops.cb_keras.losses(logits, labels, weights, *fixed, averaged)
+
+
+def losses_in_one(
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    weights: torch.Tensor,
+    *fixed: Any,
+    averaged: bool,
+) -> torch.Tensor:
+    """As `losses`, called where Dynamo does not follow, which can't follow a derivative."""
+    wants_gradient = torch.is_grad_enabled() and logits.requires_grad
+    if wants_gradient and logits.numel() < _FEW["cpu"]:
+        return _LossesOfFew.apply(logits, labels.detach(), weights.detach(), *fixed, averaged)
+    return losses(logits, labels, weights, *fixed, averaged=averaged)
 
 
 class _Losses(torch.autograd.Function):
@@ -103,12 +115,12 @@ class _LossesOfFew(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Any, labels: Any, weights: Any, *fixed: Any) -> Any:
         ctx.fixed, ctx.dtype = fixed, logits.dtype
-        problem = _problem(fixed)
-        losses, slope_of = torch.func.vjp(
-            lambda z: problem.formula(z, labels, weights), logits.to(torch.float32)
-        )
-        ctx.save_for_backward(logits, labels, weights, slope_of(torch.ones_like(losses))[0])
-        return losses
+        with torch.enable_grad():
+            z = logits.detach().to(torch.float32).requires_grad_()
+            losses = _problem(fixed).formula(z, labels, weights)
+            slope = torch.autograd.grad(losses.sum(), z)[0]
+        ctx.save_for_backward(logits, labels, weights, slope)
+        return losses.detach()
 
     @staticmethod
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[Any, ...]:

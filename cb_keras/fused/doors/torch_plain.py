@@ -119,4 +119,4 @@ def _problem(kind: Kind, gamma: float, label_smoothing: float, adjusts: int) -> 
 @torch.compiler.allow_in_graph
 def _in_graph(logits: Any, labels: Any, weights: Any, averaged: bool, *fixed: Any) -> torch.Tensor:
     """The op, or for few numbers the formulas; what it does is not followed by Dynamo."""
-    return torch_compiled.losses(logits, labels, weights, *fixed, averaged=averaged)
+    return torch_compiled.losses_in_one(logits, labels, weights, *fixed, averaged=averaged)
