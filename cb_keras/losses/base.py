@@ -114,7 +114,7 @@ class ClassBalancedLoss(WithClassWeights, keras.losses.Loss):
         self._looks_at_values = self.from_logits  # once: they are copied from the device
         self._formula_is_overridden = _overrides(type(self), "_formula", "_fused_form")
         self._may_be_plain = (  # in one: compiled code of PyTorch looks at each anew in each call
-            from_logits
+            self.from_logits
             and self.ignore_class is None
             and self.dtype == "float32"
             and type(self).call is ClassBalancedLoss.call

@@ -19,6 +19,7 @@ import torch
 from cb_keras import private_api
 from cb_keras.fused import core
 from cb_keras.fused.doors import torch_compiled, torch_derivatives, torch_kernels
+from cb_keras.fused.doors.torch_kernels import mean_upstream as mean_upstream
 from cb_keras.fused.kinds import Form, traits
 
 
@@ -54,11 +55,6 @@ def is_transformed() -> bool:
     return private_api.torch_transforms() or private_api.torch_forward_mode()
 
 
-def mean_upstream(y_pred: torch.Tensor) -> float:
-    """As `cb_keras.fused.mean_upstream`."""
-    return y_pred.shape[-1] / max(y_pred.numel(), 1)
-
-
 def prepared(
     form: Form,
     labels: torch.Tensor,
@@ -92,6 +88,7 @@ def _of_rows(
             return problem.formula(logits, labels, weights)
         form, gamma = problem
         fixed = form.kind, gamma, form.label_smoothing, form.ignore_class, form.adjusts
+        # Not the number itself: a graph is compiled anew for each.
         averaged = isinstance(upstream, float) and upstream != 1.0
         return torch_compiled.losses(logits, labels, weights, *fixed, averaged=averaged)
     if (

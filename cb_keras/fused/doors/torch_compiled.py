@@ -103,10 +103,12 @@ class _Losses(torch.autograd.Function):
             return torch.ops.cb_keras.kept_slope(*inputs, upstream, slope, *ctx.fixed), *nothing
         if slope is None:
             return torch.ops.cb_keras.kernel_slope(*inputs, upstream, *ctx.fixed), *nothing
-        return _scaled(slope, upstream), *nothing
+        factor = upstream.unsqueeze(1)  # a row that is left out is 0, whatever its slope
+        by_logits = torch.where(factor == 0, 0.0, slope * factor)
+        return by_logits.to(inputs[0].dtype), *nothing
 
 
-class _LossesOfFew(torch.autograd.Function):
+class _LossesOfFew(_Losses):
     """Losses `[N]` by formulas, of so few numbers that calls and tensors are what costs.
 
     What PyTorch itself would keep for the gradient are eight tensors; this is the gradient.
@@ -114,21 +116,13 @@ class _LossesOfFew(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Any, labels: Any, weights: Any, *fixed: Any) -> Any:
-        ctx.fixed, ctx.dtype = fixed, logits.dtype
+        ctx.fixed, ctx.is_kept = fixed, False
         with torch.enable_grad():
             z = logits.detach().to(torch.float32).requires_grad_()
             losses = _problem(fixed).formula(z, labels, weights)
             slope = torch.autograd.grad(losses.sum(), z)[0]
         ctx.save_for_backward(logits, labels, weights, slope)
         return losses.detach()
-
-    @staticmethod
-    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[Any, ...]:
-        *inputs, slope = ctx.saved_tensors
-        nothing = (None,) * (2 + _NUMBER_FIXED)
-        if torch.is_grad_enabled():
-            return torch.ops.cb_keras.slope(*inputs, upstream, *ctx.fixed), *nothing
-        return _scaled(slope, upstream).to(ctx.dtype), *nothing
 
 
 class _Slope(torch.autograd.Function):
@@ -147,11 +141,6 @@ class _Slope(torch.autograd.Function):
         return *found, *(None,) * _NUMBER_FIXED
 
 
-def _scaled(slope: torch.Tensor, upstream: torch.Tensor) -> torch.Tensor:
-    factor = upstream.unsqueeze(1)  # a row that is left out is 0, whatever its slope
-    return torch.where(factor == 0, 0.0, slope * factor)
-
-
 def _losses(logits: Any, *others: Any) -> Any:
     if torch.is_grad_enabled() and logits.requires_grad:
         return _Losses.apply(logits, *others)
@@ -167,7 +156,7 @@ def _values_and_slope(logits: Any, labels: Any, weights: Any, *fixed: Any) -> An
 
 
 def _values_and_kept(logits: Any, labels: Any, weights: Any, *fixed: Any) -> Any:
-    expected = 1 / max(logits.shape[0], 1) if fixed[-1] else 1.0
+    expected = kernels.mean_upstream(logits) if fixed[-1] else 1.0
     expected = kernels.expected_factor(expected, logits.device)
     kept = _Kept()
     losses, kept.slope = kernels.compute(*_problem(fixed), logits, labels, weights, expected, True)
@@ -231,20 +220,13 @@ def _define(name: str, tensors: str, results: str, fake: Any, **implementations:
 
 
 def _define_all() -> None:
-    of_slope = f"{_TENSORS}, Tensor upstream"
+    of_slope, both = f"{_TENSORS}, Tensor upstream", "(Tensor, Tensor)"
     for name, tensors, results, kernel, fake in (
         ("values", _TENSORS, "Tensor", _values, _fake_values),
-        (
-            "values_and_slope",
-            _TENSORS,
-            "(Tensor, Tensor)",
-            _values_and_slope,
-            _fake_values_and_slope,
-        ),
+        ("values_and_slope", _TENSORS, both, _values_and_slope, _fake_values_and_slope),
         ("kernel_slope", of_slope, "Tensor", _kernel_slope, _fake_slope),
     ):
         _define(name, tensors, results, fake, CPU=kernel, CUDA=kernel)
-    both = "(Tensor, Tensor)"
     _define("values_and_kept", _TENSORS, both, _fake_values_and_kept, CPU=_values_and_kept)
     _define("kept_slope", f"{of_slope}, Tensor name", "Tensor", _fake_slope, CPU=_kept_slope)
     _define("losses", _TENSORS, "Tensor", _fake_values, CPU=_values, CUDA=_values, Autograd=_losses)

@@ -83,6 +83,11 @@ def has_cuda() -> bool:
     return hasattr(core.find()[0], "CbkCudaLoss")
 
 
+def mean_upstream(logits: torch.Tensor) -> float:
+    """As `cb_keras.fused.mean_upstream`."""
+    return logits.shape[-1] / max(logits.numel(), 1)
+
+
 def compute(
     form: Form,
     gamma: float,
